@@ -1,0 +1,244 @@
+"""What a node and its discovery process say to each other, and the node's end of it.
+
+The two are joined by a stream socket. A frame is a u32 length, big-endian, and so many bytes of UTF-8 JSON,
+at most `DISCOVERY_FRAME_BYTES_MAX`; bytes stand in JSON as base64. The node sends commands (`Announce`,
+`Fetch`, `Stop`), the process sends events. It parses the packets of strangers, so its events are hints from a
+process that may have been taken over: they are decoded strictly, and nothing in them is believed before it is
+proved elsewhere.
+
+How an actor plugs in: it owns one `DiscoveryLink` and the socket that the launcher gave it. A reader thread
+does `recv` and tells the bytes to the actor; the actor tells each event of `link.feed(data)` on to membership
+and sends commands with `sock.sendall(encode_command(…))`. When `feed` raises, or the socket ends, the actor
+closes the socket (which ends the process) and asks the launcher for a new one. Nothing here opens a socket,
+reads a clock or blocks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+
+from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.limits import ADDRESSES_PER_NODE_MAX, DISCOVERY_FRAME_BYTES_MAX, TXT_STATEMENT_BYTES_MAX
+from protocol.machines.contract import Record
+
+LENGTH: Final = struct.Struct(">I")
+INSTANCE_BYTES_MAX: Final = 63  # one DNS label (RFC 1035)
+PREFIX_CHARS_MAX: Final = 40  # leaves room for a dash and the random suffix
+SENTENCE_CHARS_MAX: Final = 1_000  # a problem told to people
+
+Statement = Annotated[bytes, msgspec.Meta(min_length=1, max_length=TXT_STATEMENT_BYTES_MAX)]
+Sentence = Annotated[str, msgspec.Meta(max_length=SENTENCE_CHARS_MAX)]
+Instance = Annotated[str, msgspec.Meta(min_length=1, max_length=INSTANCE_BYTES_MAX)]
+NodePort = Annotated[int, msgspec.Meta(ge=1, le=65_534)]
+Addresses = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ADDRESSES_PER_NODE_MAX)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+# --- commands: from the node --------------------------------------------------------------------------------
+
+
+class Announce(Record, frozen=True, tag="announce"):
+    """Show `statement` on these IPv4 interfaces, and look for others. A later one replaces what is shown and
+    where.
+
+    Without `zeroconf` only the statement server runs, on `port` + 1 of each interface. Answer:
+    `DiscoveryReady`.
+    """
+
+    instance_prefix: Annotated[str, msgspec.Meta(pattern=f"^[A-Za-z0-9-]{{1,{PREFIX_CHARS_MAX}}}$")]
+    statement: Statement
+    interfaces: Addresses
+    port: NodePort
+    zeroconf: bool = True
+
+
+class Fetch(Record, frozen=True, tag="fetch"):
+    """Ask the node at `host`:`port` (its own port, not port + 1) for its key statement. Answer: `Fetched`."""
+
+    ticket: int
+    host: str
+    port: NodePort
+
+
+class Stop(Record, frozen=True, tag="stop"):
+    """Say goodbye on the network and end. Closing the socket does the same."""
+
+
+Command = Announce | Fetch | Stop
+
+
+# --- events: from the discovery process ---------------------------------------------------------------------
+
+
+class Found(Record, frozen=True, tag="found"):
+    """Somebody announces this key statement; told again when something of it changes."""
+
+    instance: Instance
+    statement: Statement
+    addresses: Addresses
+    port: NodePort
+
+
+class Lost(Record, frozen=True, tag="lost"):
+    """An announcement that was `Found` is gone: withdrawn, or not renewed. Anybody on the LAN can cause
+    it."""
+
+    instance: Instance
+
+
+class Fetched(Record, frozen=True, tag="fetched"):
+    """The end of a `Fetch`: the statement, or None and what was the matter."""
+
+    ticket: int
+    statement: Statement | None = None
+    problem: Sentence = ""
+
+
+class DiscoveryReady(Record, frozen=True, tag="ready"):
+    """An `Announce` is in force. `statement_port` is 0 when the statement server runs on no interface."""
+
+    statement_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class DiscoveryProblem(Record, frozen=True, tag="problem"):
+    """Something does not work, in one sentence for people. `fatal`: the process ends now; otherwise the rest
+    goes on."""
+
+    sentence: Sentence
+    fatal: bool = False
+
+
+class DiscoveryCounts(Record, frozen=True, tag="counts"):
+    """What strangers did, counted since the process started; told at most once a second, when something
+    changed."""
+
+    malformed_announcements: Count
+    dropped_announcements: Count  # more than the process could follow
+    refused_clients: Count  # of the statement server: too many, too often, too slow or a wrong question
+
+
+Event = Found | Lost | Fetched | DiscoveryReady | DiscoveryProblem | DiscoveryCounts
+
+_commands: Final[msgspec.json.Decoder[Command]] = msgspec.json.Decoder(Command)
+_events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
+_T = TypeVar("_T")
+
+
+# --- frames -------------------------------------------------------------------------------------------------
+
+
+def encode_command(command: Command) -> bytes:
+    """The command as one frame. Raises LocalProtocolError when it breaks a limit."""
+    return _encode(command)
+
+
+def encode_event(event: Event) -> bytes:
+    """The event as one frame. Raises LocalProtocolError when it breaks a limit."""
+    return _encode(event)
+
+
+def decode_command(payload: bytes) -> Command:
+    """The command in the payload of a frame. Raises RemoteProtocolError(BODY_MALFORMED)."""
+    command = _decode(_commands, payload)
+    if isinstance(command, Announce):
+        _check_addresses(command.interfaces)
+    return command
+
+
+def decode_event(payload: bytes) -> Event:
+    """The event in the payload of a frame. Raises RemoteProtocolError(BODY_MALFORMED)."""
+    event = _decode(_events, payload)
+    match event:
+        case Found():
+            _check_addresses(event.addresses)
+            _check_printable(event.instance)
+        case Lost():
+            _check_printable(event.instance)
+        case Fetched():
+            _check_printable(event.problem)
+            if (event.statement is None) != bool(event.problem):
+                raise RemoteProtocolError(Code.BODY_MALFORMED, "fetched needs a statement or a problem")
+        case DiscoveryProblem():
+            _check_printable(event.sentence)
+        case DiscoveryReady() | DiscoveryCounts():
+            pass
+    return event
+
+
+class FrameSplitter:
+    """Cuts a stream into the payloads of its frames. Holds at most one incomplete frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads that `data` completes. Raises RemoteProtocolError(FRAME_TOO_LARGE): the stream is then
+        lost."""
+        self._buffer += data
+        payloads = []
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            if length > DISCOVERY_FRAME_BYTES_MAX:
+                raise RemoteProtocolError(Code.FRAME_TOO_LARGE, f"discovery frame of {length} bytes")
+            end = LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            payloads.append(bytes(self._buffer[LENGTH.size : end]))
+            del self._buffer[:end]
+        return payloads
+
+
+class DiscoveryLink:
+    """The node's end: bytes of the process in, events out. Malformed events are counted in `malformed` and
+    left out.
+
+    Used by one thread. Without limits of its own beyond the frame: who `feed`s reads from the socket at its
+    own pace.
+    """
+
+    def __init__(self) -> None:
+        self.malformed = 0
+        self._frames = FrameSplitter()
+
+    def feed(self, data: bytes) -> tuple[Event, ...]:
+        """The events that `data` completes. Raises RemoteProtocolError(FRAME_TOO_LARGE) when the stream makes
+        no sense any more: close it."""
+        events = []
+        for payload in self._frames.feed(data):
+            try:
+                events.append(decode_event(payload))
+            except RemoteProtocolError:
+                self.malformed += 1
+        return tuple(events)
+
+
+def _encode(record: Record) -> bytes:
+    payload = msgspec.json.encode(record)
+    if len(payload) > DISCOVERY_FRAME_BYTES_MAX:
+        raise LocalProtocolError(f"discovery frame of {len(payload)} bytes")
+    return LENGTH.pack(len(payload)) + payload
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], payload: bytes) -> _T:
+    try:
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"discovery frame: {error}") from None
+
+
+def _check_addresses(addresses: tuple[str, ...]) -> None:
+    for address in addresses:
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError:
+            raise RemoteProtocolError(Code.BODY_MALFORMED, "not an IPv4 address") from None
+
+
+def _check_printable(text: str) -> None:
+    """People read it in a terminal, where control characters are commands."""
+    if not text.isprintable():
+        raise RemoteProtocolError(Code.BODY_MALFORMED, "text with control characters")

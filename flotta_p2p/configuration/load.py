@@ -1,0 +1,210 @@
+"""YAML text to a plain tree in which every part knows its line.
+
+The tree is built from the parser's events: nothing is constructed that was not checked, and nothing
+recurses. Scalars stay text; the schema says which are numbers or booleans. So `no` is text where text is
+wanted, a token made of digits keeps its zeros, and there are no dates and no sexagesimal numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import yaml
+from yaml.reader import ReaderError
+
+from flotta_p2p.configuration.faults import Faults, quoted
+from protocol.errors import Code
+from protocol.limits import CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_VALUE_CHARS_MAX
+
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+@dataclass(slots=True)
+class Leaf:
+    """A scalar; `text` is None for a plain null or an empty value."""
+
+    line: int
+    text: str | None
+
+
+@dataclass(slots=True)
+class Items:
+    line: int
+    items: list[Tree] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Entry:
+    """The value of a key and the line of that key."""
+
+    line: int
+    value: Tree
+
+
+@dataclass(slots=True)
+class Keys:
+    line: int
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Broken:
+    """A part whose fault has been reported already."""
+
+    line: int
+
+
+Tree = Leaf | Items | Keys | Broken
+
+
+def load(data: bytes, faults: Faults) -> Keys:
+    """The tree of one YAML document in UTF-8; empty text is an empty map.
+
+    Limits: CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_VALUE_CHARS_MAX. Duplicate keys, tags, anchors and
+    aliases are added to `faults`; what cannot be read further raises ConfigError.
+    """
+    if len(data) > CONFIG_BYTES_MAX:
+        faults.stop(1, f"the file is larger than {CONFIG_BYTES_MAX // 1024} KiB")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        faults.stop(line, f"the text is not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8")
+    try:
+        tree = _Builder(faults).build(text)
+    except yaml.MarkedYAMLError as error:
+        faults.stop(*_syntax_fault(error, text))
+    except ReaderError as error:
+        line = text.encode().count(b"\n", 0, error.position) + 1
+        faults.stop(line, f"the control character U+{ord(error.character):04X} is not allowed; remove it")
+    if not isinstance(tree, Keys):
+        faults.stop(tree.line, f'expected keys such as "node:" at the top level, saw {kind_of(tree)}')
+    return tree
+
+
+def kind_of(tree: Tree) -> str:
+    """What a person calls this part; never its content, which may be a secret."""
+    match tree:
+        case Leaf():
+            return "nothing" if not tree.text else "a single value"
+        case Items():
+            return "a list"
+        case Keys():
+            return "a group of keys"
+        case Broken():
+            return "a faulty value"
+
+
+class _Builder:
+    """Puts the events of the parser together; the innermost open list or map stands last in `_open`."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._root: Tree | None = None
+        self._open: list[Items | Keys] = []
+        self._keys: list[Leaf | None] = []  # beside _open: the key that waits for its value
+
+    def build(self, text: str) -> Tree:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            match event:
+                case yaml.DocumentStartEvent() if self._root is not None:
+                    line = _line(event)
+                    self._faults.stop(line, 'a second document begins; expected one: remove the line "---"')
+                case yaml.NodeEvent():
+                    self._add(event)
+                case yaml.CollectionEndEvent():
+                    self._open.pop()
+                    self._keys.pop()
+                case _:
+                    pass  # beginning and end of stream and document
+        if self._root is None or (isinstance(self._root, Leaf) and not self._root.text):
+            return Keys(1)
+        return self._root
+
+    def _add(self, event: yaml.NodeEvent) -> None:
+        tree = self._tree(event)
+        self._place(tree)
+        if isinstance(tree, Items | Keys):
+            if len(self._open) >= CONFIG_DEPTH_MAX:
+                self._faults.stop(
+                    tree.line, f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels"
+                )
+            self._open.append(tree)
+            self._keys.append(None)
+
+    def _tree(self, event: yaml.NodeEvent) -> Tree:
+        line = _line(event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._broken(line, f"the alias *{event.anchor} is not allowed; write the value itself")
+        if event.anchor is not None:
+            self._faults.add(
+                line, f"the anchor &{event.anchor} is not allowed; remove it", Code.CONFIG_MALFORMED
+            )
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            self._faults.add(line, f"the tag {quoted(tag)} is not allowed; remove it", Code.CONFIG_MALFORMED)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Items(line)
+        if isinstance(event, yaml.MappingStartEvent):
+            return Keys(line)
+        return self._leaf(event, line)
+
+    def _leaf(self, event: yaml.NodeEvent, line: int) -> Leaf | Broken:
+        assert isinstance(event, yaml.ScalarEvent)
+        if len(event.value) > CONFIG_VALUE_CHARS_MAX:
+            return self._broken(line, f"a value is longer than {CONFIG_VALUE_CHARS_MAX} characters")
+        plain = event.style is None or event.style == ""
+        return Leaf(line, None if plain and event.value in _NULLS else event.value)
+
+    def _broken(self, line: int, sentence: str) -> Broken:
+        self._faults.add(line, sentence, Code.CONFIG_MALFORMED)
+        return Broken(line)
+
+    def _place(self, tree: Tree) -> None:
+        if not self._open:
+            self._root = tree
+            return
+        around, key = self._open[-1], self._keys[-1]
+        if isinstance(around, Items):
+            around.items.append(tree)
+        elif key is None:
+            self._keys[-1] = self._key(tree)
+        else:
+            self._keys[-1] = None
+            self._enter(around, key, tree)
+
+    def _key(self, tree: Tree) -> Leaf:
+        if isinstance(tree, Leaf) and tree.text:
+            return tree
+        if not isinstance(tree, Broken):
+            self._broken(tree.line, f"expected the name of a key, saw {kind_of(tree)}")
+        return Leaf(tree.line, None)
+
+    def _enter(self, around: Keys, key: Leaf, tree: Tree) -> None:
+        if key.text is None:
+            return
+        earlier = around.entries.setdefault(key.text, Entry(key.line, tree))
+        if earlier.value is not tree:
+            self._broken(
+                key.line,
+                f"the key {quoted(key.text)} stands already on line {earlier.line}; keep one of the two",
+            )
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None  # libyaml marks every event
+    return event.start_mark.line + 1
+
+
+def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return 1, f"this is not YAML: {error.problem}"
+    lines = text.splitlines()
+    rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
+    if rest.startswith("\t"):
+        return mark.line + 1, "a tab stands where spaces are expected; indent with spaces"
+    began = error.context_mark
+    since = f" ({error.context} that begins on line {began.line + 1})" if began is not None else ""
+    return mark.line + 1, f"this is not YAML: {error.problem}{since}"

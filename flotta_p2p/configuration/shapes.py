@@ -1,0 +1,165 @@
+"""What a key of the configuration file may hold. The records of `schema` name one of these for each key."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from protocol.errors import AddressError, Code, ConfigError
+from protocol.ids import parse_id
+from protocol.key_statement import parse_address
+from protocol.names import NAME_RULE, is_name
+from protocol.secret_text import SecretText
+from protocol.tokens import check_token
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the records of `schema`: a group of keys."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a node is reached; `str()` is `host:port`. `scheme` is `http` or `https` if it was written."""
+
+    host: str
+    port: int
+    scheme: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A scalar. `parse` raises ValueError when the text is not as `expected`, or a FlottaError with its own words."""
+
+    expected: str
+    parse: Callable[[str], Any]
+    secret: bool = False  # a secret is never quoted in a message
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """`least` to `most` entries. A file may write the text `word`, if there is one, in place of the list."""
+
+    item: Shape
+    most: int
+    least: int = 0
+    word: str | None = None
+    build: Callable[[list[Any]], Any] = tuple
+
+
+Shape = Value | ListOf | type[Section]
+
+_WHOLE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?", re.ASCII)
+
+
+def whole(least: int, most: int, what: str = "a whole number") -> Value:
+    def parse(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return Value(f"{what} from {least} to {most}", parse)
+
+
+def seconds(least: float, most: float) -> Value:
+    def parse(text: str) -> float:
+        if not _NUMBER.fullmatch(text) or not least <= float(text) <= most:
+            raise ValueError
+        return float(text)
+
+    return Value(f"a number of seconds from {least:g} to {most:g}", parse)
+
+
+def choice(*words: str, later: tuple[str, ...] = ()) -> Value:
+    """One of `words` in any case. The words `later` are known, but this version cannot do them."""
+    listed = " or ".join(f'"{word}"' for word in words)
+
+    def parse(text: str) -> str:
+        word = text.lower()
+        if word in later:
+            raise ConfigError(
+                Code.CONFIG_VALUE_WRONG, f'"{word}" is not part of this version yet; it can do {listed}'
+            )
+        if word not in words:
+            raise ValueError
+        return word
+
+    return Value(listed, parse)
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
+
+
+def _plain(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError
+    return text
+
+
+def _path(text: str) -> Path:
+    if text.startswith("~"):
+        raise ConfigError(
+            Code.CONFIG_VALUE_WRONG, 'a path that begins with "~" is not replaced; write ${HOME} instead'
+        )
+    return Path(_plain(text))
+
+
+def _secret(text: str) -> SecretText:
+    return SecretText(_plain(text))
+
+
+def _token(text: str) -> SecretText:
+    check_token(text)
+    return SecretText(text)
+
+
+def _interface(text: str) -> str:
+    return "127.0.0.1" if text.lower() == "localhost" else str(ipaddress.IPv4Address(text))
+
+
+def _address(text: str) -> Address:
+    try:
+        host, port = parse_address(text)
+    except AddressError as error:
+        raise ValueError from error
+    scheme = text.partition("://")[0] if text.startswith(("http://", "https://")) else ""
+    return Address(host, port, scheme)
+
+
+def _person(text: str) -> bytes:
+    try:
+        return parse_id(text)
+    except AddressError as error:
+        raise ConfigError(error.code, error.sentence) from error
+
+
+BOOLEAN: Final = Value("true or false", _boolean)
+TEXT: Final = Value("text without control characters", _plain)
+NAME: Final = Value(f"a name of {NAME_RULE}", _name)
+PATH: Final = Value("a path", _path)
+PASSWORD: Final = Value("a password without control characters", _secret, secret=True)
+TOKEN: Final = Value("a project token", _token, secret=True)
+TOKEN_OR_PROJECT: Final = Value("a project token or the name of a project", _secret, secret=True)
+INTERFACE: Final = Value(
+    'an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost"', _interface
+)
+ADDRESS: Final = Value("host:port, http://host:port or https://host:port", _address)
+PERSON: Final = Value("a person id", _person)
+PORT: Final = whole(1, 65_535)

@@ -1,0 +1,190 @@
+"""What a person writes to ask for a summary: a submission file, or options of the command line. Pure reading,
+no Polars.
+
+    project: heart            # the project's local name, or its id
+    columns: [age, bmi]
+    where: "age >= 40 and sex == 'f'"
+    statistics: [count, mean, variance, histogram]
+    bins: {age: {low: 40, high: 100, count: 12}}
+    options: {holders_min: 3, deadline_ms: 60000}
+
+`where`, `bins` and `options` may be left out. The same question gives the same artifact, byte for byte,
+however it was written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+import yaml
+
+from protocol.errors import Code, WorkflowError
+from protocol.limits import JOB_DEADLINE_MS, LEASE_MS, ORDER_LIFE_MS, STATEMENT_BYTES_MAX
+from protocol.machines.contract import Record
+from protocol.plan.artifact import Query
+from protocol.plan.filters import parse_filter
+from protocol.plan.operations import Bins, Statistic, SummaryParameters, operation, read_parameters
+
+FileKind = Literal["yaml", "json"]
+_EXAMPLE: Final = "see docs/federated.md for an example of a submission file"
+
+
+class JobOptions(Record, frozen=True):
+    """What an order says besides its artifact; checked against the limits when the order is signed."""
+
+    holders_min: int = 1
+    lease_ms: int = LEASE_MS
+    deadline_ms: int = JOB_DEADLINE_MS
+    life_ms: int = ORDER_LIFE_MS
+
+
+class JobFile(Record, frozen=True):
+    project: str
+    query: Query
+    parameters: SummaryParameters
+    options: JobOptions
+
+
+class _Fields(Record, frozen=True):
+    """The submission file as it is written."""
+
+    project: str
+    columns: tuple[str, ...]
+    statistics: tuple[str, ...]
+    where: str | None = None
+    bins: dict[str, Bins] = msgspec.field(default_factory=dict)
+    options: JobOptions = JobOptions()
+
+
+def read_job_file(text: str, kind: FileKind) -> JobFile:
+    """Reads a submission file. Raises WorkflowError naming what is wrong and the nearest valid key."""
+    if len(text) > STATEMENT_BYTES_MAX:
+        raise _malformed(f"a submission file has at most {STATEMENT_BYTES_MAX} characters")
+    raw = _read_yaml(text) if kind == "yaml" else _read_json(text)
+    if not isinstance(raw, dict):
+        raise _malformed(
+            "a submission file is a map of keys: project, columns, where, statistics, bins, options"
+        )
+    _check_keys(raw, _Fields, "the submission file")
+    if isinstance(raw.get("options"), dict):
+        _check_keys(raw["options"], JobOptions, "options")
+    try:
+        fields = msgspec.convert(raw, _Fields, strict=True)
+    except msgspec.ValidationError as error:
+        raise _malformed(f"the submission file does not fit: {error}") from error
+    return JobFile(
+        project=fields.project,
+        query=Query(
+            columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)
+        ),
+        parameters=summary_parameters(",".join(fields.statistics), fields.bins),
+        options=fields.options,
+    )
+
+
+def summary_parameters(statistics: str, bins: dict[str, Bins]) -> SummaryParameters:
+    """`count,mean` and bins as parameters, the statistics in one order whoever wrote them.
+
+    Raises WorkflowError.
+    """
+    wanted = [word.strip() for word in statistics.split(",") if word.strip()]
+    known: tuple[Statistic, ...] = get_args(Statistic)
+    for word in wanted:
+        if word not in known:
+            raise _wrong(f'there is no statistic "{word[:64]}"', f"use some of {', '.join(known)}")
+    if len(set(wanted)) != len(wanted):
+        raise _wrong(f"a statistic is named twice in {statistics[:64]!r}", "name each wanted statistic once")
+    parameters = SummaryParameters(statistics=tuple(name for name in known if name in wanted), bins=bins)
+    checked = read_parameters(operation("summary.prepare"), msgspec.to_builtins(parameters))
+    assert isinstance(checked, SummaryParameters)
+    return checked
+
+
+def parse_bins(texts: Sequence[str]) -> dict[str, Bins]:
+    """Reads `--bins age:0:100:20` options: column, lower end, upper end, number of bins. Raises
+    WorkflowError.
+    """
+    found: dict[str, Bins] = {}
+    for text in texts:
+        column, *numbers = text.rsplit(":", 3)
+        try:
+            low, high, count = numbers
+            bins = Bins(low=float(low), high=float(high), count=int(count))
+        except ValueError:
+            raise _wrong(
+                f'the bins "{text[:80]}" do not read', "write them as column:low:high:count, age:0:100:20"
+            ) from None
+        if column in found:
+            raise _wrong(f'the bins of "{column[:64]}" are given twice', "give each column one set of bins")
+        found[column] = bins
+    return found
+
+
+# --- YAML and JSON without their traps ------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without duplicate keys, which would hide a part of the question, and without aliases, which can
+    grow without end.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        _check_once(keys)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise _malformed(f"the submission file is no YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise _malformed(f"the submission file is no YAML: {str(error)[:200]}") from error
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"the submission file is no JSON: {str(error)[:200]}") from error
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _check_once(keys: list[Any]) -> None:
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise ValueError(f"the key {str(key)[:64]!r} stands twice")
+
+
+def _check_keys(raw: dict[Any, Any], fields: type[msgspec.Struct], where: str) -> None:
+    known = fields.__struct_fields__
+    for key in raw:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            step = f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
+            raise WorkflowError(
+                Code.ARTIFACT_MALFORMED, f"{where} has no key {str(key)[:64]!r}", next_step=step
+            )
+
+
+def _malformed(sentence: str) -> WorkflowError:
+    return WorkflowError(Code.ARTIFACT_MALFORMED, sentence, next_step=_EXAMPLE)
+
+
+def _wrong(sentence: str, next_step: str) -> WorkflowError:
+    return WorkflowError(Code.PARAMETER_WRONG, sentence, next_step=next_step)

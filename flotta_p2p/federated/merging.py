@@ -1,0 +1,178 @@
+"""Pool the measures of all holders.
+
+What a holder sent is judged first: one that makes no sense is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+from flotta_p2p.federated import exact
+from protocol.errors import Code, DataError, RemoteProtocolError
+from protocol.limits import RESULT_BYTES_MAX
+from protocol.plan.tasks import (
+    Cells,
+    ColumnMeasure,
+    ColumnSummary,
+    Coverage,
+    Histogram,
+    HolderCoverage,
+    Measure,
+    Settings,
+    Summary,
+)
+from protocol.wire.codec import decode_record
+
+_REFUSAL_CHARS_MAX = 200  # of a holder's words; ours are shorter
+
+Labelled = tuple[str, Measure]
+
+
+def read_measure(label: str, data: bytes) -> Measure:
+    """A holder's product. Raises DataError(RESULT_ALTERED) naming the holder."""
+    try:
+        return decode_record(data, Measure, bytes_max=RESULT_BYTES_MAX)
+    except RemoteProtocolError as error:
+        raise _altered(label, error.sentence) from error
+
+
+def pool(settings: Settings, measures: Sequence[Labelled]) -> Summary:
+    """The summary, the same for any order of `measures`.
+
+    Raises DataError(RESULT_ALTERED) naming the holder.
+    """
+    ordered = sorted(measures, key=lambda labelled: labelled[0])
+    for label, measure in ordered:
+        _check_measure(label, measure, settings)
+    for (label, _), (following, _) in pairwise(ordered):
+        if label == following:
+            raise _altered(label, "it came twice")
+    rows = sum(measure.rows or 0 for _, measure in ordered)
+    holders = tuple(_holder_coverage(label, measure, settings) for label, measure in ordered)
+    return Summary(
+        rows=rows,
+        columns={name: _pool_column(name, settings, ordered) for name in settings.columns},
+        coverage=Coverage(
+            holders=len(holders),
+            holders_counted=sum(holder.rows is not None for holder in holders),
+            rows=rows,
+            cells_withheld=sum(holder.cells_withheld for holder in holders),
+            by_holder=holders,
+        ),
+    )
+
+
+def _pool_column(name: str, settings: Settings, measures: Sequence[Labelled]) -> ColumnSummary:
+    found = [column for _, measure in measures if (column := measure.columns.get(name)) is not None]
+    present = sum(column.present for column in found)
+    totals = [column.total for column in found if column.total is not None]
+    squares = [column.squares for column in found if column.squares is not None]
+    cells = [column.cells for column in found if column.cells is not None]
+    return ColumnSummary(
+        present=present,
+        missing=sum(column.missing for column in found),
+        holders=len(found),
+        mean=exact.mean(totals, present) if "mean" in settings.statistics else None,
+        variance=exact.variance(totals, squares, present) if "variance" in settings.statistics else None,
+        histogram=_pool_cells(settings.edges[name], cells) if cells else None,
+    )
+
+
+def _pool_cells(edges: tuple[float, ...], cells: Sequence[Cells]) -> Histogram:
+    return Histogram(
+        edges=edges,
+        counts=tuple(
+            sum(count or 0 for count in column)
+            for column in zip(*(cell.counts for cell in cells), strict=True)
+        ),
+        below=sum(cell.below or 0 for cell in cells),
+        above=sum(cell.above or 0 for cell in cells),
+        cells_withheld=sum(map(_hidden, cells)),
+    )
+
+
+def _hidden(cells: Cells) -> int:
+    return sum(count is None for count in (cells.below, *cells.counts, cells.above))
+
+
+def _holder_coverage(label: str, measure: Measure, settings: Settings) -> HolderCoverage:
+    columns = [column for column in measure.columns.values() if column is not None]
+    return HolderCoverage(
+        holder=label,
+        rows=measure.rows,
+        cells_withheld=sum(_hidden(column.cells) for column in columns if column.cells is not None),
+        columns_withheld=tuple(name for name in settings.columns if measure.columns.get(name) is None),
+        withheld=measure.withheld,
+    )
+
+
+# --- judging what came --------------------------------------------------------------------------------
+
+
+def _check_measure(label: str, measure: Measure, settings: Settings) -> None:
+    if measure.rows is None:
+        if (
+            measure.columns
+            or not 0 < len(measure.withheld) <= _REFUSAL_CHARS_MAX
+            or not measure.withheld.isprintable()
+        ):
+            raise _altered(label, "it withholds its rows and does not simply say why")
+        return
+    if measure.withheld or measure.rows < 0:
+        raise _altered(label, "its number of rows makes no sense")
+    if set(measure.columns) != set(settings.columns):
+        raise _altered(label, "its columns are not those of the query")
+    for name, column in measure.columns.items():
+        if column is not None:
+            _check_column(
+                f'{label}, column "{name}"', column, measure.rows, settings, settings.edges.get(name)
+            )
+
+
+def _check_column(
+    where: str, column: ColumnMeasure, rows: int, settings: Settings, edges: tuple[float, ...] | None
+) -> None:
+    if column.present < 0 or column.missing < 0 or column.present + column.missing != rows:
+        raise _altered(where, "present and missing values do not add up to its rows")
+    wants_squares = "variance" in settings.statistics
+    wants_total = wants_squares or "mean" in settings.statistics
+    if (column.total is not None, column.squares is not None) != (wants_total, wants_squares):
+        raise _altered(where, "it has other sums than those asked for")
+    if (column.cells is None) != (edges is None):
+        raise _altered(where, "it has another histogram than the one asked for")
+    _check_sums(where, column)
+    if column.cells is not None and edges is not None:
+        _check_cells(where, column.cells, column.present, len(edges) - 1)
+
+
+def _check_sums(where: str, column: ColumnMeasure) -> None:
+    total, squares = column.total or (), column.squares or ()
+    if not all(map(math.isfinite, total + squares)):
+        raise _altered(where, "a sum is not finite")
+    if max(len(total), len(squares)) > exact.EXPANSION_PARTS_MAX:
+        raise _altered(where, "a sum has too many parts")
+    sum_size, square = abs(exact.fraction(total)), exact.fraction(squares)
+    if sum_size > column.present * Fraction(exact.MAGNITUDE_MAX):
+        raise _altered(where, "its sum is too large for its values")
+    # Cauchy and Schwarz: a sum squared is at most the number of values times the sum of squares.
+    if column.squares is not None and sum_size * sum_size > column.present * square:
+        raise _altered(where, "its sums contradict each other")
+
+
+def _check_cells(where: str, cells: Cells, present: int, bins: int) -> None:
+    if len(cells.counts) != bins:
+        raise _altered(where, f"its histogram has {len(cells.counts)} bins where {bins} were asked for")
+    counts = (cells.below, *cells.counts, cells.above)
+    shown = [count for count in counts if count is not None]
+    if any(count < 0 for count in shown) or sum(shown) > present:
+        raise _altered(where, "its histogram counts more or fewer values than it has")
+    if len(shown) == len(counts) and sum(shown) != present:
+        raise _altered(where, "its histogram counts more or fewer values than it has")
+
+
+def _altered(holder: str, what: str) -> DataError:
+    step = "ask that holder which version it runs; the job gives no result with a measure that makes no sense"
+    return DataError(Code.RESULT_ALTERED, f"the measure of {holder} is refused: {what}", next_step=step)

@@ -1,0 +1,192 @@
+"""The one error tree.
+
+    FlottaError
+    ├── ConfigError            the operator can mend it
+    ├── DeniedError            a rule of the holder, the project or the protocol says no
+    ├── AddressError           an id, an EUI or a network address does not read
+    ├── DataError              a table, a column or a value cannot be used
+    ├── WorkflowError          an artifact, an order or a plan makes no sense
+    ├── StorageError           a database, a file or a disk failed
+    ├── UnreachableError       nobody answered within the limit
+    └── ProtocolError          (abstract)
+        ├── RemoteProtocolError    their mistake: counted, answered, never fatal
+        └── LocalProtocolError     our mistake: a bug
+            └── InvariantBroken    a machine found itself in a state that cannot be
+
+Every error carries a stable `code` from `Code`, one clear sentence, and, where they are known, the node and the job
+that it
+concerns and the next step for the person who reads it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Stable names of failures. A name is never reused for another meaning."""
+
+    # their input
+    FRAME_MALFORMED = "frame-malformed"
+    FRAME_MAGIC_UNKNOWN = "frame-magic-unknown"
+    FRAME_TOO_LARGE = "frame-too-large"
+    SUITE_UNKNOWN = "suite-unknown"
+    TYPE_UNKNOWN = "type-unknown"
+    TYPE_NOT_ALLOWED = "type-not-allowed"
+    AUDIENCE_WRONG = "audience-wrong"
+    SENDER_WRONG = "sender-wrong"
+    SENDER_BANNED = "sender-banned"
+    KEY_WEAK = "key-weak"
+    SIGNATURE_WRONG = "signature-wrong"
+    TIME_OUTSIDE = "time-outside"
+    REPLAYED = "replayed"
+    BODY_MALFORMED = "body-malformed"
+    STATEMENT_MALFORMED = "statement-malformed"
+    PROOF_WRONG = "proof-wrong"
+    PROJECT_UNKNOWN = "project-unknown"
+    EVENT_UNEXPECTED = "event-unexpected"
+    BUSY = "busy"
+    # orders and tasks
+    ORDER_MALFORMED = "order-malformed"
+    ORDER_EXPIRED = "order-expired"
+    ORDER_ALTERED = "order-altered"
+    SUBMITTER_NOT_MEMBER = "submitter-not-member"
+    SCHEDULER_NOT_ALLOWED = "scheduler-not-allowed"
+    PLAN_OUTSIDE_ORDER = "plan-outside-order"
+    TASK_NOT_DERIVED = "task-not-derived"
+    EPOCH_OLD = "epoch-old"
+    JOB_UNKNOWN = "job-unknown"
+    JOB_ENDED = "job-ended"
+    JOB_CANCELLED = "job-cancelled"
+    ALREADY_RUN = "already-run"
+    HOLDERS_MISSING = "holders-missing"
+    HOLDER_LOST = "holder-lost"
+    TASK_CRASHED = "task-crashed"
+    TASK_OUT_OF_TIME = "task-out-of-time"
+    TASK_OUT_OF_MEMORY = "task-out-of-memory"
+    OUTCOME_UNKNOWN = "outcome-unknown"
+    RESULT_TOO_LARGE = "result-too-large"
+    RESULT_ALTERED = "result-altered"
+    RESULT_NOT_READY = "result-not-ready"
+    # permission
+    POLICY_DENIED = "policy-denied"
+    COHORT_TOO_SMALL = "cohort-too-small"
+    STRANGER = "stranger"
+    # artifact and data
+    ARTIFACT_MALFORMED = "artifact-malformed"
+    OPERATION_UNKNOWN = "operation-unknown"
+    PARAMETER_WRONG = "parameter-wrong"
+    FILTER_MALFORMED = "filter-malformed"
+    SOURCE_UNKNOWN = "source-unknown"
+    SOURCE_MISSING = "source-missing"
+    SOURCE_EMPTY = "source-empty"
+    SOURCE_RAGGED = "source-ragged"
+    SOURCE_ENCODING = "source-encoding"
+    SOURCE_CHANGED = "source-changed"
+    SOURCE_UNREADABLE = "source-unreadable"
+    SOURCE_TOO_LARGE = "source-too-large"
+    COLUMN_UNKNOWN = "column-unknown"
+    COLUMN_DUPLICATE = "column-duplicate"
+    COLUMN_NOT_NUMERIC = "column-not-numeric"
+    VALUE_OUT_OF_RANGE = "value-out-of-range"
+    # this machine
+    ADDRESS_MALFORMED = "address-malformed"
+    ID_MALFORMED = "id-malformed"
+    CONFIG_MALFORMED = "config-malformed"
+    CONFIG_KEY_UNKNOWN = "config-key-unknown"
+    CONFIG_VALUE_WRONG = "config-value-wrong"
+    VARIABLE_UNSET = "variable-unset"
+    TOKEN_WEAK = "token-weak"
+    TOKEN_MALFORMED = "token-malformed"
+    PROJECT_NAME_TAKEN = "project-name-taken"
+    KEY_FILE_UNSAFE = "key-file-unsafe"
+    KEY_FILE_MALFORMED = "key-file-malformed"
+    PORT_TAKEN = "port-taken"
+    FOLDER_LOCKED = "folder-locked"
+    FOLDER_UNUSABLE = "folder-unusable"
+    DISK_FULL = "disk-full"
+    STORE_FULL = "store-full"
+    TOO_LARGE_TO_STORE = "too-large-to-store"
+    DATABASE_FAILED = "database-failed"
+    DATABASE_TOO_NEW = "database-too-new"
+    NODE_NOT_RUNNING = "node-not-running"
+    NODE_UNREACHABLE = "node-unreachable"
+    NODE_STOPPING = "node-stopping"
+    TIMED_OUT = "timed-out"
+    DOOR_OPEN_TO_STRANGERS = "door-open-to-strangers"
+    ACTOR_FAILED = "actor-failed"
+    SHADOWED_PACKAGE = "shadowed-package"
+    # our own bugs
+    INTERNAL = "internal"
+
+
+class FlottaError(Exception):
+    """Base of all errors: a code, one sentence, and where known the node, the job and the next step.
+
+    `str(error)` is the whole text for a person: `[node: ][job: ]sentence. Next: step.`
+    """
+
+    def __init__(self, code: Code, sentence: str, *, node: str = "", job: str = "", next_step: str = "") -> None:
+        if type(self) in (FlottaError, ProtocolError):
+            raise TypeError(f"{type(self).__name__} is abstract: raise one of its children")
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.node = node
+        self.job = job
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        where = "".join(f"{kind} {name}: " for kind, name in (("node", self.node), ("job", self.job)) if name)
+        step = f" Next: {self.next_step}" if self.next_step else ""
+        return f"{where}{self.sentence}{step}"
+
+
+class ConfigError(FlottaError):
+    """The operator can mend it: configuration, folder, key file, port."""
+
+
+class DeniedError(FlottaError):
+    """A rule says no: the holder's policy, the project's membership, the protocol's order of things."""
+
+
+class AddressError(FlottaError):
+    """An id, an EUI or a network address does not read."""
+
+
+class DataError(FlottaError):
+    """A table, a column or a value cannot be used."""
+
+
+class WorkflowError(FlottaError):
+    """An artifact, an order or a plan makes no sense, whoever sent it."""
+
+
+class StorageError(FlottaError):
+    """A database, a file or the disk failed."""
+
+
+class UnreachableError(FlottaError):
+    """Nobody answered within the limit."""
+
+
+class ProtocolError(FlottaError):
+    """Abstract base of the two kinds of broken rules on the wire."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """Their mistake. The receiver counts it, may answer with its code, and goes on."""
+
+    def __init__(self, code: Code, sentence: str = "") -> None:
+        super().__init__(code, sentence or code.value)
+
+
+class LocalProtocolError(ProtocolError):
+    """Our mistake: this program tried to do what the protocol forbids. A bug."""
+
+    def __init__(self, sentence: str, code: Code = Code.INTERNAL) -> None:
+        super().__init__(code, sentence)
+
+
+class InvariantBroken(LocalProtocolError):
+    """A machine found itself in a state that cannot be; the message carries the story of the key."""

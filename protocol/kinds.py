@@ -1,0 +1,23 @@
+"""The kinds of records that a node stores, each with its owner, key and promise.
+
+`SAFETY_KINDS` are always kept in a file of the work directory, even when the metadata database is in memory: what
+safety rests on must survive a restart.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+BOOT: Final = "boot"  # key b"": the highest boot id of this node
+PEER: Final = "peer"  # key node id: an accepted peer (membership, trust)
+BAN: Final = "ban"  # key node id: banned for ever (trust)
+SEEN_BOOT: Final = "seen-boot"  # key node id: highest boot id seen from a peer (trust)
+EXECUTED: Final = "executed"  # key job id: an order that this worker accepted, its scheduler and highest epoch (worker)
+JOB: Final = "job"  # key job id: a job of the scheduling machine
+TASK: Final = "task"  # key job id + task index: a task of a live job (scheduling)
+ATTEMPT: Final = "attempt"  # key job id + task index: a task of the worker machine
+OUTBOX: Final = "outbox"  # key owner + message id: frames not yet acknowledged (delivery)
+INBOX: Final = "inbox"  # key owner + message id: frames already applied (delivery)
+
+SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, SEEN_BOOT, EXECUTED})
+KINDS: Final = SAFETY_KINDS | {JOB, TASK, ATTEMPT, OUTBOX, INBOX}

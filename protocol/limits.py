@@ -1,0 +1,174 @@
+"""Every limit with its unit, who could grow it, the worst case, and why this number.
+
+A limit refuses; it never truncates in silence. Units stand last in the name.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- frames and bodies -------------------------------------------------------------------------------------------
+# Parsing 64 KiB of empty msgpack containers costs about 10 ms and 3 MB, 1 MiB about 470 ms and 72 MB: bodies are
+# therefore
+# capped per message type before anything is parsed (see protocol/wire/registry.py).
+BODY_BYTES_PING_MAX: Final = 1 * KIB  # acknowledgements and heartbeats; any peer, many per second
+BODY_BYTES_DOOR_MAX: Final = 4 * KIB  # whoever knows a project's door key, before the proof
+BODY_BYTES_CONTROL_MAX: Final = 64 * KIB  # status, greeting, renewals; peers only
+BODY_BYTES_MANIFEST_MAX: Final = 256 * KIB  # orders, plans, lists of tasks and results; peers and proved submitters
+FRAME_BYTES_MAX: Final = 1 * MIB + 4 * KIB  # ZMQ_MAXMSGSIZE of the node's socket: libzmq drops the connection beyond it
+MSGPACK_DEPTH_MAX: Final = 16  # nesting; deeper input would recurse in walkers of ours
+MSGPACK_MAP_ITEMS_MAX: Final = 256  # keys of one map; our widest record has far fewer
+MSGPACK_ARRAY_ITEMS_MAX: Final = 65_536  # a column of bin edges or a list of tasks; bounded by the body anyway
+STATEMENT_BYTES_MAX: Final = 128 * KIB  # one DSSE envelope; an order with 4,096 filter values fits
+TXT_STATEMENT_BYTES_MAX: Final = 1_000  # a key statement in zeroconf's TXT record; keeps a response in one packet
+ADDRESSES_PER_NODE_MAX: Final = 8  # addresses in a key statement; a peer could name thousands to make us dial them
+NAME_CHARS_MAX: Final = 64  # names of nodes, projects, sources, steps, outputs
+EUI_CHARS_MAX: Final = (
+    256  # the longest address with names of 64 characters has 208; a store key stays below LMDB's 511 bytes
+)
+TOKEN_CHARS_MAX: Final = 256  # a project token; typed, piped or read from a file by the operator
+
+# --- time --------------------------------------------------------------------------------------------------------
+CLOCK_TOLERANCE_MS: Final = 120_000  # how far a peer's corrected clock may be off before its frame is refused
+CLOCK_WARN_MS: Final = 30_000  # offset shown to people
+FRAME_TTL_MS: Final = 60_000  # life of a frame that says nothing else
+FRAME_TTL_MS_MAX: Final = 7 * 24 * 3_600_000
+HEARTBEAT_INTERVAL_MS: Final = 2_000  # between peers; 2,000 ms × 100 peers is 50 small frames a second
+PEER_AWAY_MS: Final = 7_000  # three heartbeats missed and one second of grace: the peer is shown as away
+HANDSHAKE_LIMIT_MS: Final = 2_000  # a door session must have proved itself by then
+ENROL_RETRY_MS_MIN: Final = 500
+ENROL_RETRY_MS_MAX: Final = 30_000
+ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
+
+# --- replay ------------------------------------------------------------------------------------------------------
+REPLAY_WINDOW_FRAMES: Final = 1_024  # RFC 6479 form; a sender has at most 64 frames in flight per socket (ZMQ_SNDHWM)
+REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and proved submitters only, 200 bytes each
+
+# --- containers in machines ----------------------------------------------------------------------------------------
+PEERS_MAX: Final = 1_024  # accepted peers; each holds one DEALER socket and one outbox
+STRANGERS_MAX: Final = 256  # discovered nodes without a common project; anybody on the LAN grows it; 1 KiB each
+DOOR_SESSIONS_MAX: Final = 256  # half-done enrolments; whoever knows a door key grows it; 5 KiB each, 2 s each
+SUBMITTER_SESSIONS_MAX: Final = 256  # proved submitters at the door; project members grow it; dropped when idle
+SUBMITTER_IDLE_MS: Final = 120_000
+PROJECTS_MAX: Final = 64  # one scrypt (16 MiB, 60 ms) at start for each
+SOURCES_MAX: Final = 64  # data sources of one node
+COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them all
+OUTBOX_ROWS_PER_PEER_MAX: Final = 10_000  # a peer that is away; beyond it the producer is told busy
+INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept for INBOX_KEEP_MS
+INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000
+JOBS_LIVE_MAX: Final = 1_000  # jobs in execution on one scheduler; submitters grow it
+JOBS_KEPT_MAX: Final = 10_000  # ended jobs kept in memory for `jobs`; the oldest leave memory, never the database
+TASKS_PER_JOB_MAX: Final = 4_096
+TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
+STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
+STORY_KEYS_MAX: Final = 4_096
+RETRY_MS_MIN: Final = 500  # outbox: first repetition
+RETRY_MS_MAX: Final = 30_000
+STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop
+
+# --- jobs --------------------------------------------------------------------------------------------------------
+LEASE_MS: Final = 15_000  # a holder that stays silent so long loses its task, and its job fails naming it
+LEASE_MS_MIN: Final = 1_000
+LEASE_MS_MAX: Final = 3_600_000
+LEASE_GRACE_MS: Final = 1_000  # the scheduler waits so much longer than the worker: clocks and frames on the way
+RENEWALS_PER_LEASE: Final = 4
+ORDER_LIFE_MS: Final = 3_600_000  # an order may be started so long after it was signed
+ORDER_LIFE_MS_MAX: Final = 7 * 24 * 3_600_000
+JOB_DEADLINE_MS: Final = 600_000  # a job ends by then whatever happens
+JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000
+TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
+TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
+RESULT_BYTES_MAX: Final = 192 * KIB  # what one task may produce; larger resources need chunked transfer
+FILTER_TERMS_MAX: Final = 256
+FILTER_VALUES_MAX: Final = 4_096
+QUERY_COLUMNS_MAX: Final = 256
+HISTOGRAM_BINS_MAX: Final = 1_000
+STEPS_MAX: Final = 64
+
+# --- discovery -----------------------------------------------------------------------------------------------------
+DISCOVERY_FRAME_BYTES_MAX: Final = (
+    64 * KIB
+)  # one frame between node and discovery process; our records stay under 4 KiB
+DISCOVERY_MEMORY_BYTES_MAX: Final = (
+    256 * MIB
+)  # writable memory of the discovery process; zeroconf's caches under a flood
+DISCOVERY_EVENTS_PER_S_MAX: Final = 100  # found and lost told to the node; anybody on the LAN causes them
+DISCOVERY_LOOKUPS_MAX: Final = 8  # questions in flight about half-announced nodes; anybody on the LAN causes them
+DISCOVERY_LOOKUP_MS: Final = 1_000  # an mDNS answer takes at most 1 s of aggregation; then the announcement is dropped
+DISCOVERY_FETCHES_MAX: Final = 16  # statements fetched at once, one thread each; the node asks for typed addresses only
+DISCOVERY_STOP_MS: Final = 1_000  # goodbyes take 250 ms; a child must be gone 2 s after its node
+STATEMENT_CLIENTS_MAX: Final = 32  # open connections of the statement server; anybody who reaches port + 1; 10 KiB each
+STATEMENT_CLIENTS_PER_ADDRESS_MAX: Final = 8  # so that one silent machine cannot take all of them
+STATEMENT_ASKS_BURST_MAX: Final = 40  # questions of one address at once; many nodes of one machine share 127.0.0.1
+STATEMENT_ASKS_PER_S_MAX: Final = 10  # and after that
+STATEMENT_ADDRESSES_MAX: Final = 1_024  # addresses whose questions are counted; the oldest is forgotten; 200 bytes each
+STATEMENT_QUESTION_BYTES_MAX: Final = 64  # the question line with its end
+STATEMENT_LIMIT_MS: Final = 2_000  # one question and answer, both ends
+
+# --- disclosure ----------------------------------------------------------------------------------------------------
+COHORT_ROWS_MIN: Final = 10  # fewer selected rows than this and the holder lets nothing out
+CELL_ROWS_MIN: Final = 5  # histogram cells with fewer rows (but not zero) are withheld
+
+# --- actors and processes --------------------------------------------------------------------------------------------
+INBOX_MESSAGES_MAX: Final = 10_000  # mailbox of one actor; a full one refuses the newest
+RESTARTS_MAX: Final = 5  # of one actor within RESTART_WINDOW_MS, then the fault escalates
+RESTART_WINDOW_MS: Final = 60_000
+RESTART_BACKOFF_MS_MIN: Final = 100
+RESTART_BACKOFF_MS_MAX: Final = 10_000
+READY_LIMIT_MS: Final = 20_000  # an actor that is not ready by then counts as failed
+STOP_LIMIT_MS: Final = 5_000  # an actor that has not ended so long after it was asked to counts as hung
+PING_INTERVAL_MS: Final = 3_000  # supervisors ask each child for a sign of life
+HANG_LIMIT_MS: Final = 10_000  # a child that gave none for so long, and had not declared itself busy, counts as hung
+CRASH_STORY_CHARS_MAX: Final = 8_192  # end of the traceback that a crash report carries; about 80 frames
+TIMERS_MAX: Final = 65_536  # timers set in one node, 300 bytes each; machines grow it, a few per job, task and peer
+TIMER_SLEEP_MS_MAX: Final = 1_000  # longest sleep of the timer thread: a machine that slept is noticed within it
+HELD_STEPS_MAX: Final = 10_000  # steps of one machine whose effects wait for a commit; a slow disk grows it
+CHILD_MEMORY_BYTES_MAX: Final = 2 * 1024 * MIB  # resident; watched by the launcher
+CHILD_SPARE_MS: Final = 2_000  # a child whose job sends nothing more goes home
+CHILD_MEMORY_WATCH_MS: Final = 100  # a child that allocates 1 GB/s outgrows its limit by 100 MB before it is seen
+CHILD_ADDRESS_BYTES_MAX: Final = (
+    16 * 1024 * MIB
+)  # RLIMIT_AS, a distant backstop: Polars maps 950 MB and hangs when tight
+CHILD_FILES_MAX: Final = 64  # descriptors open at once in a child; numpy, Polars and one table need about 20
+CHILDREN_MAX: Final = 256  # children of one node at once: task slots, discovery, flame nodes; three descriptors each
+CHILD_KEY_CHARS_MAX: Final = 128  # the caller's name of a child
+CHILD_MESSAGE_BYTES_MAX: Final = 16 * MIB  # one message to or from a child; a result is far smaller, a column is not
+CHILD_OUTBOX_BYTES_MAX: Final = 2 * CHILD_MESSAGE_BYTES_MAX  # waiting for one child to read; each counts 1 KiB or more
+CHILD_CHANNEL_CLOSED_MS: Final = 1_000  # a child that closed its channel has so long to exit
+CHILD_END_MS: Final = 2_000  # from SIGKILL to the end of a process; only one stuck in the kernel takes longer
+LAUNCHER_LINE_BYTES_MAX: Final = 64 * KIB  # one line between launcher and node; the roll of 256 kept children fits
+LAUNCHER_OUTBOX_LINES_MAX: Final = 1_024  # lines waiting for the node; two per child, more means that it does not read
+LAUNCHER_GREETING_MS: Final = 5_000  # the launcher's first line is written before the node starts
+NODE_BACKOFF_MS_MIN: Final = 1_000  # pause before the launcher starts the node again; doubles
+NODE_BACKOFF_MS_MAX: Final = 60_000
+NODE_ENDS_MAX: Final = 5  # so many ends of the node within NODE_ENDS_WINDOW_MS and the launcher gives up
+NODE_ENDS_WINDOW_MS: Final = 600_000
+NODE_STOP_MS: Final = 10_000  # from the wish to stop until the node is killed; twice STOP_LIMIT_MS
+TASK_SLOTS: Final = 4
+CONTROL_CLIENTS_MAX: Final = 64
+CONTROL_BYTES_MAX: Final = 1 * MIB
+CONTROL_WAIT_MS_MAX: Final = 30_000  # one long poll on the control socket
+WATCHERS_MAX: Final = 256
+SOURCE_BYTES_MAX: Final = 2 * 1024 * MIB  # a CSV file larger than this is refused with the reason
+
+# --- storage ------------------------------------------------------------------------------------------------------
+RESOURCE_BYTES_MAX: Final = 1 * MIB  # one resource in LMDB; larger ones are files; results grow it
+RESOURCE_MAP_BYTES_MIN: Final = 64 * MIB  # LMDB's map at first, address space; doubled at 70 % while idle
+RESOURCE_MAP_BYTES_MAX: Final = 64 * 1024 * MIB  # all resources of one node; results of jobs grow it
+RESOURCE_READERS_MAX: Final = 512  # reader slots of LMDB, 64 bytes each; readers that died hold theirs
+RECORD_BYTES_MAX: Final = 2 * MIB  # one row of the metadata database; the widest is an outbox frame
+COMMIT_GROUP_MAX: Final = 256  # batches in one transaction: one fsync for all, and still well under 100 ms
+STORE_BUSY_MS_MAX: Final = 5_000  # wait for a database that another program holds; then refused
+STORE_PAGE_ROWS_MAX: Final = 1_000  # rows of one answer about job events or audit; 1 KiB each
+
+# --- configuration and the files of a node ---------------------------------------------------------------------------
+CONFIG_BYTES_MAX: Final = 256 * KIB  # of a configuration file; its operator grows it; parsed in under 0.2 s
+CONFIG_DEPTH_MAX: Final = 32  # nesting of the file; the schema needs 5, libyaml takes a minute for 200,000 brackets
+CONFIG_VALUE_CHARS_MAX: Final = 4_096  # of one value; the longest path that Linux opens
+CONFIG_FAULTS_MAX: Final = 50  # shown at once; more would scroll away and cost a comparison of names each
+SUBMITTERS_PER_SOURCE_MAX: Final = 1_024  # person ids in one policy; the holder grows it, 32 bytes each
+PRIVATE_FILE_BYTES_MAX: Final = 4 * KIB  # a key or token file; ours have under 200 bytes
+DISK_FREE_BYTES_MIN: Final = 64 * MIB  # below it a node does not start: one LMDB growth and a WAL must still fit

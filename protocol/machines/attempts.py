@@ -1,0 +1,105 @@
+"""The worker's record of one job and of its tasks, in memory and in the store."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from protocol.limits import RENEWALS_PER_LEASE
+from protocol.machines.contract import Record
+from protocol.plan.plan import Outcome, product_digest
+
+AttemptState = Literal["running", "succeeded", "failed", "cancelled", "lost"]
+
+
+class ExecutedRow(Record, frozen=True):
+    """That this worker accepted an order, from whom, and whether it is over. Kept until the order has expired."""
+
+    scheduler: bytes
+    epoch: int
+    expires_ms: int
+    submitter: bytes  # public key
+    state: Literal["live", "ended", "cancelled"] = "live"
+
+
+class AttemptRow(Record, frozen=True):
+    """One task at this worker: what it takes to run it again, or to give its answer again."""
+
+    job_id: bytes
+    index: int
+    attempt: int
+    epoch: int
+    scheduler: bytes
+    project: bytes
+    operation: str
+    effect: Literal["pure", "idempotent", "once"]
+    source: str
+    artifact: bytes
+    inputs: tuple[bytes, ...]
+    labels: tuple[str, ...]
+    lease_ms: int
+    state: AttemptState = "running"
+    product: bytes = b""
+    code: str = ""
+    sentence: str = ""
+    next_step: str = ""
+    started_ms: int = 0
+    ended_ms: int = 0
+
+    @property
+    def key(self) -> bytes:
+        return self.job_id + self.index.to_bytes(4)
+
+    def changed(self, **changes: Any) -> AttemptRow:
+        return msgspec.structs.replace(self, **changes)
+
+    def outcome(self) -> Outcome:
+        """What the worker signs of an attempt that has ended."""
+        assert self.state in ("succeeded", "failed", "cancelled")
+        done = self.state == "succeeded"
+        return Outcome(
+            version=1,
+            job_id=self.job_id,
+            index=self.index,
+            attempt=self.attempt,
+            epoch=self.epoch,
+            state=self.state,
+            inputs=tuple(product_digest(data) for data in self.inputs),
+            digest=product_digest(self.product) if done else b"",
+            size_bytes=len(self.product) if done else 0,
+            code=self.code,
+            sentence=self.sentence,
+            next_step=self.next_step,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+        )
+
+
+class Lease:
+    """The worker's side of a lease: it holds from the moment at which the last renewed renewal was sent."""
+
+    def __init__(self, lease_ms: int, now_ns: int) -> None:
+        self._lease_ns = lease_ms * 1_000_000
+        self.until_ns = now_ns + self._lease_ns
+        self._sent: dict[int, int] = {}  # limits.RENEWALS_PER_LEASE × 2: token → boot time
+        self._token = 0
+
+    @property
+    def pause_ns(self) -> int:
+        return self._lease_ns // RENEWALS_PER_LEASE
+
+    def renewal(self, now_ns: int) -> int:
+        self._token += 1
+        self._sent[self._token] = now_ns
+        for stale in [token for token in self._sent if token <= self._token - 2 * RENEWALS_PER_LEASE]:
+            del self._sent[stale]
+        return self._token
+
+    def renewed(self, token: int) -> None:
+        sent_ns = self._sent.pop(token, None)
+        if sent_ns is not None:
+            self.until_ns = max(self.until_ns, sent_ns + self._lease_ns)
+
+    def restart(self, now_ns: int) -> None:
+        self.until_ns = now_ns + self._lease_ns

@@ -1,0 +1,200 @@
+"""What a machine is: an event and the time go in, effects come out.
+
+A machine is a pure object. Its one mutating method is `step`; all that it wants from the world it says in effects.
+The same
+machines are driven by the Pykka actors of a node and by the simulator in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from protocol.errors import Code, InvariantBroken
+from protocol.limits import STORY_ENTRIES_MAX, STORY_KEYS_MAX
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of frozen records: events, effects, messages, snapshots."""
+
+
+class Now(msgspec.Struct, frozen=True):
+    """Two clocks. `boot_ns` never jumps and counts suspend (CLOCK_BOOTTIME): for leases and timers; `wall_ms`: expiry."""
+
+    boot_ns: int
+    wall_ms: int
+
+    def after_ms(self, ms: int) -> int:
+        """The boot time `ms` milliseconds from now, in nanoseconds."""
+        return self.boot_ns + ms * 1_000_000
+
+
+# --- effects ---------------------------------------------------------------------------------------------------------
+
+
+class Send(Record, frozen=True):
+    """Send `message` to a node id (32 bytes) or, as an answer to a session that is not a peer, to its `session`."""
+
+    message: Any
+    to: bytes = b""
+    session: bytes = b""
+    project: bytes = b""
+    reply_to: bytes = b""
+    fence: int = 0
+    message_id: bytes = b""  # set by delivery for messages that it repeats
+
+
+class SetTimer(Record, frozen=True):
+    """Ask for `TimerFired(name, generation)` at `at_ns` (boot clock). A newer SetTimer of the same name replaces it."""
+
+    name: str
+    at_ns: int
+    generation: int = 0
+
+
+class ClearTimer(Record, frozen=True):
+    name: str
+
+
+class Put(Record, frozen=True):
+    """Write one record of the store: table `kind`, key and value bytes."""
+
+    kind: str
+    key: bytes
+    value: bytes
+
+
+class Drop(Record, frozen=True):
+    """Remove one record of the store. Removing what is not there is no fault."""
+
+    kind: str
+    key: bytes
+
+
+class Keep(Record, frozen=True):
+    """Store a resource under its SHA-256."""
+
+    digest: bytes
+    data: bytes
+
+
+class LogJob(Record, frozen=True):
+    """Append to the event log of one job."""
+
+    job_id: bytes
+    wall_ms: int
+    event: str
+    detail: bytes = b""
+
+
+class Audit(Record, frozen=True):
+    """Append a row to the node's hash-chained audit log."""
+
+    wall_ms: int
+    actor: str
+    event: str
+    detail: bytes = b""
+
+
+Write = Put | Drop | Keep | LogJob | Audit
+
+
+class Persist(Record, frozen=True):
+    """Writes that must be committed before any other effect of the same step is carried out."""
+
+    writes: tuple[Write, ...]
+
+
+class StartTask(Record, frozen=True):
+    """Run one task in a child process of this machine; its end comes back as an event of the worker machine."""
+
+    key: bytes
+    job_id: bytes
+    source: str  # name of a data source of this node, or empty; the shell knows the file
+    request: Any  # protocol.plan.tasks.TaskRequest
+    limit_ms: int
+
+
+class KillTask(Record, frozen=True):
+    key: bytes
+
+
+class Publish(Record, frozen=True):
+    """Tell the other machines of this node; `protocol.wiring` says which take it."""
+
+    event: Any
+
+
+class Refuse(Record, frozen=True):
+    """Input from outside was refused: count it, log it, and answer the session or peer if there is one."""
+
+    code: Code
+    sentence: str
+    to: bytes = b""
+    session: bytes = b""
+    reply_to: bytes = b""
+    next_step: str = ""
+
+
+Effect = Send | SetTimer | ClearTimer | Persist | StartTask | KillTask | Publish | Refuse
+Effects = tuple[Effect, ...]
+
+
+def writes_first(effects: Iterable[Effect]) -> Effects:
+    """All writes of a step as one batch in front; the other effects keep their order."""
+    listed = list(effects)
+    writes = tuple(write for effect in listed if isinstance(effect, Persist) for write in effect.writes)
+    rest = tuple(effect for effect in listed if not isinstance(effect, Persist))
+    return (Persist(writes=writes), *rest) if writes else rest
+
+
+# --- events that every machine may get
+# -----------------------------------------------------------------------------------
+
+
+class TimerFired(Record, frozen=True):
+    name: str
+    generation: int = 0
+
+
+class Received(Record, frozen=True):
+    """A verified frame. `sender` is the proved node id or person id; `session` is set for those who are not peers."""
+
+    message: Any
+    sender: bytes
+    message_id: bytes
+    session: bytes = b""
+    project: bytes = b""
+    reply_to: bytes = b""
+    fence: int = 0
+    boot_id: int = 0
+
+
+class Machine(Protocol):
+    """The contract. `step` is all or nothing: it raises and changes nothing, or returns the effects of the change."""
+
+    def step(self, event: Any, now: Now) -> Effects: ...
+    def check(self) -> None: ...
+    def snapshot(self) -> Record: ...
+
+
+class Stories:
+    """Bounded history per key, for the message of an illegal transition."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Hashable, list[str]] = {}
+
+    def add(self, key: Hashable, before: str, event: str, after: str) -> None:
+        if key not in self._entries and len(self._entries) >= STORY_KEYS_MAX:
+            del self._entries[next(iter(self._entries))]
+        entries = self._entries.setdefault(key, [])
+        entries.append(f"{before} --{event}--> {after}")
+        del entries[:-STORY_ENTRIES_MAX]
+
+    def of(self, key: Hashable) -> tuple[str, ...]:
+        return tuple(self._entries.get(key, ()))
+
+    def broken(self, key: Hashable, sentence: str) -> InvariantBroken:
+        return InvariantBroken(f"{sentence}; story of {key!r}: {'; '.join(self.of(key)) or 'empty'}")

@@ -1,0 +1,408 @@
+"""Enrolment: how two nodes that hold the same project token prove it to each other at the door, and how a submitter
+is let in.
+
+    joiner                                   responder
+      |  Hello(statement, nonce)    ------->    |   only the door key of the project brings a frame this far
+      |  <-------    Challenge(statement, nonce, proof)
+      |  Proof(proof)               ------->    |
+      |  <-------    Welcome                    |   both sides: the other is a peer of this project
+
+The token itself is never sent: each proof is an HMAC under the key derived from it, over role, project, both ids,
+both CURVE keys and both
+nonces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, Literal
+
+from protocol.errors import Code, RemoteProtocolError
+from protocol.ids import format_id
+from protocol.key_statement import Certified, hints_match, verify_key_statement
+from protocol.limits import (
+    DOOR_SESSIONS_MAX,
+    ENROL_PATIENCE_MS,
+    ENROL_RETRY_MS_MAX,
+    ENROL_RETRY_MS_MIN,
+    HANDSHAKE_LIMIT_MS,
+    PEERS_MAX,
+    PROJECTS_MAX,
+    STRANGERS_MAX,
+    SUBMITTER_IDLE_MS,
+)
+from protocol.machines.contract import (
+    ClearTimer,
+    Effect,
+    Effects,
+    Now,
+    Publish,
+    Received,
+    Record,
+    Refuse,
+    Send,
+    SetTimer,
+    TimerFired,
+)
+from protocol.machines.events import (
+    DialDoor,
+    Encountered,
+    EnrolmentFailed,
+    HangUp,
+    PeerAdmitted,
+    PeerProved,
+    ProjectsHeld,
+    SubmitterProved,
+)
+from protocol.tokens import ProjectKey
+from protocol.wire.door import Challenge, Hello, Proof, Welcome
+
+VERSION: Final = 1
+
+# Sessions of both roles. A pair that is not listed is a refused event.
+TRANSITIONS: Final[dict[str, dict[str, str]]] = {
+    "idle": {"Hello": "challenged", "Encountered": "knocking"},
+    "knocking": {"Challenge": "proving", "TimerFired": "idle"},
+    "proving": {"Welcome": "idle", "TimerFired": "idle"},
+    "challenged": {"Proof": "idle", "TimerFired": "idle"},
+}
+
+
+class Joiner:
+    """The joiner's half of one handshake; also driven by the submission tool."""
+
+    def __init__(
+        self,
+        *,
+        role: Literal["node", "submitter"],
+        own_id: bytes,
+        statement: bytes,
+        curve_key: bytes,
+        nonce: bytes,
+        target: Certified,
+        project: ProjectKey,
+    ) -> None:
+        self.target = target
+        self.project = project
+        self._own_id = own_id
+        self._curve_key = curve_key
+        self._nonce = nonce
+        self.hello = Hello(role=role, statement=statement, curve_key=curve_key, nonce=nonce, versions=(VERSION,))
+
+    def answer(self, challenge: Challenge, now: Now) -> Proof:
+        """Checks the responder's proof. Raises RemoteProtocolError(PROOF_WRONG | STATEMENT_MALFORMED | …)."""
+        certified = verify_key_statement(challenge.statement, now.wall_ms)
+        if certified.node != self.target.node or certified.statement.curve_key != self.target.statement.curve_key:
+            raise RemoteProtocolError(Code.STATEMENT_MALFORMED, "the node at the door is not the one that was dialled")
+        if challenge.version != VERSION or len(challenge.nonce) != 16:
+            raise RemoteProtocolError(Code.BODY_MALFORMED, "a challenge of an unknown version")
+        if not self.project.check_proof("responder", *self._bound(challenge), challenge.proof):
+            raise RemoteProtocolError(Code.PROOF_WRONG, "the node did not prove to know the project's token")
+        self.target = certified
+        return Proof(proof=self.project.proof("joiner", *self._bound(challenge)))
+
+    def _bound(self, challenge: Challenge) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+        return (
+            self._own_id,
+            self.target.node,
+            self._curve_key,
+            self.target.statement.curve_key,
+            self._nonce,
+            challenge.nonce,
+        )
+
+
+class _Session:
+    """One handshake in progress; `joiner` on the dialling side, `hello` on the answering side."""
+
+    def __init__(self, state: str, project: ProjectKey) -> None:
+        self.state = state
+        self.project = project
+        self.joiner: Joiner | None = None
+        self.heard_at = ""
+        self.typed = False
+        self.hello: Hello | None = None
+        self.certified: Certified | None = None  # of the joiner, when it is a node
+        self.joiner_id = b""
+        self.joiner_key = b""
+        self.nonce = b""
+
+
+class _Knock:
+    """A node that we want to join, and when to try again."""
+
+    def __init__(self, event: Encountered) -> None:
+        self.event = event
+        self.attempts = 0
+
+
+class EnrolmentSnapshot(Record, frozen=True):
+    sessions: int
+    knocking: tuple[bytes, ...]
+
+
+class Enrolment:
+    """Machine of both roles at the door. Its clock-bound secrets (nonces) are hashes of the node's secret, boot id
+    and a counter.
+    """
+
+    def __init__(self, own_id: bytes, boot_id: int, nonce_secret: bytes, curve_key: bytes) -> None:
+        self._own_id = own_id
+        self._nonce_seed = nonce_secret + boot_id.to_bytes(8)
+        self._statement = b""
+        self._curve_key = curve_key
+        self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._proved: dict[bytes, frozenset[bytes]] = {}  # limits.PEERS_MAX: node → projects in common
+        self._sessions: dict[bytes, _Session] = {}  # limits.DOOR_SESSIONS_MAX
+        self._knocks: dict[bytes, _Knock] = {}  # limits.STRANGERS_MAX: node → what we try
+        self._counter = 0
+
+    def step(self, event: object, now: Now) -> Effects:
+        match event:
+            case ProjectsHeld(projects=projects, statement=statement):
+                assert len(projects) <= PROJECTS_MAX
+                self._projects = {project.project_id: project for project in projects}
+                self._statement = statement
+                return ()
+            case Encountered():
+                return self._encounter(event, now)
+            case PeerAdmitted(node=node, projects=projects):
+                self._proved[node] = frozenset(projects)
+                return ()
+            case TimerFired(name=name):
+                return self._timer(name, now)
+            case Received(message=Hello() as hello):
+                return self._hello(event, hello, now)
+            case Received(message=Challenge() as challenge):
+                return self._challenge(event, challenge, now)
+            case Received(message=Proof() as proof):
+                return self._proof(event, proof, now)
+            case Received(message=Welcome()):
+                return self._welcome(event)
+        raise TypeError(f"enrolment takes no {type(event).__name__}")
+
+    def check(self) -> None:
+        assert len(self._sessions) <= DOOR_SESSIONS_MAX
+        assert len(self._knocks) <= STRANGERS_MAX
+        assert all(session.state in TRANSITIONS for session in self._sessions.values())
+
+    def snapshot(self) -> EnrolmentSnapshot:
+        return EnrolmentSnapshot(sessions=len(self._sessions), knocking=tuple(self._knocks))
+
+    # --- the joiner
+    # ----------------------------------------------------------------------------------------------------
+
+    def _encounter(self, event: Encountered, now: Now) -> Effects:
+        node = event.certified.node
+        if node == self._own_id:
+            return ()
+        if not self._wanted(event):
+            return self._nothing_in_common(event)
+        known = self._knocks.get(node)
+        if known is not None:
+            known.event = event
+            return ()
+        if len(self._knocks) >= STRANGERS_MAX:
+            return ()
+        self._knocks[node] = _Knock(event)
+        patience = 0 if event.typed or self._own_id < node else ENROL_PATIENCE_MS
+        return (SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(patience)),)
+
+    def _wanted(self, event: Encountered) -> list[ProjectKey]:
+        """Projects that this node and we may share and have not proved yet."""
+        node = event.certified.node
+        return [
+            project
+            for project_id, project in self._projects.items()
+            if project_id not in self._proved.get(node, frozenset())
+            and hints_match(event.certified, [project.hint(node)])
+        ]
+
+    def _nothing_in_common(self, event: Encountered) -> Effects:
+        node = event.certified.node
+        if not event.typed or self._proved.get(node, frozenset()) & self._projects.keys():
+            return ()
+        sentence = f"the node {format_id(node)} answers there, but holds no project token in common with this node"
+        return (Publish(event=EnrolmentFailed(node=node, address=event.heard_at, sentence=sentence)),)
+
+    def _knock(self, node: bytes, now: Now) -> Effects:
+        knock = self._knocks.get(node)
+        if knock is None:
+            return ()
+        wanted = self._wanted(knock.event)
+        if not wanted:
+            del self._knocks[node]
+            return ()
+        knock.attempts += 1
+        effects: list[Effect] = []
+        for project in wanted:
+            if len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
+                effects += self._dial(knock.event, project, now)
+        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(knock.attempts, 10)) + HANDSHAKE_LIMIT_MS
+        return (*effects, SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(pause)))
+
+    def _joining(self, node: bytes, project: ProjectKey) -> bool:
+        return any(
+            session.joiner is not None and session.joiner.target.node == node and session.project is project
+            for session in self._sessions.values()
+        )
+
+    def _dial(self, event: Encountered, project: ProjectKey, now: Now) -> list[Effect]:
+        certified = event.certified
+        session_id = b"dial:" + self._nonce()
+        session = self._sessions[session_id] = _Session("knocking", project)
+        session.heard_at, session.typed = event.heard_at, event.typed
+        session.joiner = Joiner(
+            role="node",
+            own_id=self._own_id,
+            statement=self._statement,
+            curve_key=self._curve_key,
+            nonce=self._nonce(),
+            target=certified,
+            project=project,
+        )
+        heard = (event.heard_at,) if event.heard_at else ()
+        return [
+            Publish(
+                event=DialDoor(
+                    session=session_id,
+                    node=certified.node,
+                    node_key=certified.node_key,
+                    server_curve=certified.statement.curve_key,
+                    addresses=tuple(dict.fromkeys((*heard, *certified.statement.addresses))),
+                    project=project.project_id,
+                )
+            ),
+            Send(message=session.joiner.hello, session=session_id, to=b"", project=project.project_id),
+            self._deadline(session_id, now),
+        ]
+
+    def _challenge(self, event: Received, challenge: Challenge, now: Now) -> Effects:
+        session = self._sessions.get(event.session)
+        if session is None or session.state != "knocking" or session.joiner is None:
+            return self._unexpected("Challenge")
+        try:
+            proof = session.joiner.answer(challenge, now)
+        except RemoteProtocolError as error:
+            return (*self._end(event.session), Refuse(code=error.code, sentence=error.sentence))
+        session.state = "proving"
+        return (Send(message=proof, session=event.session, project=session.project.project_id),)
+
+    def _welcome(self, event: Received) -> Effects:
+        session = self._sessions.get(event.session)
+        if session is None or session.state != "proving" or session.joiner is None:
+            return self._unexpected("Welcome")
+        proved = self._prove(session.joiner.target, session.project, session.heard_at)
+        return (*self._end(event.session), *proved)
+
+    # --- the responder
+    # ---------------------------------------------------------------------------------------------------
+
+    def _hello(self, event: Received, hello: Hello, now: Now) -> Effects:
+        project = self._projects.get(event.project)
+        if project is None or event.session in self._sessions or len(self._sessions) >= DOOR_SESSIONS_MAX:
+            return self._unexpected("Hello")
+        if VERSION not in hello.versions or len(hello.nonce) != 16 or len(hello.curve_key) != 32:
+            return (Refuse(code=Code.BODY_MALFORMED, sentence="a hello of an unknown version", session=event.session),)
+        session = _Session("challenged", project)
+        session.hello, session.joiner_id, session.nonce = hello, event.sender, self._nonce()
+        if hello.role == "node":
+            try:
+                certified = verify_key_statement(hello.statement, now.wall_ms)
+            except RemoteProtocolError as error:
+                return (Refuse(code=error.code, sentence=error.sentence, session=event.session),)
+            if certified.node != event.sender or certified.statement.curve_key != hello.curve_key:
+                return (
+                    Refuse(
+                        code=Code.SENDER_WRONG,
+                        sentence="the statement is another node's",
+                        session=event.session,
+                    ),
+                )
+            session.certified = certified
+        self._sessions[event.session] = session
+        challenge = Challenge(
+            statement=self._statement,
+            nonce=session.nonce,
+            proof=project.proof("responder", *self._bound(session)),
+            version=VERSION,
+        )
+        return (
+            Send(message=challenge, session=event.session, reply_to=event.message_id),
+            self._deadline(event.session, now),
+        )
+
+    def _proof(self, event: Received, proof: Proof, now: Now) -> Effects:
+        session = self._sessions.get(event.session)
+        if session is None or session.state != "challenged" or session.joiner_id != event.sender:
+            return self._unexpected("Proof")
+        if not session.project.check_proof("joiner", *self._bound(session), proof.proof):
+            refusal = Refuse(code=Code.PROOF_WRONG, sentence="the proof of the token is wrong", session=event.session)
+            return (refusal, *self._end(event.session))
+        welcome = Send(message=Welcome(name=""), session=event.session, reply_to=event.message_id)
+        del self._sessions[event.session]
+        cleared = ClearTimer(name=f"session:{event.session.hex()}")
+        if session.certified is not None:
+            hung_up = Publish(event=HangUp(session=event.session))
+            return (welcome, cleared, hung_up, *self._prove(session.certified, session.project, ""))
+        proved = SubmitterProved(session=event.session, project=session.project.project_id)
+        return (
+            Publish(event=proved),
+            welcome,
+            SetTimer(name=f"idle:{event.session.hex()}", at_ns=now.after_ms(SUBMITTER_IDLE_MS)),
+        )
+
+    def _bound(self, session: _Session) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+        assert session.hello is not None
+        return (
+            session.joiner_id,
+            self._own_id,
+            session.hello.curve_key,
+            self._curve_key,
+            session.hello.nonce,
+            session.nonce,
+        )
+
+    # --- both
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _prove(self, certified: Certified, project: ProjectKey, heard_at: str) -> Effects:
+        """Remembers that the project is proved, so that no second handshake begins, and tells membership."""
+        if len(self._proved) < PEERS_MAX:
+            before = self._proved.get(certified.node, frozenset())
+            self._proved[certified.node] = before | {project.project_id}
+        return (Publish(event=PeerProved(certified=certified, project=project.project_id, heard_at=heard_at)),)
+
+    def _timer(self, name: str, now: Now) -> Effects:
+        kind, _, hexed = name.partition(":")
+        key = bytes.fromhex(hexed)
+        if kind == "knock":
+            return self._knock(key, now)
+        if kind == "idle":
+            return (Publish(event=HangUp(session=key)),)
+        session = self._sessions.get(key)
+        if session is None:
+            return ()
+        failed: Effects = ()
+        if session.joiner is not None:
+            node = session.joiner.target.node
+            sentence = (
+                f"the node {format_id(node)} did not open its door within {HANDSHAKE_LIMIT_MS} ms: "
+                "it holds no common project token, or cannot be reached"
+            )
+            failed = (Publish(event=EnrolmentFailed(node=node, address=session.heard_at, sentence=sentence)),)
+        return (*self._end(key), *failed)
+
+    def _end(self, session_id: bytes) -> Effects:
+        self._sessions.pop(session_id, None)
+        return (Publish(event=HangUp(session=session_id)), ClearTimer(name=f"session:{session_id.hex()}"))
+
+    def _deadline(self, session_id: bytes, now: Now) -> SetTimer:
+        return SetTimer(name=f"session:{session_id.hex()}", at_ns=now.after_ms(HANDSHAKE_LIMIT_MS))
+
+    def _unexpected(self, message: str) -> Effects:
+        return (Refuse(code=Code.EVENT_UNEXPECTED, sentence=f"{message} came out of turn at the door"),)
+
+    def _nonce(self) -> bytes:
+        self._counter += 1
+        return hashlib.sha256(b"flotta-p2p/nonce/v1\0" + self._nonce_seed + self._counter.to_bytes(8)).digest()[:16]

@@ -1,0 +1,202 @@
+"""What the machines of one node tell each other; `protocol/wiring.py` says who takes what."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from protocol.key_statement import Certified
+from protocol.machines.contract import Record, Send
+from protocol.tokens import ProjectKey
+from protocol.wire.jobs import JobStatus
+from protocol.wire.peers import SourceOffer
+
+CONTROL_SESSION = b"control:"  # sessions of the control socket: the operator at this machine, never over the network
+OPERATOR = b"operator"  # the sender of what comes over the control socket
+
+
+class Arrived(Record, frozen=True):
+    """A frame came in. Over a peer's connection `node` is proved by CURVE; at the door and on our own dials it is a
+    session.
+    """
+
+    raw: bytes
+    node: bytes = b""
+    session: bytes = b""
+    project: bytes = b""  # of the door key, for a session that knocks
+    dialled: bool = False  # an answer on a door session that this node opened
+
+
+class Outgoing(Record, frozen=True):
+    """A machine wants a message sent; the gate seals it."""
+
+    send: Send
+
+
+class Transmit(Record, frozen=True):
+    """A sealed frame for the transport."""
+
+    raw: bytes
+    node: bytes = b""
+    session: bytes = b""
+
+
+class ControlAnswer(Record, frozen=True):
+    """The answer to a request of the control socket."""
+
+    session: bytes
+    message: Any
+
+
+class Counted(Record, frozen=True):
+    """Something was refused; kept as a counter for people."""
+
+    code: str
+    sentence: str
+    node: bytes = b""
+
+
+class Discovered(Record, frozen=True):
+    """A key statement, from zeroconf or from a typed address, with the address where it was heard."""
+
+    certified: Certified
+    heard_at: str = ""
+    typed: bool = False
+
+
+class DiscoveryLost(Record, frozen=True):
+    node: bytes
+
+
+class StatementWanted(Record, frozen=True):
+    """Fetch the key statement of a bare host:port."""
+
+    address: str
+
+
+class StatementMissing(Record, frozen=True):
+    """Nobody answered at a typed address, with the reason."""
+
+    address: str
+    sentence: str
+
+
+class Encountered(Record, frozen=True):
+    """A node that is not yet a peer for every project of ours was seen; enrolment may knock."""
+
+    certified: Certified
+    heard_at: str = ""
+    typed: bool = False
+
+
+class DialDoor(Record, frozen=True):
+    """Open a door session to a node with the project's door key."""
+
+    session: bytes
+    node: bytes
+    node_key: bytes
+    server_curve: bytes
+    addresses: tuple[str, ...]
+    project: bytes
+
+
+class HangUp(Record, frozen=True):
+    """Close a session, ours or one that knocked."""
+
+    session: bytes
+
+
+class PeerProved(Record, frozen=True):
+    """Both sides have proved to know the token of this project."""
+
+    certified: Certified
+    project: bytes
+    heard_at: str = ""
+
+
+class EnrolmentFailed(Record, frozen=True):
+    node: bytes
+    address: str
+    sentence: str
+
+
+class SubmitterProved(Record, frozen=True):
+    session: bytes
+    project: bytes
+
+
+class PeerAdmitted(Record, frozen=True):
+    """A peer may talk: its keys, where to dial it, and the projects in common. Told again when any of it changes."""
+
+    node: bytes
+    node_key: bytes
+    curve_key: bytes
+    addresses: tuple[str, ...]
+    projects: tuple[bytes, ...]
+    name: str
+
+
+class PeerSeen(Record, frozen=True):
+    """A peer came within reach, or its offer changed."""
+
+    node: bytes
+    name: str
+    sources: tuple[SourceOffer, ...]
+
+
+class PeerAway(Record, frozen=True):
+    """Nothing was heard of a peer for PEER_AWAY_MS."""
+
+    node: bytes
+    name: str
+
+
+class ProjectsHeld(Record, frozen=True):
+    """The project tokens that this node holds now, and its own key statement with their hints. Told at start and on
+    change.
+    """
+
+    projects: tuple[ProjectKey, ...]
+    statement: bytes
+
+
+class TaskProduced(Record, frozen=True):
+    """The child process made the product of a task."""
+
+    key: bytes
+    product: bytes
+
+
+class TaskFaulted(Record, frozen=True):
+    """The child process says why there is no product."""
+
+    key: bytes
+    code: str
+    sentence: str
+    next_step: str = ""
+
+
+class TaskDied(Record, frozen=True):
+    """The child process ended under its task."""
+
+    key: bytes
+    reason: Literal["crashed", "out-of-memory", "out-of-time"]
+    detail: str = ""
+
+
+class ResourceWanted(Record, frozen=True):
+    """The scheduler needs a stored resource; the answer is ResourceFound with the same ticket."""
+
+    ticket: int
+    digest: bytes
+
+
+class ResourceFound(Record, frozen=True):
+    ticket: int
+    data: bytes | None
+
+
+class JobChanged(Record, frozen=True):
+    status: JobStatus
+
+
+Event = Any

@@ -1,0 +1,276 @@
+"""The gate: every frame in is opened here, every frame out is sealed here.
+
+It knows who may say what over which connection, keeps replay windows, clock offsets and sequence numbers, and
+believes nothing that
+was not signed by the one who may say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from protocol import kinds
+from protocol.errors import Code, RemoteProtocolError
+from protocol.ids import message_id, node_id
+from protocol.limits import REPLAY_PEERS_MAX
+from protocol.machines.contract import (
+    Effects,
+    Now,
+    Persist,
+    Publish,
+    Put,
+    Received,
+    Record,
+    Refuse,
+    Send,
+)
+from protocol.machines.events import (
+    CONTROL_SESSION,
+    Arrived,
+    ControlAnswer,
+    Counted,
+    DialDoor,
+    HangUp,
+    Outgoing,
+    PeerAdmitted,
+    SubmitterProved,
+    Transmit,
+)
+from protocol.replay import ReplayWindow
+from protocol.signing import SigningKey
+from protocol.wire.frame import FrameRules, Header, OpenedFrame, open_frame, seal
+from protocol.wire.peers import Refused
+from protocol.wire.registry import (
+    TIME_FREE,
+    Connection,
+    allowed_over,
+    decode_message,
+    encode_message,
+    type_of,
+)
+
+_NO_PROJECT = bytes(16)
+_ALLOWED: dict[Connection, dict[int, int]] = {
+    connection: allowed_over(connection) for connection in ("peer", "knocking", "submitter", "dialled")
+}
+
+
+class _Link:
+    """What the gate keeps of one peer or session."""
+
+    def __init__(self, connection: Connection, key: bytes | None, projects: Iterable[bytes]) -> None:
+        self.connection: Connection = connection
+        self.key = key
+        self.projects = frozenset(projects)
+        self.window = ReplayWindow()
+        self.boot_floor = 0
+        self.clock_offset_ms = 0
+
+
+class GateSnapshot(Record, frozen=True):
+    peers: int
+    sessions: int
+    refused: dict[str, int]
+    frames_in: int
+    frames_out: int
+    clock_offsets_ms: dict[str, int]
+
+
+class Gate:
+    """Machine of the trust actor."""
+
+    def __init__(self, key: SigningKey, boot_id: int, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
+        self._key = key
+        self._own_id = node_id(key.public_key)
+        self._boot_id = boot_id
+        self._peers: dict[bytes, _Link] = {}  # limits.PEERS_MAX, kept by membership
+        self._sessions: dict[bytes, _Link] = {}  # limits.REPLAY_PEERS_MAX
+        self._floors = {
+            node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
+        }  # limits.PEERS_MAX
+        self._banned = frozenset(node for node, _ in rows.get(kinds.BAN, []))  # grown by the operator alone
+        self._sequence = 0
+        self._refused: dict[str, int] = {}  # limits: one per Code
+        self._frames_in = self._frames_out = 0
+
+    def step(self, event: object, now: Now) -> Effects:
+        match event:
+            case Arrived():
+                return self._arrived(event, now)
+            case Outgoing(send=send):
+                return self._seal(send, now)
+            case Refuse():
+                return self._refuse(event, now)
+            case PeerAdmitted():
+                return self._admit(event)
+            case DialDoor():
+                return self._open_session(event.session, _Link("dialled", event.node_key, (event.project,)))
+            case SubmitterProved():
+                return self._promote(event)
+            case HangUp(session=session):
+                self._sessions.pop(session, None)
+                return ()
+        raise TypeError(f"the gate takes no {type(event).__name__}")
+
+    def check(self) -> None:
+        assert len(self._sessions) <= REPLAY_PEERS_MAX
+
+    def snapshot(self) -> GateSnapshot:
+        return GateSnapshot(
+            peers=len(self._peers),
+            sessions=len(self._sessions),
+            refused=dict(self._refused),
+            frames_in=self._frames_in,
+            frames_out=self._frames_out,
+            clock_offsets_ms={node.hex(): link.clock_offset_ms for node, link in self._peers.items()},
+        )
+
+    # --- inward ------------------------------------------------------------------------------------------------------
+
+    def _arrived(self, event: Arrived, now: Now) -> Effects:
+        try:
+            link = self._link_of(event)
+            opened = open_frame(event.raw, self._rules(link, event, now))
+            message = decode_message(opened.header.type, opened.body)
+            self._check_project(link, opened.header)
+        except RemoteProtocolError as error:
+            return self._count(error.code, error.sentence, event.node)
+        self._frames_in += 1
+        if link.key is None:
+            link.key = opened.header.sender_key
+            self._open_session(event.session, link)
+        if opened.header.type in TIME_FREE:
+            link.clock_offset_ms = opened.header.issued_ms - now.wall_ms
+        received = Received(
+            message=message,
+            sender=event.node or node_id(opened.header.sender_key),
+            message_id=opened.header.message_id,
+            session=event.session,
+            project=opened.header.project,
+            reply_to=opened.header.reply_to,
+            fence=opened.header.fence,
+            boot_id=opened.header.boot_id,
+        )
+        return (*self._note_boot(event.node, link, opened), Publish(event=received))
+
+    def _link_of(self, event: Arrived) -> _Link:
+        if event.node:
+            link = self._peers.get(event.node)
+            if link is None:
+                raise RemoteProtocolError(Code.STRANGER, "a connection of a node that is no peer")
+            return link
+        link = self._sessions.get(event.session)
+        if link is None:
+            if event.dialled:
+                raise RemoteProtocolError(Code.STRANGER, "an answer on a closed session")
+            return _Link("knocking", None, (event.project,))  # kept once its first frame is verified
+        return link
+
+    def _rules(self, link: _Link, event: Arrived, now: Now) -> FrameRules:
+        return FrameRules(
+            own_id=self._own_id,
+            allowed=_ALLOWED[link.connection],
+            sender_key=link.key,
+            banned=event.node in self._banned,
+            now_wall_ms=now.wall_ms,
+            clock_offset_ms=link.clock_offset_ms,
+            clock_free=TIME_FREE,
+            window=link.window,
+            boot_floor=link.boot_floor,
+        )
+
+    def _check_project(self, link: _Link, header: Header) -> None:
+        if header.project != _NO_PROJECT and header.project not in link.projects:
+            raise RemoteProtocolError(Code.PROJECT_UNKNOWN, "the sender has not proved to be in this project")
+        if not link.key and node_id(header.sender_key) in self._banned:
+            raise RemoteProtocolError(Code.SENDER_BANNED, "the sender is banned")
+
+    def _note_boot(self, node: bytes, link: _Link, opened: OpenedFrame) -> Effects:
+        """A higher boot id of a peer is committed before its first frame is acted on: an older boot can never be
+        replayed.
+        """
+        boot_id = opened.header.boot_id
+        if not node or boot_id <= link.boot_floor:
+            return ()
+        link.boot_floor = boot_id
+        self._floors[node] = boot_id
+        return (Persist(writes=(Put(kind=kinds.SEEN_BOOT, key=node, value=boot_id.to_bytes(8)),)),)
+
+    # --- outward -----------------------------------------------------------------------------------------------------
+
+    def _seal(self, send: Send, now: Now) -> Effects:
+        if send.to == self._own_id:
+            return (Publish(event=self._to_self(send)),)
+        if send.session.startswith(CONTROL_SESSION):
+            return (Publish(event=ControlAnswer(session=send.session, message=send.message)),)
+        if not send.session and send.to not in self._peers:
+            return self._count(Code.STRANGER, "a message for a node that is no peer was dropped", send.to)
+        number, body = encode_message(send.message)
+        link = self._sessions.get(send.session) if send.session else self._peers[send.to]
+        if link is None or link.key is None:
+            return ()  # the session has ended; whoever asked has gone
+        self._sequence += 1
+        self._frames_out += 1
+        audience = send.to or node_id(link.key)
+        header = Header(
+            type=number,
+            sender_key=self._key.public_key,
+            audience=audience,
+            project=send.project or _NO_PROJECT,
+            message_id=send.message_id or message_id(self._own_id, audience, self._boot_id, "gate", self._sequence),
+            reply_to=send.reply_to or _NO_PROJECT,
+            boot_id=self._boot_id,
+            sequence=self._sequence,
+            issued_ms=now.wall_ms,
+            ttl_ms=type_of(send.message).ttl_ms,
+            fence=send.fence,
+        )
+        raw = seal(header, body, self._key)
+        return (Publish(event=Transmit(raw=raw, node=send.to, session=send.session)),)
+
+    def _to_self(self, send: Send) -> Received:
+        self._sequence += 1
+        return Received(
+            message=send.message,
+            sender=self._own_id,
+            message_id=send.message_id or message_id(self._own_id, self._own_id, self._boot_id, "gate", self._sequence),
+            project=send.project,
+            reply_to=send.reply_to,
+            fence=send.fence,
+            boot_id=self._boot_id,
+        )
+
+    # --- refusals, peers and sessions
+    # ------------------------------------------------------------------------------------
+
+    def _count(self, code: Code, sentence: str, node: bytes = b"") -> Effects:
+        self._refused[code] = self._refused.get(code, 0) + 1
+        return (Publish(event=Counted(code=code, sentence=sentence, node=node)),)
+
+    def _refuse(self, refuse: Refuse, now: Now) -> Effects:
+        counted = self._count(refuse.code, refuse.sentence, refuse.to)
+        if not refuse.to and not refuse.session:
+            return counted
+        message = Refused(code=refuse.code, sentence=refuse.sentence[:1_000], next_step=refuse.next_step[:500])
+        send = Send(message=message, to=refuse.to, session=refuse.session, reply_to=refuse.reply_to)
+        return (*counted, *self._seal(send, now))
+
+    def _admit(self, peer: PeerAdmitted) -> Effects:
+        link = self._peers.get(peer.node)
+        if link is None:
+            link = self._peers[peer.node] = _Link("peer", peer.node_key, ())
+            link.boot_floor = self._floors.get(peer.node, 0)
+        link.projects = frozenset(peer.projects)
+        return ()
+
+    def _open_session(self, session: bytes, link: _Link) -> Effects:
+        if session not in self._sessions and len(self._sessions) >= REPLAY_PEERS_MAX:
+            del self._sessions[next(iter(self._sessions))]  # the oldest; a live handshake takes two seconds
+        self._sessions[session] = link
+        return ()
+
+    def _promote(self, event: SubmitterProved) -> Effects:
+        link = self._sessions.get(event.session)
+        if link is not None and link.connection == "knocking":
+            link.connection = "submitter"
+        return ()

@@ -1,0 +1,472 @@
+"""The worker: verifies every order itself, derives its tasks itself, asks its own policy, runs, stores, and only then
+answers.
+
+The scheduler's word is worth nothing here: it chooses where and when, never what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from protocol import kinds
+from protocol.errors import Code, DeniedError, FlottaError, RemoteProtocolError, WorkflowError
+from protocol.ids import format_id
+from protocol.limits import CLOCK_TOLERANCE_MS, RESULT_BYTES_MAX, TASK_RUN_MS_MAX, TASKS_LIVE_PER_WORKER_MAX
+from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease
+from protocol.machines.contract import (
+    Audit,
+    ClearTimer,
+    Drop,
+    Effect,
+    Effects,
+    KillTask,
+    LogJob,
+    Now,
+    Persist,
+    Put,
+    Received,
+    Record,
+    Refuse,
+    Send,
+    SetTimer,
+    StartTask,
+    Stories,
+    TimerFired,
+    Write,
+    writes_first,
+)
+from protocol.machines.events import ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
+from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
+from protocol.plan.plan import Plan, Task, check_plan, derive, labels_of, sign_outcome, verify_plan
+from protocol.plan.tasks import TaskRequest
+from protocol.policy import Deny, NodePolicy, decide
+from protocol.signing import SigningKey
+from protocol.tokens import ProjectKey
+from protocol.wire.codec import decode_record, encode_record
+from protocol.wire.jobs import Renew, Renewed, Results, Stop, TaskOffer, TaskResult, Tasks
+
+# States of one attempt at a task. "Offered" again by a newer epoch or attempt of the same scheduler changes only the
+# fence, or, where
+# there is no product to give again, starts anew.
+TRANSITIONS: Final[dict[AttemptState, dict[str, AttemptState]]] = {
+    "running": {
+        "Offered": "running",
+        "TaskProduced": "succeeded",
+        "TaskFaulted": "failed",
+        "TaskDied": "failed",
+        "Stop": "cancelled",
+        "LeaseOver": "lost",
+    },
+    "succeeded": {"Offered": "succeeded"},
+    "failed": {"Offered": "failed", "OfferedAgain": "running"},
+    "cancelled": {},
+    "lost": {"OfferedAgain": "running"},
+}
+_ROW_BYTES_MAX: Final = 64 * 1024 * 1024  # our own rows, read back from our own store
+
+_DIED: Final[dict[str, tuple[Code, str]]] = {
+    "crashed": (Code.TASK_CRASHED, "the process that computed the task died"),
+    "out-of-memory": (Code.TASK_OUT_OF_MEMORY, "the task needed more memory than this node allows"),
+    "out-of-time": (Code.TASK_OUT_OF_TIME, f"the task ran longer than {TASK_RUN_MS_MAX // 1000} s"),
+}
+
+
+class WorkerSnapshot(Record, frozen=True):
+    running: int
+    ended: int
+    orders: int
+    bytes_released: int
+
+
+class Worker:
+    """Machine of the job runner."""
+
+    def __init__(
+        self,
+        key: SigningKey,
+        own_id: bytes,
+        policy: NodePolicy,
+        rows: Mapping[str, list[tuple[bytes, bytes]]],
+    ) -> None:
+        self._key = key
+        self._own_id = own_id
+        self._policy = policy
+        self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._executed = {  # one for each order of the last ORDER_LIFE_MS_MAX; older ones are forgotten
+            key: decode_record(value, ExecutedRow, bytes_max=_ROW_BYTES_MAX)
+            for key, value in rows.get(kinds.EXECUTED, [])
+        }
+        self._attempts = {  # limits.TASKS_LIVE_PER_WORKER_MAX
+            key: decode_record(value, AttemptRow, bytes_max=_ROW_BYTES_MAX)
+            for key, value in rows.get(kinds.ATTEMPT, [])
+        }
+        self._leases: dict[bytes, Lease] = {}  # one for each job with attempts
+        self._released = 0
+        self._stories = Stories()
+
+    def begin(self, now: Now) -> Effects:
+        """After a start: what may run twice runs again; the outcome of what must not is unknown, and says so."""
+        effects: list[Effect] = []
+        for row in list(self._attempts.values()):
+            if row.job_id not in self._leases:
+                self._leases[row.job_id] = Lease(row.lease_ms, now.boot_ns)
+                effects.append(self._timer(row.job_id))
+            if row.state == "running" and row.effect == "once":
+                effects += self._ended(
+                    self._fault(row, "TaskDied", Code.OUTCOME_UNKNOWN, "this node stopped while the task ran", "", now),
+                    now,
+                )
+            elif row.state == "running":
+                effects.append(self._start(row))
+        return writes_first(effects)
+
+    def step(self, event: object, now: Now) -> Effects:
+        match event:
+            case Received(message=Tasks() as tasks):
+                return writes_first(self._tasks(event, tasks, now))
+            case Received(message=Renewed(job_id=job_id, token=token)):
+                executed = self._executed.get(job_id)
+                if executed is not None and executed.scheduler == event.sender and job_id in self._leases:
+                    self._leases[job_id].renewed(token)
+                return ()
+            case Received(message=Stop() as stop):
+                return writes_first(self._stop(event, stop, now))
+            case TaskProduced() | TaskFaulted() | TaskDied():
+                return writes_first(self._task_over(event, now))
+            case TimerFired(name=name):
+                return writes_first(self._lease_timer(bytes.fromhex(name.removeprefix("lease:")), now))
+            case ProjectsHeld(projects=projects):
+                self._projects = {project.project_id: project for project in projects}
+                return ()
+        raise TypeError(f"the worker takes no {type(event).__name__}")
+
+    def check(self) -> None:
+        assert len(self._attempts) <= TASKS_LIVE_PER_WORKER_MAX
+        for key, row in self._attempts.items():
+            executed = self._executed.get(row.job_id)
+            if executed is None or executed.state == "ended":
+                raise self._stories.broken(key.hex(), "an attempt without a live order")
+            if row.epoch > executed.epoch:
+                raise self._stories.broken(key.hex(), "an attempt of a newer epoch than its order")
+            assert row.job_id in self._leases
+
+    def snapshot(self) -> WorkerSnapshot:
+        running = sum(row.state == "running" for row in self._attempts.values())
+        return WorkerSnapshot(
+            running=running,
+            ended=len(self._attempts) - running,
+            orders=len(self._executed),
+            bytes_released=self._released,
+        )
+
+    # --- an offer
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _tasks(self, event: Received, message: Tasks, now: Now) -> list[Effect]:
+        try:
+            verified, plan = self._verify(event, message, now)
+        except (DeniedError, WorkflowError, RemoteProtocolError) as error:
+            return self._refuse_all(event, message, error, now)
+        effects: list[Effect] = self._accept(event, verified, plan, now)
+        tasks = derive(verified.artifact, plan, event.sender)
+        for offer in message.tasks:
+            try:
+                effects += self._offer(event, verified, tasks, offer, now)
+            except DeniedError as error:
+                effects += self._refuse_one(event, message.job_id, offer, error, now)
+        return effects
+
+    def _verify(self, event: Received, message: Tasks, now: Now) -> tuple[VerifiedOrder, Plan]:
+        """The checks of a worker, in their order; the first one that fails is the reason."""
+        verified = verify_order(message.order, self._projects)
+        if verified.job_id != message.job_id:
+            raise DeniedError(Code.ORDER_ALTERED, "the order is not the one of the job that the scheduler names")
+        if event.project != verified.artifact.project:
+            raise DeniedError(Code.PROJECT_UNKNOWN, "the scheduler has not proved to be in the order's project")
+        executed = self._executed.get(verified.job_id)
+        if executed is None:
+            check_not_expired(verified.order, now.wall_ms)
+        elif executed.state == "cancelled":
+            raise DeniedError(Code.JOB_CANCELLED, "its submitter has cancelled this job")
+        elif executed.state == "ended":
+            raise DeniedError(
+                Code.ALREADY_RUN,
+                "this node has already run this order",
+                next_step="submit again as a new job",
+            )
+        elif executed.scheduler != event.sender:
+            raise DeniedError(
+                Code.SCHEDULER_NOT_ALLOWED,
+                f"the job is led by the node {format_id(executed.scheduler)}, not by the sender",
+            )
+        signed = verify_plan(message.plan)
+        plan = signed.plan
+        if signed.scheduler != event.sender or plan.job_id != verified.job_id or plan.epoch != event.fence:
+            raise DeniedError(Code.PLAN_OUTSIDE_ORDER, "the plan is not the sender's plan of this job and epoch")
+        if executed is not None and plan.epoch < executed.epoch:
+            raise DeniedError(Code.EPOCH_OLD, "the plan is of an older epoch than one seen before")
+        check_plan(plan, verified.order, event.sender)
+        return verified, plan
+
+    def _accept(self, event: Received, verified: VerifiedOrder, plan: Plan, now: Now) -> list[Effect]:
+        """Records the order, its scheduler and its epoch before anything runs; older attempts take the new fence."""
+        job_id = verified.job_id
+        executed = self._executed.get(job_id)
+        effects: list[Effect] = []
+        if executed is None or executed.epoch != plan.epoch:
+            row = self._executed[job_id] = ExecutedRow(
+                scheduler=event.sender,
+                epoch=plan.epoch,
+                expires_ms=verified.order.expires_ms,
+                submitter=verified.submitter,
+            )
+            writes: list[Write] = [Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row))]
+            if executed is None:
+                actor = format_id(event.sender)
+                writes += [
+                    *self._forget_expired(now),
+                    Audit(
+                        wall_ms=now.wall_ms,
+                        actor=actor,
+                        event="order accepted",
+                        detail=verified.signed.envelope,
+                    ),
+                ]
+            effects.append(Persist(writes=tuple(writes)))
+        if job_id in self._leases:
+            self._leases[job_id].restart(now.boot_ns)
+        else:
+            self._leases[job_id] = Lease(verified.order.limits.lease_ms, now.boot_ns)
+            effects.append(self._timer(job_id))
+        return effects
+
+    def _forget_expired(self, now: Now) -> list[Write]:
+        """An order that has expired can never start again, so it need not be remembered once it is over."""
+        limit = now.wall_ms - 2 * CLOCK_TOLERANCE_MS
+        stale = [key for key, row in self._executed.items() if row.state != "live" and row.expires_ms < limit]
+        for key in stale:
+            del self._executed[key]
+        return [Drop(kind=kinds.EXECUTED, key=key) for key in stale]
+
+    def _offer(
+        self, event: Received, verified: VerifiedOrder, tasks: tuple[Task, ...], offer: TaskOffer, now: Now
+    ) -> list[Effect]:
+        task = tasks[offer.index] if 0 <= offer.index < len(tasks) else None
+        if task is None or task.node != self._own_id or len(offer.inputs) != len(task.inputs):
+            raise DeniedError(Code.TASK_NOT_DERIVED, "the task does not follow from the order and the plan")
+        verdict = decide(self._policy, verified, task)
+        if isinstance(verdict, Deny):
+            raise DeniedError(verdict.code, verdict.reason, next_step=verdict.next_step)
+        known = self._attempts.get(verified.job_id + offer.index.to_bytes(4))
+        if known is not None:
+            return self._offered_again(known, offer, event.fence, now)
+        if len(self._attempts) >= TASKS_LIVE_PER_WORKER_MAX:
+            raise DeniedError(
+                Code.BUSY,
+                f"this node already has {TASKS_LIVE_PER_WORKER_MAX} tasks",
+                next_step="submit later",
+            )
+        row = AttemptRow(
+            job_id=verified.job_id,
+            index=offer.index,
+            attempt=offer.attempt,
+            epoch=event.fence,
+            scheduler=event.sender,
+            project=verified.artifact.project,
+            operation=task.operation,
+            effect=task.effect,
+            source=task.source,
+            artifact=verified.order.artifact,
+            inputs=offer.inputs,
+            labels=labels_of(task, tasks),
+            lease_ms=verified.order.limits.lease_ms,
+            started_ms=now.wall_ms,
+        )
+        self._stories.add(row.key.hex(), "none", "Offered", "running")
+        log = LogJob(job_id=row.job_id, wall_ms=now.wall_ms, event="task started", detail=row.index.to_bytes(4))
+        return [self._stored(row), Persist(writes=(log,)), self._start(row)]
+
+    def _offered_again(self, known: AttemptRow, offer: TaskOffer, epoch: int, now: Now) -> list[Effect]:
+        if offer.attempt < known.attempt:
+            raise DeniedError(Code.EPOCH_OLD, "an offer of an older attempt")
+        fenced = known.changed(epoch=epoch, attempt=offer.attempt)
+        anew = known.state == "lost" or (known.state == "failed" and offer.attempt > known.attempt)
+        if anew and known.effect == "once":
+            raise DeniedError(Code.OUTCOME_UNKNOWN, "the task must not run twice and its outcome is unknown")
+        if anew:
+            restarted = self._move(fenced.changed(code="", sentence="", next_step=""), "OfferedAgain")
+            return [self._stored(restarted), self._start(restarted)]
+        moved = self._move(fenced, "Offered")
+        return [self._stored(moved)] if moved.state == "running" else self._ended(moved, now)
+
+    def _start(self, row: AttemptRow) -> StartTask:
+        request = TaskRequest(
+            operation=row.operation, artifact=row.artifact, source=None, inputs=row.inputs, labels=row.labels
+        )
+        return StartTask(
+            key=row.key,
+            job_id=row.job_id,
+            source=row.source,
+            request=request,
+            limit_ms=TASK_RUN_MS_MAX,
+        )
+
+    # --- refusals
+    # --------------------------------------------------------------------------------------------------------------
+
+    def _refuse_all(self, event: Received, message: Tasks, error: FlottaError, now: Now) -> list[Effect]:
+        effects: list[Effect] = []
+        for offer in message.tasks:
+            effects += self._refuse_one(event, message.job_id, offer, error, now)
+        return effects or [Refuse(code=error.code, sentence=error.sentence)]
+
+    def _refuse_one(
+        self, event: Received, job_id: bytes, offer: TaskOffer, error: FlottaError, now: Now
+    ) -> list[Effect]:
+        """A refusal is a signed outcome: the job ends, naming this holder and its reason."""
+        refused = AttemptRow(
+            job_id=job_id,
+            index=offer.index,
+            attempt=offer.attempt,
+            epoch=event.fence,
+            scheduler=event.sender,
+            project=event.project,
+            operation="",
+            effect="pure",
+            source="",
+            artifact=b"",
+            inputs=(),
+            labels=(),
+            lease_ms=0,
+            state="failed",
+            code=error.code,
+            sentence=error.sentence,
+            next_step=error.next_step,
+            ended_ms=now.wall_ms,
+        )
+        audit = Audit(
+            wall_ms=now.wall_ms,
+            actor=format_id(event.sender),
+            event=f"task refused: {error.code}",
+            detail=job_id,
+        )
+        return [
+            Persist(writes=(audit,)),
+            Refuse(code=error.code, sentence=error.sentence),
+            self._answer(refused),
+        ]
+
+    # --- a task ends
+    # ---------------------------------------------------------------------------------------------------------
+
+    def _task_over(self, event: TaskProduced | TaskFaulted | TaskDied, now: Now) -> list[Effect]:
+        row = self._attempts.get(event.key)
+        if row is None or row.state != "running":
+            return []  # it was stopped or lost its lease while its process ended
+        match event:
+            case TaskProduced(product=product) if len(product) > RESULT_BYTES_MAX:
+                sentence = f"the result has {len(product)} bytes, at most {RESULT_BYTES_MAX} may leave"
+                ended = self._fault(row, "TaskFaulted", Code.RESULT_TOO_LARGE, sentence, "select fewer columns", now)
+            case TaskProduced(product=product):
+                ended = self._move(row.changed(product=product, ended_ms=now.wall_ms), "TaskProduced")
+            case TaskFaulted(code=code, sentence=sentence, next_step=next_step):
+                ended = self._fault(row, "TaskFaulted", code, sentence, next_step, now)
+            case TaskDied(reason=reason, detail=detail):
+                code, sentence = _DIED[reason]
+                ended = self._fault(row, "TaskDied", code, f"{sentence}{f' ({detail})' if detail else ''}", "", now)
+        return self._ended(ended, now)
+
+    def _fault(self, row: AttemptRow, event: str, code: str, sentence: str, next_step: str, now: Now) -> AttemptRow:
+        return self._move(row.changed(code=code, sentence=sentence, next_step=next_step, ended_ms=now.wall_ms), event)
+
+    def _ended(self, row: AttemptRow, now: Now) -> list[Effect]:
+        """Stored first, answered after: the answer is an outbox row of the same batch."""
+        log = LogJob(job_id=row.job_id, wall_ms=now.wall_ms, event=f"task {row.state}", detail=row.index.to_bytes(4))
+        writes: list[Write] = [log]
+        if row.state == "succeeded" and row.source:
+            self._released += len(row.product)
+            released = f"{len(row.product)} bytes of {row.operation} on {row.source} released"
+            writes.append(Audit(wall_ms=now.wall_ms, actor=format_id(row.scheduler), event=released, detail=row.key))
+        return [self._stored(row), Persist(writes=tuple(writes)), self._answer(row)]
+
+    def _answer(self, row: AttemptRow) -> Send:
+        result = TaskResult(outcome=sign_outcome(row.outcome(), self._key), product=row.product)
+        results = Results(job_id=row.job_id, results=(result,))
+        return Send(message=results, to=row.scheduler, project=row.project, fence=row.epoch)
+
+    def _stop(self, event: Received, stop: Stop, now: Now) -> list[Effect]:
+        executed = self._executed.get(stop.job_id)
+        if executed is None or executed.scheduler != event.sender or event.fence < executed.epoch:
+            return [Refuse(code=Code.JOB_UNKNOWN, sentence="a stop for a job that its sender does not lead here")]
+        mine = [row for row in self._attempts.values() if row.job_id == stop.job_id]
+        running = [row for row in mine if row.state == "running"]
+        kills: list[Effect] = [KillTask(key=row.key) for row in running]
+        if stop.ended:
+            return [*kills, *self._forget(stop.job_id, mine, executed)]
+        try:
+            verify_cancel(stop.cancel, stop.job_id, executed.submitter)
+        except DeniedError as error:
+            return [Refuse(code=error.code, sentence=error.sentence)]
+        effects = [*kills, self._mark(stop.job_id, executed, "cancelled")]
+        for row in running:
+            sentence = "stopped, since the submitter cancelled the job"
+            effects += self._ended(self._fault(row, "Stop", Code.JOB_CANCELLED, sentence, "", now), now)
+        return effects
+
+    def _forget(self, job_id: bytes, mine: Iterable[AttemptRow], executed: ExecutedRow) -> list[Effect]:
+        """The job is over for the scheduler: only that the order was executed is remembered."""
+        drops = []
+        for row in mine:
+            del self._attempts[row.key]
+            drops.append(Drop(kind=kinds.ATTEMPT, key=row.key))
+        self._leases.pop(job_id, None)
+        state: Final = "cancelled" if executed.state == "cancelled" else "ended"
+        clear = ClearTimer(name=f"lease:{job_id.hex()}")
+        return [Persist(writes=tuple(drops)), self._mark(job_id, executed, state), clear]
+
+    def _mark(self, job_id: bytes, executed: ExecutedRow, state: str) -> Persist:
+        row = self._executed[job_id] = ExecutedRow(
+            scheduler=executed.scheduler,
+            epoch=executed.epoch,
+            expires_ms=executed.expires_ms,
+            submitter=executed.submitter,
+            state="cancelled" if state == "cancelled" else "ended",
+        )
+        return Persist(writes=(Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row)),))
+
+    # --- the lease
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def _lease_timer(self, job_id: bytes, now: Now) -> list[Effect]:
+        lease = self._leases.get(job_id)
+        executed = self._executed.get(job_id)
+        if lease is None or executed is None:
+            return []
+        running = [row for row in self._attempts.values() if row.job_id == job_id and row.state == "running"]
+        effects: list[Effect] = []
+        if now.boot_ns >= lease.until_ns:
+            for row in running:
+                effects += [KillTask(key=row.key), self._stored(self._move(row, "LeaseOver"))]
+        elif running:
+            renew = Renew(job_id=job_id, indexes=tuple(row.index for row in running), token=lease.renewal(now.boot_ns))
+            effects.append(Send(message=renew, to=executed.scheduler, project=running[0].project, fence=executed.epoch))
+        return [*effects, SetTimer(name=f"lease:{job_id.hex()}", at_ns=now.boot_ns + lease.pause_ns)]
+
+    def _timer(self, job_id: bytes) -> SetTimer:
+        lease = self._leases[job_id]
+        return SetTimer(name=f"lease:{job_id.hex()}", at_ns=lease.until_ns - 3 * lease.pause_ns)
+
+    # --- small parts
+    # -------------------------------------------------------------------------------------------------------------
+
+    def _move(self, row: AttemptRow, event: str) -> AttemptRow:
+        after = TRANSITIONS[row.state].get(event)
+        if after is None:
+            raise self._stories.broken(row.key.hex(), f"{event} cannot follow in state {row.state}")
+        self._stories.add(row.key.hex(), row.state, event, after)
+        return row.changed(state=after)
+
+    def _stored(self, row: AttemptRow) -> Persist:
+        self._attempts[row.key] = row
+        return Persist(writes=(Put(kind=kinds.ATTEMPT, key=row.key, value=encode_record(row)),))

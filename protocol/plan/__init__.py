@@ -1,0 +1,1 @@
+"""From what a person wants to what a node runs: artifact → order → plan → tasks."""

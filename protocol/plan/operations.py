@@ -1,0 +1,119 @@
+"""What a task may run: the closed list of operations, their parameters, and what each lets out in plain words.
+
+The program of an operation lives with the federated library; here stands only what every party must agree on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+import msgspec
+
+from protocol.errors import Code, WorkflowError
+from protocol.limits import HISTOGRAM_BINS_MAX
+from protocol.machines.contract import Record
+
+Effect = Literal["pure", "idempotent", "once"]
+Place = Literal["scheduler", "holder"]
+Statistic = Literal["count", "mean", "variance", "histogram"]
+
+
+class Nothing(Record, frozen=True):
+    """The parameters of an operation that has none."""
+
+
+class Bins(Record, frozen=True):
+    """Equal bins from `low` to `high`; the last one includes `high`; values outside are counted as below and above."""
+
+    low: float
+    high: float
+    count: int
+
+
+class SummaryParameters(Record, frozen=True):
+    """Which statistics of the selected columns; `bins` names the columns that get a histogram."""
+
+    statistics: tuple[Statistic, ...]
+    bins: dict[str, Bins] = {}
+
+
+class Operation(Record, frozen=True):
+    name: str
+    place: Place
+    effect: Effect
+    parameters: type[msgspec.Struct]
+    lets_out: str  # what leaves the holder, in words for the holder
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    operation.name: operation
+    for operation in (
+        Operation(
+            name="summary.prepare",
+            place="scheduler",
+            effect="pure",
+            parameters=SummaryParameters,
+            lets_out="nothing: it only spells out the order for every holder",
+        ),
+        Operation(
+            name="summary.measure",
+            place="holder",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="for each selected column: the number of rows, of missing values, and as asked the sum, the sum "
+            "of squares and the histogram; nothing from fewer rows than the minimum cohort, no histogram cell smaller "
+            "than the minimum cell",
+        ),
+        Operation(
+            name="summary.merge",
+            place="scheduler",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="the pooled statistics and the coverage",
+        ),
+    )
+}
+
+
+def operation(name: str) -> Operation:
+    """Raises WorkflowError(OPERATION_UNKNOWN) naming those that exist."""
+    found = OPERATIONS.get(name)
+    if found is None:
+        raise WorkflowError(
+            Code.OPERATION_UNKNOWN,
+            f'unknown operation "{name[:64]}"',
+            next_step=f"use one of {', '.join(OPERATIONS)}",
+        )
+    return found
+
+
+def read_parameters(operation: Operation, raw: dict[str, object]) -> msgspec.Struct:
+    """The typed parameters. Raises WorkflowError(PARAMETER_WRONG)."""
+    try:
+        parameters = msgspec.convert(raw, operation.parameters, strict=True)
+    except msgspec.ValidationError as error:
+        raise WorkflowError(Code.PARAMETER_WRONG, f"parameters of {operation.name}: {error}") from error
+    if isinstance(parameters, SummaryParameters):
+        _check_summary(parameters)
+    return parameters
+
+
+def _check_summary(parameters: SummaryParameters) -> None:
+    if not parameters.statistics or len(set(parameters.statistics)) != len(parameters.statistics):
+        raise _wrong("name each wanted statistic once: count, mean, variance, histogram")
+    if ("histogram" in parameters.statistics) != bool(parameters.bins):
+        raise _wrong(
+            "a histogram needs its bins, and bins need the statistic histogram; for example: --bins age:0:100:20"
+        )
+    for column, bins in parameters.bins.items():
+        if not (math.isfinite(bins.low) and math.isfinite(bins.high) and bins.low < bins.high):
+            raise _wrong(f"the bins of {column} need two finite ends, the lower first")
+        if not math.isfinite(bins.high - bins.low):
+            raise _wrong(f"the bins of {column} span too much")
+        if not 1 <= bins.count <= HISTOGRAM_BINS_MAX:
+            raise _wrong(f"a histogram has 1 to {HISTOGRAM_BINS_MAX} bins; {column} asks for {bins.count}")
+
+
+def _wrong(sentence: str) -> WorkflowError:
+    return WorkflowError(Code.PARAMETER_WRONG, sentence)

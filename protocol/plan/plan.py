@@ -1,0 +1,163 @@
+"""The plan: what a scheduler signs, and the tasks that follow from order and plan.
+
+The scheduler chooses where and when, never what: every worker derives its tasks itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from protocol.errors import Code, DeniedError, RemoteProtocolError
+from protocol.ids import format_id, node_id
+from protocol.limits import NAME_CHARS_MAX, STATEMENT_BYTES_MAX, TASKS_PER_JOB_MAX
+from protocol.machines.contract import Record
+from protocol.plan.artifact import Artifact
+from protocol.plan.operations import operation
+from protocol.plan.order import Order
+from protocol.signing import (
+    PLAN_STATEMENT,
+    RESULT_STATEMENT,
+    SigningKey,
+    envelope_bytes,
+    open_statement,
+    sign_statement,
+)
+from protocol.wire.codec import decode_record, encode_record
+
+
+class Participant(Record, frozen=True, order=True):
+    """One data source of one holder."""
+
+    node: bytes
+    source: str
+
+    @property
+    def label(self) -> str:
+        return f"{format_id(self.node)}/{self.source}"
+
+
+class Plan(Record, frozen=True):
+    version: Literal[1]
+    job_id: bytes
+    epoch: int
+    participants: tuple[Participant, ...]  # sorted, each once
+
+
+class VerifiedPlan(Record, frozen=True):
+    plan: Plan
+    scheduler: bytes
+    envelope: bytes
+
+
+class Task(Record, frozen=True):
+    """One unit of a job's plan, run on one node. `inputs` are indexes of tasks, in the order of participants."""
+
+    index: int
+    step: int
+    operation: str
+    effect: Literal["pure", "idempotent", "once"]
+    node: bytes
+    source: str
+    inputs: tuple[int, ...]
+
+
+class Outcome(Record, frozen=True):
+    """What a worker signs of one task. `digest`: SHA-256 of the product; code and sentence: why there is none."""
+
+    version: Literal[1]
+    job_id: bytes
+    index: int
+    attempt: int
+    epoch: int
+    state: Literal["succeeded", "failed", "cancelled"]
+    inputs: tuple[bytes, ...]
+    digest: bytes = b""
+    size_bytes: int = 0
+    code: str = ""
+    sentence: str = ""
+    next_step: str = ""
+    started_ms: int = 0
+    ended_ms: int = 0
+
+
+def sign_plan(plan: Plan, key: SigningKey) -> bytes:
+    return envelope_bytes(sign_statement(PLAN_STATEMENT, encode_record(plan), key))
+
+
+def verify_plan(data: bytes) -> VerifiedPlan:
+    """Raises RemoteProtocolError."""
+    statement = open_statement(data, PLAN_STATEMENT)
+    plan = decode_record(statement.payload, Plan, bytes_max=STATEMENT_BYTES_MAX)
+    return VerifiedPlan(plan=plan, scheduler=node_id(statement.signer), envelope=data)
+
+
+def check_plan(plan: Plan, order: Order, scheduler: bytes) -> None:
+    """Raises DeniedError(SCHEDULER_NOT_ALLOWED | PLAN_OUTSIDE_ORDER) unless the order allows this plan."""
+    if order.schedulers and scheduler not in order.schedulers:
+        raise DeniedError(Code.SCHEDULER_NOT_ALLOWED, f"the order does not let the node {format_id(scheduler)} lead it")
+    participants = plan.participants
+    if not participants or list(participants) != sorted(set(participants)) or len(participants) >= TASKS_PER_JOB_MAX:
+        raise _outside("its participants are not a sorted list without repetition")
+    if any(not 0 < len(one.source) <= NAME_CHARS_MAX or len(one.node) != 32 for one in participants):
+        raise _outside("a participant is not a node and a source")
+    nodes = {one.node for one in participants}
+    rule = order.participants
+    if rule.rule == "listed" and nodes != set(rule.nodes):
+        raise _outside("its holders are not those that the order lists")
+    if len(nodes) < rule.holders_min:
+        raise _outside(f"it has {len(nodes)} holders, the order asks for at least {rule.holders_min}")
+
+
+def derive(artifact: Artifact, plan: Plan, scheduler: bytes) -> tuple[Task, ...]:
+    """The task graph: the same for everybody who holds the same artifact and plan."""
+    tasks: list[Task] = []
+    before: tuple[int, ...] = ()
+    for number, step in enumerate(artifact.steps):
+        known = operation(step.operation)
+        places = plan.participants if known.place == "holder" else (Participant(node=scheduler, source=""),)
+        first = len(tasks)
+        for place in places:
+            tasks.append(
+                Task(
+                    index=len(tasks),
+                    step=number,
+                    operation=step.operation,
+                    effect=known.effect,
+                    node=place.node,
+                    source=place.source,
+                    inputs=before,
+                )
+            )
+        before = tuple(range(first, len(tasks)))
+    return tuple(tasks)
+
+
+def labels_of(task: Task, tasks: tuple[Task, ...]) -> tuple[str, ...]:
+    """Whose products the inputs of a task are."""
+    return tuple(Participant(node=tasks[i].node, source=tasks[i].source).label for i in task.inputs)
+
+
+def product_digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def sign_outcome(outcome: Outcome, key: SigningKey) -> bytes:
+    return envelope_bytes(sign_statement(RESULT_STATEMENT, encode_record(outcome), key))
+
+
+def verify_outcome(data: bytes) -> tuple[Outcome, bytes]:
+    """(outcome, node id of its signer). Raises RemoteProtocolError."""
+    statement = open_statement(data, RESULT_STATEMENT)
+    outcome = decode_record(statement.payload, Outcome, bytes_max=STATEMENT_BYTES_MAX)
+    return outcome, node_id(statement.signer)
+
+
+def check_product(outcome: Outcome, data: bytes) -> None:
+    """Raises RemoteProtocolError(RESULT_ALTERED) unless the data are those that the worker signed."""
+    if outcome.state == "succeeded" and (len(data) != outcome.size_bytes or product_digest(data) != outcome.digest):
+        raise RemoteProtocolError(Code.RESULT_ALTERED, "the product is not the one that its worker signed")
+
+
+def _outside(sentence: str) -> DeniedError:
+    return DeniedError(Code.PLAN_OUTSIDE_ORDER, f"the plan is outside its order: {sentence}")

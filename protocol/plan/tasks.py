@@ -1,0 +1,147 @@
+"""What goes between a node and the child process that computes a task, and what a task produces."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
+from protocol.machines.contract import Record
+from protocol.plan.operations import Statistic
+
+
+class DisclosureRules(Record, frozen=True):
+    """A holder's rules for what may leave one source."""
+
+    minimum_cohort: int = COHORT_ROWS_MIN
+    minimum_cell: int = CELL_ROWS_MIN
+
+
+class SourceFile(Record, frozen=True):
+    """Where a source lies on this machine. Never leaves it."""
+
+    name: str
+    path: str
+    type: Literal["csv", "tsv"]
+    rules: DisclosureRules = DisclosureRules()
+
+
+class TaskRequest(Record, frozen=True, tag="task"):
+    """Compute one operation. `inputs` are the products of the tasks before it, with `labels` saying whose they are."""
+
+    operation: str
+    artifact: bytes
+    source: SourceFile | None
+    inputs: tuple[bytes, ...]
+    labels: tuple[str, ...]
+
+
+class InspectRequest(Record, frozen=True, tag="inspect"):
+    """Read the head of a source: its columns, or what is wrong with it."""
+
+    source: SourceFile
+
+
+class Column(Record, frozen=True):
+    name: str
+    type: Literal["number", "text", "boolean"]
+
+
+class Product(Record, frozen=True, tag="product"):
+    """The bytes that a task made. For an inspection: an encoded tuple of Column."""
+
+    data: bytes
+
+
+class Fault(Record, frozen=True, tag="fault"):
+    """Why there is no product: an error of protocol/errors.py as values."""
+
+    code: str
+    sentence: str
+    next_step: str = ""
+
+
+ChildRequest = TaskRequest | InspectRequest
+ChildAnswer = Product | Fault
+
+
+# --- products of the summary operations
+# ------------------------------------------------------------------------------------
+
+
+class Settings(Record, frozen=True):
+    """Product of summary.prepare: the order spelled out. Every holder computes it again and compares."""
+
+    columns: tuple[str, ...]
+    statistics: tuple[Statistic, ...]
+    edges: dict[str, tuple[float, ...]]
+
+
+class Cells(Record, frozen=True):
+    """A histogram of one holder: counts per bin, and of values below and above all bins; None where withheld."""
+
+    counts: tuple[int | None, ...]
+    below: int | None
+    above: int | None
+
+
+class ColumnMeasure(Record, frozen=True):
+    """One column at one holder. Sums are exact: expansions of non-overlapping doubles whose sum is the true sum."""
+
+    present: int
+    missing: int
+    total: tuple[float, ...] | None = None
+    squares: tuple[float, ...] | None = None
+    cells: Cells | None = None
+
+
+class Measure(Record, frozen=True):
+    """Product of summary.measure at one source. With `withheld`, a rule of the holder kept everything back."""
+
+    rows: int | None
+    columns: dict[str, ColumnMeasure | None]  # None: too few present values
+    withheld: str = ""
+
+
+class Histogram(Record, frozen=True):
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    below: int
+    above: int
+    cells_withheld: int  # (holder, cell) pairs that are missing from the counts
+
+
+class ColumnSummary(Record, frozen=True):
+    """The pooled column. Statistics that nobody asked for or that are undefined (variance of one value) are None."""
+
+    present: int
+    missing: int
+    holders: int
+    mean: float | None = None
+    variance: float | None = None
+    histogram: Histogram | None = None
+
+
+class HolderCoverage(Record, frozen=True):
+    holder: str
+    rows: int | None
+    cells_withheld: int
+    columns_withheld: tuple[str, ...]
+    withheld: str = ""
+
+
+class Coverage(Record, frozen=True):
+    """How much of the data the result speaks of."""
+
+    holders: int
+    holders_counted: int
+    rows: int
+    cells_withheld: int
+    by_holder: tuple[HolderCoverage, ...]
+
+
+class Summary(Record, frozen=True):
+    """Product of summary.merge: the result of the job."""
+
+    rows: int
+    columns: dict[str, ColumnSummary]
+    coverage: Coverage

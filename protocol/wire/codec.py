@@ -1,0 +1,164 @@
+"""Bytes to plain values and records, and back. The only module that imports msgpack.
+
+Plain values are None, bool, int, float, str, bytes, list and dict with str or bytes keys. One value has many
+encodings in msgpack, so bytes that were signed or hashed are kept and passed on as received; nothing is
+verified by encoding again. All functions are pure and may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar, overload
+
+import msgpack
+import msgspec
+
+from protocol.errors import Code, FlottaError, LocalProtocolError, RemoteProtocolError
+from protocol.limits import MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
+
+T = TypeVar("T")
+
+_BYTES_AS_BYTES: Final = (bytes,)  # msgspec would turn bytes into base64 text otherwise
+
+
+def encode(value: Any) -> bytes:
+    """Encode a plain value; `decode` reads whatever this writes.
+
+    Raises LocalProtocolError for a value that the receiver would refuse: foreign types, integers outside 64
+    bits, keys that are neither str nor bytes, nesting or containers beyond the limits.
+    """
+    try:
+        data: bytes = msgpack.packb(value)
+        _check_shape(data)
+        _unpack(data)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise LocalProtocolError(f"this value cannot be sent: {error}") from error
+    return data
+
+
+def decode(data: bytes, *, bytes_max: int) -> Any:
+    """Decode exactly one plain value of at most `bytes_max` bytes.
+
+    Raises RemoteProtocolError(BODY_MALFORMED), and nothing else, for any other input: bytes left over,
+    duplicate keys, keys that are neither str nor bytes, extension types and timestamps, nesting or containers
+    beyond the limits.
+    """
+    if len(data) > bytes_max:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"at most {bytes_max} bytes are read here, {len(data)} came")
+    try:
+        _check_shape(data)
+        return _unpack(data)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"not a value of this wire: {error}") from error
+
+
+def encode_record(record: msgspec.Struct) -> bytes:
+    """Encode a frozen record. Equal records give equal bytes: fields in order of declaration, dicts in order
+    of keys.
+
+    Raises LocalProtocolError as `encode` does.
+    """
+    try:
+        plain = msgspec.to_builtins(record, builtin_types=_BYTES_AS_BYTES, order="deterministic")
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise LocalProtocolError(f"this {type(record).__name__} cannot be sent: {error}") from error
+    return encode(plain)
+
+
+@overload
+def decode_record(data: bytes, record_type: type[T], *, bytes_max: int) -> T: ...
+@overload
+def decode_record(data: bytes, record_type: Any, *, bytes_max: int) -> Any: ...
+def decode_record(data: bytes, record_type: Any, *, bytes_max: int) -> Any:
+    """Decode a record of this type, or of one member of a tagged union. No value is coerced; lists become
+    tuples.
+
+    Unknown fields are refused by records that derive from `Record`. Raises
+    RemoteProtocolError(BODY_MALFORMED) only.
+    """
+    plain = decode(data, bytes_max=bytes_max)
+    try:
+        return msgspec.convert(plain, record_type, builtin_types=_BYTES_AS_BYTES)
+    except (msgspec.ValidationError, FlottaError) as error:  # the latter from a record that checks itself
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"not the record expected here: {error}") from error
+
+
+def _unpack(data: bytes) -> Any:
+    return msgpack.unpackb(
+        data,
+        strict_map_key=True,
+        max_array_len=MSGPACK_ARRAY_ITEMS_MAX,
+        max_map_len=MSGPACK_MAP_ITEMS_MAX,
+        max_ext_len=0,
+        object_pairs_hook=_no_duplicates,
+        ext_hook=_no_extension,
+    )
+
+
+def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    items = dict(pairs)
+    if len(items) != len(pairs):
+        raise ValueError("a key stands twice in one map")
+    return items
+
+
+def _no_extension(code: int, _data: bytes) -> Any:
+    raise ValueError(f"extension type {code}")
+
+
+# For each first byte of a value: how many bytes of it are fixed, how many bytes of big-endian length follow
+# the first one, and how many values one item of that length stands for (0: the length counts bytes, not
+# values).
+def _layout(first: int) -> tuple[int, int, int]:
+    if 0xC4 <= first <= 0xC6:  # bin
+        return 1, 1 << (first - 0xC4), 0
+    if 0xC7 <= first <= 0xC9:  # ext: one byte of type stands between length and data
+        return 2, 1 << (first - 0xC7), 0
+    if 0xD9 <= first <= 0xDB:  # str
+        return 1, 1 << (first - 0xD9), 0
+    if first in (0xDC, 0xDD):  # array
+        return 1, 2 << (first - 0xDC), 1
+    if first in (0xDE, 0xDF):  # map
+        return 1, 2 << (first - 0xDE), 2
+    if 0xA0 <= first <= 0xBF:  # short str
+        return 1 + (first & 0x1F), 0, 0
+    fixed = {0xCA: 5, 0xCB: 9} | {base + n: 1 + (1 << n) for base in (0xCC, 0xD0) for n in range(4)}
+    fixed |= {0xD4 + n: 2 + (1 << n) for n in range(5)}  # fixext
+    return fixed.get(first, 1), 0, 0
+
+
+_LAYOUTS: Final = tuple(_layout(first) for first in range(256))
+
+
+def _check_shape(data: bytes) -> None:
+    """Refuse deep nesting and containers that claim more values than there are bytes, before anything is
+    allocated.
+
+    The parser reserves room for a claimed array at once: 64 KiB of nested claims cost it 70 MB. Raises
+    ValueError. Input that ends too early passes here and is refused by the parser.
+    """
+    end = len(data)
+    position = 0
+    missing = [1]  # values still to come in each open container, outermost first
+    while missing and position < end:
+        if missing[-1] == 0:
+            missing.pop()
+            continue
+        missing[-1] -= 1
+        first = data[position]
+        fixed, length_bytes, values_per_item = _LAYOUTS[first]
+        if length_bytes:
+            length = int.from_bytes(data[position + 1 : position + 1 + length_bytes], "big")
+        elif 0x80 <= first <= 0x9F:  # short map, short array
+            length, values_per_item = first & 0x0F, 1 if first & 0x10 else 2
+        else:
+            length = 0
+        position += fixed + length_bytes
+        if values_per_item == 0:
+            position += length
+            continue
+        values = length * values_per_item
+        if values > end - position:
+            raise ValueError(f"a container claims {values} values where {max(end - position, 0)} bytes are left")
+        missing.append(values)
+        if len(missing) > MSGPACK_DEPTH_MAX + 1:
+            raise ValueError(f"nested deeper than {MSGPACK_DEPTH_MAX}")

@@ -1,0 +1,41 @@
+"""Messages at the door: between one who knows a project's door key and a node of that project.
+
+joiner → responder: Hello, Proof.  responder → joiner: Challenge, Welcome.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from protocol.machines.contract import Record
+
+
+class Hello(Record, frozen=True):
+    """Who knocks. A node shows its key statement; a submitter only its door connection's CURVE key."""
+
+    role: Literal["node", "submitter"]
+    statement: bytes
+    curve_key: bytes
+    nonce: bytes
+    versions: tuple[int, ...]
+
+
+class Challenge(Record, frozen=True):
+    """The responder's proof that it knows the token, bound to both ids, CURVE keys and nonces."""
+
+    statement: bytes
+    nonce: bytes
+    proof: bytes
+    version: int
+
+
+class Proof(Record, frozen=True):
+    """The joiner's proof."""
+
+    proof: bytes
+
+
+class Welcome(Record, frozen=True):
+    """The joiner is accepted: a node as a peer of this project, a submitter for its own jobs."""
+
+    name: str

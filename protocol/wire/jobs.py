@@ -1,0 +1,154 @@
+"""Messages about jobs, by direction.
+
+submitter → scheduler: Submit, AskJob, AskResult, AskCancel, AskJobs.  scheduler → submitter: JobStatus, JobResult,
+JobList.
+scheduler → worker: Tasks, Renewed, Stop.  worker → scheduler: Results, Renew.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from protocol.machines.contract import Record
+from protocol.plan.order import SignedOrder
+
+JobState = Literal["submitted", "planned", "running", "succeeded", "failed", "cancelled", "expired"]
+ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+
+
+# --- submitter → scheduler
+# ---------------------------------------------------------------------------------------------
+
+
+class Submit(Record, frozen=True):
+    order: SignedOrder
+
+
+class AskJob(Record, frozen=True):
+    job_id: bytes
+
+
+class AskResult(Record, frozen=True):
+    job_id: bytes
+
+
+class AskCancel(Record, frozen=True):
+    job_id: bytes
+    cancel: bytes  # envelope of the submitter's cancel statement
+
+
+class AskJobs(Record, frozen=True):
+    """The asker's own jobs; the operator of the node sees all."""
+
+    newest: int = 100
+
+
+# --- scheduler → submitter
+# ---------------------------------------------------------------------------------------------
+
+
+class Cause(Record, frozen=True):
+    """Why a job did not succeed: code, sentence, the node that it concerns, and what to do."""
+
+    code: str
+    sentence: str
+    node: bytes = b""
+    node_name: str = ""
+    source: str = ""
+    next_step: str = ""
+
+
+class TaskStatus(Record, frozen=True):
+    index: int
+    operation: str
+    node: bytes
+    source: str
+    state: str
+    attempt: int
+    bytes_out: int = 0
+
+
+class JobStatus(Record, frozen=True):
+    job_id: bytes
+    project: bytes
+    submitter: bytes
+    state: JobState
+    epoch: int
+    submitted_ms: int
+    ended_ms: int
+    tasks_done: int
+    tasks_all: int
+    cancelling: bool
+    scheduler: bytes
+    holder_names: dict[str, str]  # participant label → name of the node, for display
+    cause: Cause | None = None
+    tasks: tuple[TaskStatus, ...] = ()
+
+
+class JobResult(Record, frozen=True):
+    """The product of the last task, with the scheduler's signed outcome of it."""
+
+    job_id: bytes
+    outcome: bytes
+    product: bytes
+    holder_names: dict[str, str]
+
+
+class JobList(Record, frozen=True):
+    jobs: tuple[JobStatus, ...]
+
+
+# --- scheduler → worker
+# --------------------------------------------------------------------------------------------------
+
+
+class TaskOffer(Record, frozen=True):
+    index: int
+    attempt: int
+    inputs: tuple[bytes, ...]  # products of the tasks before it
+
+
+class Tasks(Record, frozen=True):
+    """Tasks of one job for one worker. The worker derives each of them itself and compares."""
+
+    job_id: bytes
+    order: SignedOrder
+    plan: bytes
+    tasks: tuple[TaskOffer, ...]
+
+
+class Renewed(Record, frozen=True):
+    """The lease is renewed from the moment at which the worker sent the renewal with this token."""
+
+    job_id: bytes
+    token: int
+
+
+class Stop(Record, frozen=True):
+    """The job has ended, or its submitter cancelled it (then with the signed cancel): stop and forget its tasks."""
+
+    job_id: bytes
+    cancel: bytes = b""
+    ended: bool = False
+
+
+# --- worker → scheduler
+# --------------------------------------------------------------------------------------------------
+
+
+class TaskResult(Record, frozen=True):
+    outcome: bytes  # envelope of the signed outcome
+    product: bytes = b""
+
+
+class Results(Record, frozen=True):
+    job_id: bytes
+    results: tuple[TaskResult, ...]
+
+
+class Renew(Record, frozen=True):
+    """The worker is alive and at work on these tasks."""
+
+    job_id: bytes
+    indexes: tuple[int, ...]
+    token: int

@@ -1,0 +1,48 @@
+"""Which machine takes which message and which news. Read by both shells: the actors of a node and the simulator."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from protocol.machines import events
+from protocol.machines.contract import Received
+from protocol.wire.peers import Acknowledge
+from protocol.wire.registry import BY_NUMBER, type_of
+
+# Machines: gate, enrolment, membership, scheduler, worker. Ends of the shells: transport, discovery, gateway, store.
+NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
+    events.Arrived: ("gate",),
+    events.Transmit: ("transport",),
+    events.ControlAnswer: ("gateway",),
+    events.Counted: ("gateway",),
+    events.Discovered: ("membership",),
+    events.DiscoveryLost: ("membership",),
+    events.StatementWanted: ("discovery",),
+    events.StatementMissing: ("membership",),
+    events.Encountered: ("enrolment",),
+    events.DialDoor: ("gate", "transport"),
+    events.HangUp: ("gate", "transport"),
+    events.PeerProved: ("membership",),
+    events.EnrolmentFailed: ("membership",),
+    events.SubmitterProved: ("gate",),
+    events.PeerAdmitted: ("gate", "transport", "enrolment"),
+    events.PeerSeen: ("scheduler", "worker"),
+    events.PeerAway: ("scheduler",),
+    events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "membership"),
+    events.ResourceWanted: ("store",),
+    events.ResourceFound: ("scheduler",),
+    events.JobChanged: ("gateway",),
+}
+
+
+def takers(event: Any) -> tuple[str, ...]:
+    """Who gets a published event. A verified message goes to the machine that its type names; an acknowledgement to
+    the sender
+    of what is acknowledged."""
+    if not isinstance(event, Received):
+        return NEWS[type(event)]
+    message = event.message
+    if isinstance(message, Acknowledge):
+        entry = BY_NUMBER.get(message.type)
+        return (entry.sender,) if entry is not None else ()
+    return (type_of(message).receiver,)

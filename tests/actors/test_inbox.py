@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pykka
+import pytest
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
+
+from actors.base import Ping
+from actors.inbox import Inbox, InboxFullError
+from actors.messages import Committed
+from protocol.machines.contract import TimerFired
+
+
+def full() -> Inbox:
+    inbox = Inbox(limit=2)
+    assert inbox.offer("first") and inbox.offer("second")
+    return inbox
+
+
+def test_a_full_inbox_refuses_the_newest_and_counts_it() -> None:
+    inbox = full()
+    assert not inbox.offer("third")
+    assert inbox.refused == 1
+    assert [inbox.take(0), inbox.take(0), inbox.take(0)] == ["first", "second", None]
+
+
+def test_a_refused_tell_of_pykka_neither_raises_nor_waits() -> None:
+    inbox = full()
+    inbox.put(Envelope("third"))
+    assert inbox.refused == 1
+
+
+def test_a_refused_ask_fails_at_once_with_the_reason() -> None:
+    answer: pykka.ThreadingFuture[None] = pykka.ThreadingFuture()
+    full().put(Envelope("question", reply_to=answer))
+    with pytest.raises(InboxFullError):
+        answer.get(timeout=0)
+
+
+@pytest.mark.parametrize("message", [_ActorStop(), Ping()])
+def test_stop_and_supervision_are_admitted_when_full_and_overtake(message: object) -> None:
+    inbox = full()
+    assert inbox.offer(message)
+    assert inbox.take(0) is message
+
+
+@pytest.mark.parametrize("message", [Committed(ticket=1), TimerFired(name="t")])
+def test_what_the_actor_asked_for_is_admitted_when_full_but_does_not_overtake(message: object) -> None:
+    inbox = full()
+    assert inbox.offer(message)
+    assert [inbox.take(0), inbox.take(0), inbox.take(0)] == ["first", "second", message]
+
+
+def test_a_closed_inbox_takes_nothing_and_answers_askers_at_once() -> None:
+    inbox, answer = Inbox(), pykka.ThreadingFuture[None]()
+    inbox.close()
+    inbox.put(Envelope("question", reply_to=answer))
+    assert not inbox.offer("data") and not inbox.offer(Ping()) and inbox.empty()
+    with pytest.raises(pykka.ActorDeadError):
+        answer.get(timeout=0)
