@@ -131,7 +131,7 @@ class SupervisedActor(pykka.ThreadingActor):
         self._failure: ChildFailed | None = None
         context.own.attach(self.actor_inbox)
 
-    # --- for subclasses to write ---
+    # --- for subclasses to write -----------------------------------------------------------------
 
     def begin(self) -> None:
         """Set up; runs inside the first message. Call `ready()` here, or from `handle` once all is set up."""
@@ -144,7 +144,7 @@ class SupervisedActor(pykka.ThreadingActor):
     def end(self) -> None:
         """Release everything. Called exactly once, after a stop as after a crash, even one in `begin`."""
 
-    # --- for subclasses to call ---
+    # --- for subclasses to call ------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -163,7 +163,7 @@ class SupervisedActor(pykka.ThreadingActor):
         """Tell the supervisor that this message takes up to `ms`; until then silence is no hang."""
         self.context.parent.tell(ChildBusy(self.name, self.context.generation, ms))
 
-    # --- between Pykka and the subclass ---
+    # --- between Pykka and the subclass ----------------------------------------------------------
 
     @staticmethod
     def _create_actor_inbox() -> Inbox:
@@ -179,9 +179,7 @@ class SupervisedActor(pykka.ThreadingActor):
             self._failure = self._failed(error, type(message).__name__)
             self.stop()
             if self.actor_inbox.asked:  # Pykka hands it to the asker; under `tell` nobody would hear it
-                raise LocalProtocolError(
-                    f"Actor {self.name} crashed: {error!r}.", Code.ACTOR_FAILED
-                ) from error
+                raise LocalProtocolError(f"Actor {self.name} crashed: {error!r}.", Code.ACTOR_FAILED) from error
 
     def on_stop(self) -> None:
         """Pykka's hook: the last thing that the actor's thread does."""

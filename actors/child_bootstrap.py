@@ -40,9 +40,7 @@ def parent_pid() -> int:
     """The parent that this process must not outlive. Ends the process with a sentence if unnamed."""
     text = os.environ.get(PARENT_VARIABLE, "")
     if not text.isdecimal():
-        sys.exit(
-            f"This program is started by a node or its launcher, not by hand ({PARENT_VARIABLE} is {text!r})."
-        )
+        sys.exit(f"This program is started by a node or its launcher, not by hand ({PARENT_VARIABLE} is {text!r}).")
     return int(text)
 
 
@@ -55,9 +53,7 @@ def adopt_parent_death(expected_parent_pid: int) -> None:
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
-        threading.Thread(
-            target=_watch_parent, args=(expected_parent_pid,), name="parent", daemon=True
-        ).start()
+        threading.Thread(target=_watch_parent, args=(expected_parent_pid,), name="parent", daemon=True).start()
     if os.getppid() != expected_parent_pid:  # it died before we asked
         os._exit(_ORPHANED)
 

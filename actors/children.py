@@ -13,7 +13,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -26,11 +25,21 @@ _PASSED_ON = frozenset(("PATH", "LANG", "TZ", "HOME", "PYTHONPATH", "VIRTUAL_ENV
 # A task slot is not a machine: without these each child starts a thread per core, several times over.
 _THREADS = {"POLARS_MAX_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _STDERR = 2
-_CAN_WATCH_ENDS = hasattr(
-    os, "pidfd_open"
-)  # Linux; elsewhere ends are looked for every CHILD_MEMORY_WATCH_MS
 
 OnReady = Callable[[int], None]  # what a selector calls with the mask of events; kept as the key's data
+
+
+def _can_watch_ends() -> bool:
+    if not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # a kernel or a container that does not have it
+        return False
+    return True
+
+
+CAN_WATCH_ENDS = _can_watch_ends()  # otherwise ends are looked for every CHILD_MEMORY_WATCH_MS
 
 
 class EndReason(StrEnum):
@@ -54,12 +63,13 @@ class SpawnRefusedError(Exception):
 
 
 class End(NamedTuple):
-    """The end of one child: exit code, or the signal that ended it, and why."""
+    """The end of one child: exit code, or the signal that ended it; why; whether it was to outlive the node."""
 
     key: str
     code: int | None
     signal: int | None
     reason: str
+    keep: bool
 
 
 def say(sentence: str) -> None:
@@ -94,11 +104,9 @@ class Process:
         )
         self.pid = self._popen.pid
         try:
-            if _CAN_WATCH_ENDS:
+            if CAN_WATCH_ENDS:
                 self._pidfd = os.pidfd_open(self.pid)
-                selector.register(
-                    self._pidfd, selectors.EVENT_READ, lambda mask: None
-                )  # an end wakes the loop
+                selector.register(self._pidfd, selectors.EVENT_READ, lambda mask: None)  # an end wakes the loop
         except OSError:
             self.kill()
             self.reap()
@@ -117,9 +125,7 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL to its whole group. Only before `reap`."""
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # an empty group; macOS: only zombies in it
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # an empty group; macOS: only zombies in it
             os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self, limit_ms: int = CHILD_END_MS) -> tuple[int | None, int | None]:
@@ -168,9 +174,7 @@ class Children:
         try:
             process, channel = self._start(self._roles[role])
         except (OSError, ValueError) as error:
-            raise SpawnRefusedError(
-                f"{EndReason.SPAWN_FAILED}: {getattr(error, 'strerror', None) or error}"
-            ) from None
+            raise SpawnRefusedError(f"{EndReason.SPAWN_FAILED}: {getattr(error, 'strerror', None) or error}") from None
         self._running[key] = _Child(process, keep, rss_bytes_max)
         return process.pid, channel
 
@@ -203,11 +207,12 @@ class Children:
         return [self._bury(key) for key in ended]
 
     def _bury(self, key: str) -> End:
-        code, by_signal = self._running.pop(key).process.reap()
+        child = self._running.pop(key)
+        code, by_signal = child.process.reap()
         reason = self._reasons.pop(key, EndReason.EXITED)
         killed = code is None and by_signal in (signal.SIGKILL, None)
         # A child that ended by itself just before we killed it has a code, or a signal that we never send.
-        return End(key, code, by_signal, reason if killed else EndReason.EXITED)
+        return End(key, code, by_signal, reason if killed else EndReason.EXITED, child.keep)
 
     def watch_memory(self) -> None:
         """Kill every child whose resident size is over its limit; looks once in `CHILD_MEMORY_WATCH_MS`."""
@@ -244,8 +249,6 @@ class Children:
 
 def resident_bytes(pid: int) -> int | None:
     """Resident size of a process that is not yet reaped; None where the system does not tell."""
-    if sys.platform != "linux":
-        return None
     try:
         with open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123 (pathlib would cost the launcher 1 MB)
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -38,7 +38,7 @@ Addresses = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ADD
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-# --- commands: from the node --------------------------------------------------------------------------------
+# --- commands: from the node --------------------------------------------------------------------
 
 
 class Announce(Record, frozen=True, tag="announce"):
@@ -71,7 +71,7 @@ class Stop(Record, frozen=True, tag="stop"):
 Command = Announce | Fetch | Stop
 
 
-# --- events: from the discovery process ---------------------------------------------------------------------
+# --- events: from the discovery process ---------------------------------------------------------
 
 
 class Found(Record, frozen=True, tag="found"):
@@ -128,7 +128,7 @@ _events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 _T = TypeVar("_T")
 
 
-# --- frames -------------------------------------------------------------------------------------------------
+# --- frames -------------------------------------------------------------------------------------
 
 
 def encode_command(command: Command) -> bytes:

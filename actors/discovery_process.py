@@ -46,7 +46,7 @@ from protocol.limits import (
 )
 
 CHILD_FD_VARIABLE: Final = "FLOTTA_CHILD_FD"
-CHILD_FD: Final = 3
+CHILD_FD: Final = 0
 THREAD_STACK_BYTES: Final = 512 * KIB  # instead of 8 MiB: a fetch takes two threads that hardly use theirs
 COUNTS_INTERVAL_S: Final = 1.0  # people look at them, nothing waits for them
 
@@ -179,11 +179,7 @@ def limit_memory() -> None:
     Not the address space: there malloc reserves 64 MiB for each thread that it hardly uses.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = (
-        DISCOVERY_MEMORY_BYTES_MAX
-        if hard == resource.RLIM_INFINITY
-        else min(hard, DISCOVERY_MEMORY_BYTES_MAX)
-    )
+    limit = DISCOVERY_MEMORY_BYTES_MAX if hard == resource.RLIM_INFINITY else min(hard, DISCOVERY_MEMORY_BYTES_MAX)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     threading.stack_size(THREAD_STACK_BYTES)
 

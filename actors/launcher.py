@@ -14,7 +14,7 @@ The plan is one JSON object. It is seen by everyone who may list processes, so n
 - Children that were asked for with `on_node_death: keep` outlive the node. Nothing outlives the launcher,
   even when it is killed: node and children call `actors.child_bootstrap.adopt_parent_death`.
 
-One thread, one loop, standard library only: about 12 MB.
+One thread, one loop, standard library only: 13 MB resident, half of it shared with other Python processes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from collections import deque
 from typing import NamedTuple
 
 from actors.child_service import ChildService
-from actors.children import PARENT_VARIABLE, Children, EndReason, Process, say
+from actors.children import CAN_WATCH_ENDS, PARENT_VARIABLE, Children, EndReason, Process, say
 from protocol.errors import Code, ConfigError
 from protocol.limits import (
     CHILD_MEMORY_WATCH_MS,
@@ -71,8 +71,7 @@ def read_plan(text: str) -> Plan:
             return Plan(tuple(node), {role: tuple(argv) for role, argv in children.items()}, frozenset(codes))
     raise ConfigError(
         Code.CONFIG_MALFORMED,
-        "The launcher's plan is not of the form "
-        '{"node": [ARGV…], "children": {ROLE: [ARGV…]}, "final_codes": [N…]}.',
+        'The launcher\'s plan is not of the form {"node": [ARGV…], "children": {ROLE: [ARGV…]}, "final_codes": [N…]}.',
     )
 
 
@@ -181,24 +180,24 @@ class Launcher:
         children_s = self._children.wait_s()
         if children_s is not None:
             waits.append(children_s)
-        if not hasattr(os, "pidfd_open"):
+        if not CAN_WATCH_ENDS:
             waits.append(CHILD_MEMORY_WATCH_MS / 1000)
         return min(waits, default=None)
 
     def _tick(self) -> None:
-        self._children.watch_memory()
-        for end in self._children.collect():
-            if self._service is not None:
-                self._service.report(end)
-            elif end.reason != EndReason.NODE_GONE:
-                say(
-                    f"child {end.key} ended while the node was down: "
-                    f"code {end.code}, signal {end.signal}, {end.reason}."
-                )
         if self._service is not None and self._service.closed is not None:
             self._node_let_go(self._service.closed)
         if self._node is not None and self._node.has_ended():
             self._node_ended(self._node)
+        self._children.watch_memory()
+        for end in self._children.collect():
+            if self._service is not None:
+                self._service.report(end)
+            elif end.keep and self._start_at_s is not None:
+                say(
+                    f"child {end.key} ended while the node was down: "
+                    f"code {end.code}, signal {end.signal}, {end.reason}."
+                )
         now_s = time.monotonic()
         if self._kill_at_s is not None and now_s >= self._kill_at_s and self._node is not None:
             self._kill_at_s = None

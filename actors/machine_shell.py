@@ -13,7 +13,17 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, assert_never
 
 from actors.base import ActorHandle, Context, SupervisedActor
-from actors.messages import Commit, CommitRefused, Committed, Load, Loaded, Outgoing, Refused, TaskWanted
+from actors.messages import (
+    Commit,
+    CommitRefused,
+    Committed,
+    Load,
+    Loaded,
+    ResourceFetched,
+    Snapshot,
+    SnapshotWanted,
+    TaskWanted,
+)
 from actors.ports import Clock
 from actors.timers import TimerService
 from protocol.errors import Code, LocalProtocolError, StorageError, UnreachableError
@@ -33,12 +43,11 @@ from protocol.machines.contract import (
     TimerFired,
     Write,
 )
+from protocol.machines.events import Outgoing, ResourceFound
 
 Rows = dict[str, list[tuple[bytes, bytes]]]
 
-_TICKET_BITS: Final = (
-    32  # tickets of one incarnation; the generation stands above them, so that none ever returns
-)
+_TICKET_BITS: Final = 32  # tickets of one incarnation; the generation stands above them, so that none ever returns
 
 
 class _Held(NamedTuple):
@@ -101,8 +110,13 @@ class MachineActor(SupervisedActor):
                 self._on_committed(message.ticket)
             case CommitRefused():
                 raise message.error
+            case SnapshotWanted(ticket=ticket, reply_to=reply_to):
+                values = self._machine.snapshot() if self._machine is not None else None
+                reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=values))
             case _ if self._machine is None:
                 self._keep_early(message)
+            case ResourceFetched(ticket=ticket, data=data):
+                self._take(self._machine.step(ResourceFound(ticket=ticket, data=data), self._clock.now()))
             case _:
                 self._take(self._machine.step(message, self._clock.now()))
 
@@ -116,7 +130,7 @@ class MachineActor(SupervisedActor):
         if not self._runner.tell(TaskWanted(effect=effect, reply_to=self.address)):
             raise UnreachableError(Code.BUSY, f"The runner took no task from {self.name}.")
 
-    # --- the store's answers ---
+    # --- the store's answers ---------------------------------------------------------------------
 
     def _on_loaded(self, rows: Rows) -> None:
         machine = self._make_machine(rows)
@@ -143,7 +157,7 @@ class MachineActor(SupervisedActor):
         else:
             self.refused_early += 1
 
-    # --- effects ---
+    # --- effects ---------------------------------------------------------------------------------
 
     def _take(self, effects: Effects) -> None:
         """Commit the writes of one step; hold or perform the rest."""
@@ -180,7 +194,7 @@ class MachineActor(SupervisedActor):
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send():
-                self._gate.tell(Outgoing(send=effect, owner=self.name))
+                self._gate.tell(Outgoing(send=effect))
             case SetTimer():
                 self._timers.set(self.address, effect.name, effect.at_ns, effect.generation)
             case ClearTimer():
@@ -190,16 +204,7 @@ class MachineActor(SupervisedActor):
             case StartTask() | KillTask():
                 self.perform_task(effect)
             case Refuse():
-                self._gate.tell(
-                    Refused(
-                        code=effect.code,
-                        sentence=effect.sentence,
-                        owner=self.name,
-                        to=effect.to,
-                        session=effect.session,
-                        reply_to=effect.reply_to,
-                    )
-                )
+                self._gate.tell(effect)
             case Persist():
                 raise LocalProtocolError("Writes are committed, not performed.")
             case _:

@@ -10,10 +10,11 @@ from typing import Any
 
 from actors.base import ActorHandle
 from actors.inbox import Answer
-from protocol.errors import Code, FlottaError
-from protocol.machines.contract import Record, Send, Write
+from protocol.errors import FlottaError
+from protocol.machines.contract import Record, Write
+from protocol.plan.tasks import Column, Fault, SourceFile
 
-# --- the store ----------------------------------------------------------------------------------------------
+# --- the store -----------------------------------------------------------------------------------
 
 
 class Load(Record, frozen=True):
@@ -67,28 +68,7 @@ class ResourceFetched(Answer, frozen=True):
     data: bytes | None
 
 
-# --- the gate -----------------------------------------------------------------------------------------------
-
-
-class Outgoing(Record, frozen=True):
-    """Sign and send `send.message`. `owner` is the name of the actor whose machine wants it."""
-
-    send: Send
-    owner: str
-
-
-class Refused(Record, frozen=True):
-    """The machine of `owner` refused input from outside: count it, log it, answer the sender if it can be."""
-
-    code: Code
-    sentence: str
-    owner: str
-    to: bytes = b""
-    session: bytes = b""
-    reply_to: bytes = b""
-
-
-# --- the runner ---------------------------------------------------------------------------------------------
+# --- the runner ---------------------------------------------------------------------------------
 
 
 class TaskWanted(Record, frozen=True):
@@ -96,3 +76,35 @@ class TaskWanted(Record, frozen=True):
 
     effect: Any
     reply_to: ActorHandle
+
+
+class InspectWanted(Record, frozen=True):
+    """Read the head of a source in a child process. Answer: `Inspected`."""
+
+    source: SourceFile
+    reply_to: ActorHandle
+
+
+class Inspected(Answer, frozen=True):
+    """The columns of a source, or what is wrong with it."""
+
+    columns: tuple[Column, ...] = ()
+    fault: Fault | None = None
+
+
+# --- reports ------------------------------------------------------------------------------------
+
+
+class SnapshotWanted(Record, frozen=True):
+    """How are you? Answer: `Snapshot`."""
+
+    ticket: int
+    reply_to: ActorHandle
+
+
+class Snapshot(Answer, frozen=True):
+    """What the actor `name` tells of itself: the snapshot of its machine, or plain values."""
+
+    ticket: int
+    name: str
+    values: Any

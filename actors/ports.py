@@ -145,9 +145,7 @@ class Spawner(Protocol):
         """
         ...
 
-    def spawn(
-        self, key: str, role: str, *, on_node_death: Literal["kill", "keep"], rss_bytes_max: int
-    ) -> None:
+    def spawn(self, key: str, role: str, *, on_node_death: Literal["kill", "keep"], rss_bytes_max: int) -> None:
         """Ask for a child; `ChildStarted` or `ChildGone` follows. `role` names its program.
 
         `key` (1 to CHILD_KEY_CHARS_MAX characters) is free, and at most CHILDREN_MAX children run: anything else is the

@@ -79,9 +79,7 @@ class StoreActor(SupervisedActor):
         outcomes = self._opened().commit([commit.writes for commit in group])
         for commit, error in zip(group, outcomes, strict=True):
             answer = (
-                Committed(ticket=commit.ticket)
-                if error is None
-                else CommitRefused(ticket=commit.ticket, error=error)
+                Committed(ticket=commit.ticket) if error is None else CommitRefused(ticket=commit.ticket, error=error)
             )
             commit.reply_to.tell(answer)
 

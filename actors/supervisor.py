@@ -96,16 +96,12 @@ class Supervisor(SupervisedActor):
 
     def end(self) -> None:
         self._timers.clear_all(self.address)
-        hung = [
-            child.name for child in reversed(self._children) if child.lives and not self._end_child(child)
-        ]
+        hung = [child.name for child in reversed(self._children) if child.lives and not self._end_child(child)]
         if hung:
             faulthandler.dump_traceback(_STDERR)
-            raise ActorHungError(
-                f"Of supervisor {self.name} these actors did not end in time: {', '.join(hung)}."
-            )
+            raise ActorHungError(f"Of supervisor {self.name} these actors did not end in time: {', '.join(hung)}.")
 
-    # --- starting and stopping ---
+    # --- starting and stopping -------------------------------------------------------------------
 
     def _advance(self) -> None:
         """Stop, from the back, what must be down; then start, from the front, what may be up."""
@@ -153,7 +149,7 @@ class Supervisor(SupervisedActor):
         child.ref.stop(block=False)
         return child.context.ended.wait(child.spec.stop_ms / 1_000)
 
-    # --- what children tell ---
+    # --- what children tell ----------------------------------------------------------------------
 
     def _on_child(self, child: Child, event: ChildEvent) -> None:
         match event:
@@ -175,7 +171,7 @@ class Supervisor(SupervisedActor):
 
     def _on_down(self, child: Child, error: BaseException | None, story: str) -> None:
         error = child.verdict or error
-        on_request = child.phase is Phase.STOPPING and child.verdict is None
+        on_request = child.verdict is None and (child.must_stop or child.phase is Phase.STOPPING)
         for timer in ("ready", "stop"):
             self._clear_timer(timer, child)
         child.phase, child.ref, child.verdict, child.must_stop = Phase.DOWN, None, None, False
@@ -198,7 +194,7 @@ class Supervisor(SupervisedActor):
             for other in self._children[self._children.index(child) + 1 :]:
                 other.must_stop = other.lives
 
-    # --- timers ---
+    # --- timers ----------------------------------------------------------------------------------
 
     def _on_timer(self, fired: TimerFired) -> None:
         kind, _, name = fired.name.partition(":")
@@ -214,9 +210,7 @@ class Supervisor(SupervisedActor):
             )
             self._stop_child(child)
         elif kind == "stop" and child.phase is Phase.STOPPING:
-            self._hung(
-                f"Actor {name} did not end within {child.spec.stop_ms / 1_000:g} s after it was asked to."
-            )
+            self._hung(f"Actor {name} did not end within {child.spec.stop_ms / 1_000:g} s after it was asked to.")
 
     def _ping_all(self) -> None:
         now_ns = self._clock.now().boot_ns

@@ -60,9 +60,7 @@ class TimerService:
         key = (owner, name)
         with self._changed:
             if key not in self._live and len(self._live) >= self._limit:
-                raise LocalProtocolError(
-                    f"{owner.name} wants timer {name}, but all {self._limit} timers are set."
-                )
+                raise LocalProtocolError(f"{owner.name} wants timer {name}, but all {self._limit} timers are set.")
             entry = _Entry(at_ns, next(self._order), owner, name, generation)
             self._live[key] = entry
             heapq.heappush(self._heap, entry)

@@ -138,8 +138,9 @@ class FlottaError(Exception):
 
     def __str__(self) -> str:
         where = "".join(f"{kind} {name}: " for kind, name in (("node", self.node), ("job", self.job)) if name)
+        sentence = self.sentence if self.sentence.endswith((".", "!", "?")) else f"{self.sentence}."
         step = f" Next: {self.next_step}" if self.next_step else ""
-        return f"{where}{self.sentence}{step}"
+        return f"{where}{sentence}{step}"
 
 
 class ConfigError(FlottaError):

@@ -115,7 +115,8 @@ def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, i
             f"{text[:80]!r} is no address",
             next_step="write host:port, for example 192.168.1.20:1456",
         )
-    if not port_text.isdigit() or not 0 < int(port_text[:6]) < 65_536:
+    digits = port_text.isascii() and port_text.isdigit() and len(port_text) <= 5
+    if not digits or not 0 < int(port_text) < 65_536:
         raise AddressError(
             Code.ADDRESS_MALFORMED,
             f"{text[:80]!r} has no port from 1 to 65535",

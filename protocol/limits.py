@@ -10,11 +10,12 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-# --- frames and bodies -------------------------------------------------------------------------------------------
+# --- frames and bodies ---------------------------------------------------------------------------
 # Parsing 64 KiB of empty msgpack containers costs about 10 ms and 3 MB, 1 MiB about 470 ms and 72 MB: bodies are
 # therefore
 # capped per message type before anything is parsed (see protocol/wire/registry.py).
 BODY_BYTES_PING_MAX: Final = 1 * KIB  # acknowledgements and heartbeats; any peer, many per second
+OWN_ROW_BYTES_MAX: Final = 64 * MIB  # rows that this node wrote itself and reads back from its own store
 BODY_BYTES_DOOR_MAX: Final = 4 * KIB  # whoever knows a project's door key, before the proof
 BODY_BYTES_CONTROL_MAX: Final = 64 * KIB  # status, greeting, renewals; peers only
 BODY_BYTES_MANIFEST_MAX: Final = 256 * KIB  # orders, plans, lists of tasks and results; peers and proved submitters
@@ -31,7 +32,7 @@ EUI_CHARS_MAX: Final = (
 )
 TOKEN_CHARS_MAX: Final = 256  # a project token; typed, piped or read from a file by the operator
 
-# --- time --------------------------------------------------------------------------------------------------------
+# --- time ----------------------------------------------------------------------------------------
 CLOCK_TOLERANCE_MS: Final = 120_000  # how far a peer's corrected clock may be off before its frame is refused
 CLOCK_WARN_MS: Final = 30_000  # offset shown to people
 FRAME_TTL_MS: Final = 60_000  # life of a frame that says nothing else
@@ -39,15 +40,21 @@ FRAME_TTL_MS_MAX: Final = 7 * 24 * 3_600_000
 HEARTBEAT_INTERVAL_MS: Final = 2_000  # between peers; 2,000 ms × 100 peers is 50 small frames a second
 PEER_AWAY_MS: Final = 7_000  # three heartbeats missed and one second of grace: the peer is shown as away
 HANDSHAKE_LIMIT_MS: Final = 2_000  # a door session must have proved itself by then
+SELF_TEST_LIMIT_MS: Final = 5_000  # the node refuses to run unless a stranger of its own was refused by then
+DOOR_ROTATE_MS: Final = 500  # a door session tries the next address; four fit into HANDSHAKE_LIMIT_MS
+PEER_ROTATE_MS: Final = 3_000  # so does a link to a peer
 ENROL_RETRY_MS_MIN: Final = 500
 ENROL_RETRY_MS_MAX: Final = 30_000
 ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
 
-# --- replay ------------------------------------------------------------------------------------------------------
+# --- replay --------------------------------------------------------------------------------------
 REPLAY_WINDOW_FRAMES: Final = 1_024  # RFC 6479 form; a sender has at most 64 frames in flight per socket (ZMQ_SNDHWM)
 REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and proved submitters only, 200 bytes each
 
-# --- containers in machines ----------------------------------------------------------------------------------------
+# --- containers in machines ----------------------------------------------------------------------
+LINK_FRAMES_WAITING_MAX: Final = 64  # frames for a peer that is not connected; a frame has at most FRAME_BYTES_MAX
+# frames on the way from actors to the wire's thread; beyond it they are dropped, counted
+WIRE_COMMANDS_MAX: Final = 20_000
 PEERS_MAX: Final = 1_024  # accepted peers; each holds one DEALER socket and one outbox
 STRANGERS_MAX: Final = 256  # discovered nodes without a common project; anybody on the LAN grows it; 1 KiB each
 DOOR_SESSIONS_MAX: Final = 256  # half-done enrolments; whoever knows a door key grows it; 5 KiB each, 2 s each
@@ -61,7 +68,10 @@ INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept 
 INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000
 JOBS_LIVE_MAX: Final = 1_000  # jobs in execution on one scheduler; submitters grow it
 JOBS_KEPT_MAX: Final = 10_000  # ended jobs kept in memory for `jobs`; the oldest leave memory, never the database
-TASKS_PER_JOB_MAX: Final = 4_096
+JOBS_LISTED_MAX: Final = 100  # jobs in one answer, 1.4 KiB each at most; fits into BODY_BYTES_MANIFEST_MAX
+PARTICIPANTS_MAX: Final = (
+    250  # sources in one job; a status names all in one map (MSGPACK_MAP_ITEMS_MAX), 430 bytes each
+)
 TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
 STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
 STORY_KEYS_MAX: Final = 4_096
@@ -69,7 +79,7 @@ RETRY_MS_MIN: Final = 500  # outbox: first repetition
 RETRY_MS_MAX: Final = 30_000
 STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop
 
-# --- jobs --------------------------------------------------------------------------------------------------------
+# --- jobs ----------------------------------------------------------------------------------------
 LEASE_MS: Final = 15_000  # a holder that stays silent so long loses its task, and its job fails naming it
 LEASE_MS_MIN: Final = 1_000
 LEASE_MS_MAX: Final = 3_600_000
@@ -82,13 +92,16 @@ JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000
 TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
 TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
 RESULT_BYTES_MAX: Final = 192 * KIB  # what one task may produce; larger resources need chunked transfer
+# products that one task takes; a message of tasks holds so much beside an order and a plan of STATEMENT_BYTES_MAX each
+TASK_INPUT_BYTES_MAX: Final = 640 * KIB
+SENTENCE_CHARS_MAX: Final = 1_000  # a worker's reason in an outcome; it is shown to people and stored with the job
 FILTER_TERMS_MAX: Final = 256
 FILTER_VALUES_MAX: Final = 4_096
 QUERY_COLUMNS_MAX: Final = 256
 HISTOGRAM_BINS_MAX: Final = 1_000
 STEPS_MAX: Final = 64
 
-# --- discovery -----------------------------------------------------------------------------------------------------
+# --- discovery -----------------------------------------------------------------------------------
 DISCOVERY_FRAME_BYTES_MAX: Final = (
     64 * KIB
 )  # one frame between node and discovery process; our records stay under 4 KiB
@@ -108,11 +121,11 @@ STATEMENT_ADDRESSES_MAX: Final = 1_024  # addresses whose questions are counted;
 STATEMENT_QUESTION_BYTES_MAX: Final = 64  # the question line with its end
 STATEMENT_LIMIT_MS: Final = 2_000  # one question and answer, both ends
 
-# --- disclosure ----------------------------------------------------------------------------------------------------
+# --- disclosure ----------------------------------------------------------------------------------
 COHORT_ROWS_MIN: Final = 10  # fewer selected rows than this and the holder lets nothing out
 CELL_ROWS_MIN: Final = 5  # histogram cells with fewer rows (but not zero) are withheld
 
-# --- actors and processes --------------------------------------------------------------------------------------------
+# --- actors and processes ------------------------------------------------------------------------
 INBOX_MESSAGES_MAX: Final = 10_000  # mailbox of one actor; a full one refuses the newest
 RESTARTS_MAX: Final = 5  # of one actor within RESTART_WINDOW_MS, then the fault escalates
 RESTART_WINDOW_MS: Final = 60_000
@@ -152,9 +165,15 @@ CONTROL_CLIENTS_MAX: Final = 64
 CONTROL_BYTES_MAX: Final = 1 * MIB
 CONTROL_WAIT_MS_MAX: Final = 30_000  # one long poll on the control socket
 WATCHERS_MAX: Final = 256
+INSPECT_LIMIT_MS: Final = 60_000  # reading a source of SOURCE_BYTES_MAX takes about 20 s
+SPAWN_PAUSE_MS: Final = 1_000  # after a child that never ran: the cause is seldom gone at once
+SOURCE_CHECK_MS: Final = 30_000  # how often a source is looked at for changes; two system calls
+REPORT_LIMIT_MS: Final = 2_000  # a status report does not wait longer for an actor
+FETCHES_MAX: Final = 64  # typed addresses asked at the same time; the operator types them
+NODE_PORT: Final = 1456  # where a node is reached when nobody says otherwise; the statement server is at the next
 SOURCE_BYTES_MAX: Final = 2 * 1024 * MIB  # a CSV file larger than this is refused with the reason
 
-# --- storage ------------------------------------------------------------------------------------------------------
+# --- storage -------------------------------------------------------------------------------------
 RESOURCE_BYTES_MAX: Final = 1 * MIB  # one resource in LMDB; larger ones are files; results grow it
 RESOURCE_MAP_BYTES_MIN: Final = 64 * MIB  # LMDB's map at first, address space; doubled at 70 % while idle
 RESOURCE_MAP_BYTES_MAX: Final = 64 * 1024 * MIB  # all resources of one node; results of jobs grow it
@@ -164,7 +183,7 @@ COMMIT_GROUP_MAX: Final = 256  # batches in one transaction: one fsync for all, 
 STORE_BUSY_MS_MAX: Final = 5_000  # wait for a database that another program holds; then refused
 STORE_PAGE_ROWS_MAX: Final = 1_000  # rows of one answer about job events or audit; 1 KiB each
 
-# --- configuration and the files of a node ---------------------------------------------------------------------------
+# --- configuration and the files of a node -------------------------------------------------------
 CONFIG_BYTES_MAX: Final = 256 * KIB  # of a configuration file; its operator grows it; parsed in under 0.2 s
 CONFIG_DEPTH_MAX: Final = 32  # nesting of the file; the schema needs 5, libyaml takes a minute for 200,000 brackets
 CONFIG_VALUE_CHARS_MAX: Final = 4_096  # of one value; the longest path that Linux opens

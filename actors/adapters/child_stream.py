@@ -30,9 +30,7 @@ class ChildStream:
         self._on_ready = on_ready
         self._socket: socket.socket | None = None
         self._unframer = Unframer()
-        self._outbox: deque[tuple[memoryview, int]] = (
-            deque()
-        )  # what is still to write of a frame, and its cost
+        self._outbox: deque[tuple[memoryview, int]] = deque()  # what is still to write of a frame, and its cost
 
     def is_open(self) -> bool:
         return self._socket is not None

@@ -79,9 +79,7 @@ def prepare_workdir(path: Path) -> None:
         if not stat.S_ISDIR(status.st_mode):
             raise _unusable(path, "it is not a folder")
         if status.st_uid != os.geteuid():
-            raise _unusable(
-                path, f"it belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this"
-            )
+            raise _unusable(path, f"it belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
         if status.st_mode & 0o077:
             _close_to_others(path, stat.S_IMODE(status.st_mode))
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):

@@ -21,8 +21,7 @@ EVERY_ADDRESS: Final = "0.0.0.0"
 # the ranges for documentation and benchmarks, and not 100.64.0.0/10, which one shares with other customers of
 # a provider.
 PRIVATE_NETWORKS: Final = tuple(
-    ipaddress.IPv4Network(network)
-    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
+    ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
 )
 
 
@@ -65,13 +64,9 @@ def _choose(wanted: str | None, have: tuple[Interface, ...]) -> tuple[str, ...]:
     else:
         chosen = tuple(one.address for one in have if one.address == wanted)
     if not chosen:
-        sentence = (
-            f"This machine does not have the IPv4 address {wanted or 'of a loopback or private network'}."
-        )
+        sentence = f"This machine does not have the IPv4 address {wanted or 'of a loopback or private network'}."
     elif len(chosen) > ADDRESSES_PER_NODE_MAX:
-        sentence = (
-            f"A node uses {ADDRESSES_PER_NODE_MAX} addresses at most and this machine has {len(chosen)}."
-        )
+        sentence = f"A node uses {ADDRESSES_PER_NODE_MAX} addresses at most and this machine has {len(chosen)}."
     else:
         return chosen
     listed = ", ".join(f"{one.address} ({one.name})" for one in have) or "none"

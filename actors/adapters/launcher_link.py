@@ -89,9 +89,7 @@ class LauncherLink:
         self._socket = launcher
         self._inbox = bytearray()
         self._outbox = bytearray()  # bounded by the callers' number of children: one spawn and two kills each
-        self._channels: deque[socket.socket] = (
-            deque()
-        )  # received; the line of each is still to come or was just read
+        self._channels: deque[socket.socket] = deque()  # received; the line of each is still to come or was just read
         launcher.settimeout(LAUNCHER_GREETING_MS / 1000)
         try:
             self.kept = self._greeting()

@@ -115,9 +115,7 @@ def _check(digest: bytes, data: bytes) -> None:
             f"A resource has {len(data)} bytes; at most {RESOURCE_BYTES_MAX} can be stored this way.",
         )
     if hashlib.sha256(data).digest() != digest:
-        raise StorageError(
-            Code.INTERNAL, f"Resource {digest.hex()} does not have the hash that it is named by."
-        )
+        raise StorageError(Code.INTERNAL, f"Resource {digest.hex()} does not have the hash that it is named by.")
 
 
 def _write_lock_file(path: Path) -> None:

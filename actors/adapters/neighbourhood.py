@@ -9,6 +9,7 @@ processes that share port 5353 of a machine only one gets a unicast.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
 import socket
@@ -21,7 +22,7 @@ from zeroconf import DNSQuestionType, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from actors.adapters.interfaces import local_interfaces
+from actors.adapters.interfaces import Interface, local_interfaces
 from actors.adapters.rate import TokenBucket
 from actors.adapters.statements import NODE_PORT_MAX, from_txt, to_txt
 from actors.discovery import INSTANCE_BYTES_MAX, Announce, Found, Lost
@@ -35,10 +36,7 @@ from protocol.limits import (
 )
 
 SERVICE_TYPE: Final = "_flotta-p2p._tcp.local."
-RECORD_TTL_S: Final = (
-    1_200  # a node that died in silence is listed so long; zeroconf takes no less than 1,125 s
-)
-IP_MULTICAST_ALL: Final = 49  # linux/in.h; Python has no name for it
+RECORD_TTL_S: Final = 1_200  # a node that died in silence is listed so long; zeroconf takes no less than 1,125 s
 
 
 class Neighbourhood:
@@ -56,6 +54,7 @@ class Neighbourhood:
         self.dropped = 0
         self._report = report
         self._own_name = ""
+        self._device = ""
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._known: OrderedDict[str, Found] = OrderedDict()
@@ -66,14 +65,18 @@ class Neighbourhood:
     async def show(self, announce: Announce) -> list[str]:
         """Announce this from now on and browse. Returns a sentence for each interface without multicast.
 
-        The name stays the one of the first announcement. Raises OSError when multicast works nowhere, and is
-        then closed.
+        Raises OSError when multicast works nowhere, and is then closed.
         """
+        # Asked first, because one address that has just gone away would make zeroconf fail for all of them.
+        present = [each for each in local_interfaces() if each.address in announce.interfaces]
         try:
+            device = _only_device(present)
+            if self._zeroconf is not None and device != self._device:
+                await self.close()
             if self._zeroconf is None:
                 self._own_name = f"{announce.instance_prefix}-{secrets.token_hex(8)}.{SERVICE_TYPE}"
-                await self._open()
-            return await self._publish(announce)
+                await self._open(device)
+            return await self._publish(announce, [each.address for each in present])
         except ZeroconfError as error:
             await self.close()
             raise OSError(f"zeroconf: {error or type(error).__name__}") from None
@@ -97,9 +100,7 @@ class Neighbourhood:
         """Turn the news of the browser into reports, for ever, at most `DISCOVERY_EVENTS_PER_S_MAX` a
         second."""
         clock = asyncio.get_running_loop().time
-        bucket = TokenBucket(
-            per_s=DISCOVERY_EVENTS_PER_S_MAX, burst=DISCOVERY_EVENTS_PER_S_MAX, now_s=clock()
-        )
+        bucket = TokenBucket(per_s=DISCOVERY_EVENTS_PER_S_MAX, burst=DISCOVERY_EVENTS_PER_S_MAX, now_s=clock())
         while True:
             await self._news.wait()
             while not bucket.take(clock()):
@@ -109,26 +110,29 @@ class Neighbourhood:
             else:
                 self._news.clear()
 
-    async def _open(self) -> None:
-        """Start without an interface: adding them afterwards spares the good ones when one fails."""
+    async def _open(self, device: str) -> None:
+        """Start to browse, on no interface yet: adding them afterwards spares the good ones when one fails.
+
+        zeroconf listens on 0.0.0.0, so it also hears, and answers, where other programs of this machine
+        joined the group. Bound to the one device that is ours it does not. IP_MULTICAST_ALL would not do:
+        with SO_REUSEPORT the kernel then hands packets for another program of the same user to us.
+        """
         opened = AsyncZeroconf(interfaces=[], ip_version=IPVersion.V4Only)
-        self._zeroconf = opened
+        self._zeroconf, self._device = opened, device
         await opened.zeroconf.async_wait_for_start()
-        if sys.platform == "linux":
-            # Otherwise a socket on 0.0.0.0 also gets what other programs of this machine joined on other
-            # interfaces.
+        if device and sys.platform == "linux":
             for reader in opened.zeroconf.engine.readers:
-                reader.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+                with contextlib.suppress(PermissionError):  # before Linux 5.7 it takes root
+                    reader.transport.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0"
+                    )
         # Before our own announcement, so that who answers it is already heard.
         self._browser = AsyncServiceBrowser(
             opened.zeroconf, SERVICE_TYPE, handlers=[self._on_change], question_type=DNSQuestionType.QM
         )
 
-    async def _publish(self, announce: Announce) -> list[str]:
+    async def _publish(self, announce: Announce, present: list[str]) -> list[str]:
         assert self._zeroconf is not None
-        # One address that has just gone away would make zeroconf fail for all of them.
-        here = {interface.address for interface in local_interfaces()}
-        present = [each for each in announce.interfaces if each in here]
         info = AsyncServiceInfo(
             SERVICE_TYPE,
             self._own_name,
@@ -148,14 +152,9 @@ class Neighbourhood:
         if not registered:
             await self._zeroconf.async_register_service(info, cooperating_responders=True)
         silent = [each for each in announce.interfaces if each not in senders]
-        return [
-            f"Multicast does not work on {address}: nodes there must be given by address."
-            for address in silent
-        ]
+        return [f"Multicast does not work on {address}: nodes there must be given by address." for address in silent]
 
-    def _on_change(
-        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
-    ) -> None:
+    def _on_change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         """Called by the browser, with these names of the parameters."""
         if name == self._own_name:
             return
@@ -209,6 +208,12 @@ class Neighbourhood:
         await self._report(found)
 
 
+def _only_device(interfaces: list[Interface]) -> str:
+    """The network device that carries all of these addresses, or nothing when there are several."""
+    devices = {interface.name.partition(":")[0] for interface in interfaces}  # eth0:1 is a label of eth0
+    return devices.pop() if len(devices) == 1 else ""
+
+
 def _reachable(interfaces: list[str]) -> list[str]:
     """What to announce: nobody else reaches our loopback, unless we have nothing else and they are on this
     machine."""
@@ -226,9 +231,7 @@ def _found(name: str, info: AsyncServiceInfo) -> Found:
     addresses = sorted({text for text in info.parsed_addresses(IPVersion.V4Only) if _is_of_one_machine(text)})
     if not 0 < len(addresses) <= ADDRESSES_PER_NODE_MAX:
         raise RemoteProtocolError(Code.BODY_MALFORMED, "addresses")
-    return Found(
-        instance=instance, statement=from_txt(info.properties), addresses=tuple(addresses), port=info.port
-    )
+    return Found(instance=instance, statement=from_txt(info.properties), addresses=tuple(addresses), port=info.port)
 
 
 def _is_of_one_machine(address: str) -> bool:

@@ -26,7 +26,9 @@ def create_private_file(path: Path, data: bytes) -> None:
     try:
         make_private_folder(folder)
         status = folder.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+        if status.st_uid != os.geteuid():
+            raise _unsafe(folder, "folder", f"it belongs to user {status.st_uid}", "choose a folder of this user")
+        if status.st_mode & _OTHERS_WRITE:
             raise _unsafe(folder, "folder", "other users may change it", f"chmod 700 {folder}")
         # mkstemp opens with O_EXCL, O_NOFOLLOW and 0600; the link gives the finished file its name, or
         # fails if that is taken.
@@ -72,9 +74,7 @@ def read_private_file(path: Path) -> bytes:
     except OSError as error:
         if error.errno == errno.ELOOP:  # what O_NOFOLLOW answers
             raise _unsafe(path, "file", "it is a symbolic link", f"put the file itself at {path}") from error
-        raise _unsafe(
-            path, "file", f"it cannot be opened ({error.strerror})", f"make {path} readable"
-        ) from error
+        raise _unsafe(path, "file", f"it cannot be opened ({error.strerror})", f"make {path} readable") from error
     try:
         _check(path, os.fstat(descriptor))
         data = os.read(descriptor, PRIVATE_FILE_BYTES_MAX + 1)
@@ -97,9 +97,7 @@ def _check(path: Path, status: os.stat_result) -> None:
         raise _unsafe(path, "file", owner, f"run as its owner, or chown {os.geteuid()} {path}")
     if status.st_mode & _OTHERS:
         mode = f"its mode {stat.S_IMODE(status.st_mode):04o} lets other users in, expected 0600"
-        raise _unsafe(
-            path, "file", mode, f"chmod 600 {path}, and replace what it holds if others may have read it"
-        )
+        raise _unsafe(path, "file", mode, f"chmod 600 {path}, and replace what it holds if others may have read it")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -96,11 +96,9 @@ class LauncherSpawner:
         """For a node that a launcher started. ConfigError when none did."""
         return cls(launcher_socket(), on_event)
 
-    # --- any thread ---
+    # --- any thread ------------------------------------------------------------------------------
 
-    def spawn(
-        self, key: str, role: str, *, on_node_death: Literal["kill", "keep"], rss_bytes_max: int
-    ) -> None:
+    def spawn(self, key: str, role: str, *, on_node_death: Literal["kill", "keep"], rss_bytes_max: int) -> None:
         if not 1 <= len(key) <= CHILD_KEY_CHARS_MAX or rss_bytes_max <= 0:
             raise LocalProtocolError(
                 f"A child needs a key of 1 to {CHILD_KEY_CHARS_MAX} characters and a memory limit."
@@ -108,13 +106,9 @@ class LauncherSpawner:
         request = SpawnRequest(key, role, on_node_death, rss_bytes_max)
         with self._lock:
             if not self._open:
-                raise UnreachableError(
-                    Code.NODE_STOPPING, f"Child {key!r} cannot be started: the launcher has gone."
-                )
+                raise UnreachableError(Code.NODE_STOPPING, f"Child {key!r} cannot be started: the launcher has gone.")
             if key in self._children or len(self._children) >= CHILDREN_MAX:
-                raise LocalProtocolError(
-                    f"Child {key!r} has not ended yet, or {CHILDREN_MAX} others have not."
-                )
+                raise LocalProtocolError(f"Child {key!r} has not ended yet, or {CHILDREN_MAX} others have not.")
             self._children[key] = self._child(key)
             self._commands.append(lambda: self._link.ask(request))
         self._wake_up()
@@ -153,7 +147,7 @@ class LauncherSpawner:
         with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody is left to wake
             self._wake.send(b"\0")
 
-    # --- the spawner's thread ---
+    # --- the spawner's thread --------------------------------------------------------------------
 
     def _run(self) -> None:
         reason = "the spawner failed"
@@ -232,9 +226,7 @@ class LauncherSpawner:
         with self._lock:
             del self._children[line.key]
         fault = child.stream.fault if line.reason == EndReason.EXITED else None
-        self._on_event(
-            ChildGone(key=line.key, code=line.code, signal=line.signal, reason=fault or line.reason)
-        )
+        self._on_event(ChildGone(key=line.key, code=line.code, signal=line.signal, reason=fault or line.reason))
 
     def _stream_ready(self, key: str, mask: int) -> None:
         child = self._children.get(key)
@@ -277,9 +269,7 @@ class DirectSpawner(LauncherSpawner):
     def __init__(self, roles: Mapping[str, Sequence[str]], on_event: Callable[[SpawnerEvent], None]) -> None:
         """`roles` names the programs that may be started, as in the launcher's plan."""
         ours, theirs = socket.socketpair()
-        self._service = threading.Thread(
-            target=serve_children, args=(theirs, roles), name="children", daemon=True
-        )
+        self._service = threading.Thread(target=serve_children, args=(theirs, roles), name="children", daemon=True)
         self._service.start()
         super().__init__(ours, on_event)
 

@@ -55,7 +55,7 @@ class SqliteMetadata:
     ) -> SqliteMetadata:
         """Open or create the database; `in_memory`: `path` is the file for what safety rests on.
 
-        After an unclean exit the file is checked first, which takes about a second per gigabyte. Then it is
+        After an unclean exit the file is checked first, which takes two seconds per gigabyte. Then it is
         brought to the newest version. Raises StorageError (DATABASE_TOO_NEW, DATABASE_FAILED, DISK_FULL).
         """
         unclean = _wal_has_data(path)
@@ -79,8 +79,7 @@ class SqliteMetadata:
             return [(key, value) for key, value in self._db.execute(sql, (kind,))]
 
     def commit(self, batches: Sequence[Sequence[Write]]) -> list[StorageError | None]:
-        """Write all batches in one transaction, each in a savepoint of its own; None stands for a batch on
-        disk.
+        """Write all batches in one transaction, each in a savepoint of its own. None: that batch is on disk.
 
         A batch that cannot be stored is rolled back alone. A full disk or a database that another program
         holds refuses every batch: nothing is written and a later commit may succeed. Raises StorageError when
@@ -126,7 +125,7 @@ class SqliteMetadata:
             return [AuditRow(**dict(zip(columns, row, strict=True))) for row in rows]
 
     def verify_audit(self) -> AuditVerdict:
-        """Follow the whole audit chain, about a second per 500,000 rows; `audit_chain` says what it can
+        """Follow the whole audit chain, about a second per 300,000 rows; `audit_chain` says what it can
         find.
         """
         with _named(self._path):
@@ -224,9 +223,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def _is_full(error: apsw.Error) -> bool:
     # The shared index of the log cannot grow on a full disk, which SQLite calls an I/O error.
-    return (
-        isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
-    )
+    return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
 
 
 def _passes(error: apsw.Error) -> bool:

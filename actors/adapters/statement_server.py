@@ -53,13 +53,7 @@ class StatementServer:
         for address in interfaces:
             try:
                 self._servers.append(
-                    await asyncio.start_server(
-                        self._serve,
-                        address,
-                        port,
-                        limit=STATEMENT_QUESTION_BYTES_MAX,
-                        backlog=STATEMENT_CLIENTS_MAX,
-                    )
+                    await asyncio.start_server(self._serve, address, port, limit=STATEMENT_QUESTION_BYTES_MAX)
                 )
             except OSError as error:
                 # asyncio's own text repeats the address

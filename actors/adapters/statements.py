@@ -92,14 +92,14 @@ def fetch_statement(host: str, port: int, *, limit_s: float = STATEMENT_LIMIT_MS
     deadline = time.monotonic() + limit_s
     try:
         return from_text(_ask(host, asked, deadline))
+    except (RemoteProtocolError, ConnectionResetError, BrokenPipeError):
+        cause = "what answered there is not a flotta-p2p node, or it is too busy"
     except TimeoutError:
         cause = f"no answer within {limit_s:g} s"
     except socket.gaierror as error:
         cause = f"the name is not known ({error.strerror})"
     except OSError as error:
         cause = error.strerror or str(error)
-    except RemoteProtocolError:
-        cause = "what answered there is not a flotta-p2p node, or it is too busy"
     except ValueError:
         cause = "this is not the name of a machine"
     raise UnreachableError(
@@ -139,9 +139,7 @@ def _read_line(link: socket.socket, deadline: float) -> bytes:
 def _resolve(host: str, port: int, deadline: float) -> list[tuple[socket.AddressFamily, Any]]:
     """`getaddrinfo` with a limit: the resolver of the system has none, so it runs in a thread that may be
     left behind."""
-    answer: queue.SimpleQueue[list[tuple[socket.AddressFamily, Any]] | OSError | ValueError] = (
-        queue.SimpleQueue()
-    )
+    answer: queue.SimpleQueue[list[tuple[socket.AddressFamily, Any]] | OSError | ValueError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:

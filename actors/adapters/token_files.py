@@ -15,7 +15,7 @@ _SUFFIX = ".token"
 
 
 def add_project(workdir: Path, name: str, token: SecretText) -> None:
-    """Keep the token of a project; on disk when this returns. Any thread. The same pair again changes nothing.
+    """Keep the token of a project; on disk when this returns. Any thread. The same pair again is no change.
 
     Raises ConfigError: CONFIG_VALUE_WRONG for a name that breaks the rule or one project too many,
     PROJECT_NAME_TAKEN when the name has another token or the token another name, what `check_token` raises,

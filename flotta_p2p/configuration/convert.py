@@ -57,9 +57,7 @@ class _Converter:
                 inner = f"{path}.{name}" if path else name
                 self.lines[inner] = given.line
                 values[name] = self.value(given.value, shape, inner)
-        missing = [
-            one.name for one in msgspec.structs.fields(kind) if one.required and one.name not in values
-        ]
+        missing = [one.name for one in msgspec.structs.fields(kind) if one.required and one.name not in values]
         for name in missing:
             self._faults.add(tree.line, f'{path} has no "{name}"; expected {_expected(shapes[name])}')
         if missing or any(value is _FAULTY for value in values.values()):

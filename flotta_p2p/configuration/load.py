@@ -77,7 +77,8 @@ def load(data: bytes, faults: Faults) -> Keys:
         faults.stop(*_syntax_fault(error, text))
     except ReaderError as error:
         line = text.encode().count(b"\n", 0, error.position) + 1
-        faults.stop(line, f"the control character U+{ord(error.character):04X} is not allowed; remove it")
+        number = int(error.character)  # libyaml gives the code point
+        faults.stop(line, f"the control character U+{number:04X} is not allowed; remove it")
     if not isinstance(tree, Keys):
         faults.stop(tree.line, f'expected keys such as "node:" at the top level, saw {kind_of(tree)}')
     return tree
@@ -127,9 +128,7 @@ class _Builder:
         self._place(tree)
         if isinstance(tree, Items | Keys):
             if len(self._open) >= CONFIG_DEPTH_MAX:
-                self._faults.stop(
-                    tree.line, f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels"
-                )
+                self._faults.stop(tree.line, f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels")
             self._open.append(tree)
             self._keys.append(None)
 
@@ -138,9 +137,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._broken(line, f"the alias *{event.anchor} is not allowed; write the value itself")
         if event.anchor is not None:
-            self._faults.add(
-                line, f"the anchor &{event.anchor} is not allowed; remove it", Code.CONFIG_MALFORMED
-            )
+            self._faults.add(line, f"the anchor &{event.anchor} is not allowed; remove it", Code.CONFIG_MALFORMED)
         tag = getattr(event, "tag", None)
         if tag is not None:
             self._faults.add(line, f"the tag {quoted(tag)} is not allowed; remove it", Code.CONFIG_MALFORMED)

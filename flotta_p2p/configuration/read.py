@@ -101,9 +101,7 @@ class _Checks:
     def database(self) -> None:
         database = self._document.database
         if database.memory is False and database.host is None:
-            self._fault(
-                "database.memory", "a database outside of memory needs database.host, the path of its file"
-            )
+            self._fault("database.memory", "a database outside of memory needs database.host, the path of its file")
 
     def tokens(self, workdir: Path) -> list[tuple[SecretText, ...]]:
         """For each data source its tokens, names of projects replaced."""
@@ -127,9 +125,7 @@ class _Checks:
             check_token(text)
         except ConfigError as error:
             near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
-            names = (
-                f'did you mean "{near[0]}"?' if near else f"the projects are {', '.join(known) or 'none'};"
-            )
+            names = f'did you mean "{near[0]}"?' if near else f"the projects are {', '.join(known) or 'none'};"
             sentence = f"this is no project of this node; {names} As a token it is refused: {error.sentence}"
             self._fault(key, sentence, error.code)
         return entry

@@ -36,7 +36,7 @@ class Address(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Value:
-    """A scalar. `parse` raises ValueError when the text is not as `expected`, or a FlottaError with its own words."""
+    """A scalar. `parse` raises ValueError unless the text is as `expected`, or a FlottaError of its own."""
 
     expected: str
     parse: Callable[[str], Any]
@@ -75,7 +75,7 @@ def seconds(least: float, most: float) -> Value:
             raise ValueError
         return float(text)
 
-    return Value(f"a number of seconds from {least:g} to {most:g}", parse)
+    return Value(f"a number of seconds from {least:.10g} to {most:.10g}", parse)
 
 
 def choice(*words: str, later: tuple[str, ...] = ()) -> Value:
@@ -85,9 +85,7 @@ def choice(*words: str, later: tuple[str, ...] = ()) -> Value:
     def parse(text: str) -> str:
         word = text.lower()
         if word in later:
-            raise ConfigError(
-                Code.CONFIG_VALUE_WRONG, f'"{word}" is not part of this version yet; it can do {listed}'
-            )
+            raise ConfigError(Code.CONFIG_VALUE_WRONG, f'"{word}" is not part of this version yet; it can do {listed}')
         if word not in words:
             raise ValueError
         return word
@@ -115,9 +113,7 @@ def _name(text: str) -> str:
 
 def _path(text: str) -> Path:
     if text.startswith("~"):
-        raise ConfigError(
-            Code.CONFIG_VALUE_WRONG, 'a path that begins with "~" is not replaced; write ${HOME} instead'
-        )
+        raise ConfigError(Code.CONFIG_VALUE_WRONG, 'a path that begins with "~" is not replaced; write ${HOME} instead')
     return Path(_plain(text))
 
 
@@ -157,9 +153,7 @@ PATH: Final = Value("a path", _path)
 PASSWORD: Final = Value("a password without control characters", _secret, secret=True)
 TOKEN: Final = Value("a project token", _token, secret=True)
 TOKEN_OR_PROJECT: Final = Value("a project token or the name of a project", _secret, secret=True)
-INTERFACE: Final = Value(
-    'an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost"', _interface
-)
+INTERFACE: Final = Value('an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost"', _interface)
 ADDRESS: Final = Value("host:port, http://host:port or https://host:port", _address)
 PERSON: Final = Value("a person id", _person)
 PORT: Final = whole(1, 65_535)

@@ -46,9 +46,7 @@ def _expanded(tree: Tree, environ: Mapping[str, str], faults: Faults) -> Tree:
         if match["escape"]:
             parts.append("${")
         elif name is None:
-            faults.add(
-                tree.line, 'a "${" is not followed by a name and "}"; write ${NAME}, or $${ for a plain ${'
-            )
+            faults.add(tree.line, 'a "${" is not followed by a name and "}"; write ${NAME}, or $${ for a plain ${')
             sound = False
         elif name in environ:
             parts.append(environ[name])
@@ -58,8 +56,6 @@ def _expanded(tree: Tree, environ: Mapping[str, str], faults: Faults) -> Tree:
             sound = False
     text = "".join([*parts, tree.text[end:]])
     if sound and len(text) > CONFIG_VALUE_CHARS_MAX:
-        faults.add(
-            tree.line, f"a value with its variables is longer than {CONFIG_VALUE_CHARS_MAX} characters"
-        )
+        faults.add(tree.line, f"a value with its variables is longer than {CONFIG_VALUE_CHARS_MAX} characters")
         sound = False
     return Leaf(tree.line, text) if sound else Broken(tree.line)

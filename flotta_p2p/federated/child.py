@@ -41,14 +41,11 @@ def _answer(data: bytes) -> ChildAnswer:
     except FlottaError as error:
         return Fault(code=error.code.value, sentence=error.sentence, next_step=error.next_step)
     except MemoryError:
-        return Fault(
-            code=Code.TASK_OUT_OF_MEMORY.value, sentence="the task needs more memory than a child process has"
-        )
+        return Fault(code=Code.TASK_OUT_OF_MEMORY.value, sentence="the task needs more memory than there is")
     except (SystemExit, KeyboardInterrupt):
         raise
-    except (
-        BaseException
-    ) as error:  # outermost frame; a panic of Polars is no Exception, and its text may quote a cell
+    except BaseException as error:
+        # The outermost frame. A panic of Polars is no Exception, and its text may quote a cell.
         return _internal(error)
 
 
@@ -79,9 +76,7 @@ def _inspection(request: InspectRequest) -> bytes:
 def _computed(request: TaskRequest) -> bytes:
     program = _PROGRAMS.get(request.operation)
     if program is None:
-        raise WorkflowError(
-            Code.OPERATION_UNKNOWN, f'no program for the operation "{request.operation[:64]}"'
-        )
+        raise WorkflowError(Code.OPERATION_UNKNOWN, f'no program for the operation "{request.operation[:64]}"')
     if len(request.labels) != len(request.inputs):
         raise WorkflowError(Code.TASK_NOT_DERIVED, "the inputs of a task and their labels differ in number")
     return program(read_artifact(request.artifact), request)
@@ -99,9 +94,7 @@ def _measure(artifact: Artifact, request: TaskRequest) -> bytes:
 
 
 def _merge(artifact: Artifact, request: TaskRequest) -> bytes:
-    labelled = [
-        (label, read_measure(label, data)) for label, data in zip(request.labels, request.inputs, strict=True)
-    ]
+    labelled = [(label, read_measure(label, data)) for label, data in zip(request.labels, request.inputs, strict=True)]
     return encode_record(merge(artifact, labelled))
 
 

@@ -19,15 +19,9 @@ if TYPE_CHECKING:
 
 Expansion = tuple[float, ...]
 
-MAGNITUDE_MAX: Final = (
-    1e140  # the square and 2**27 times the value stay far below the largest double, 1.8e308
-)
-MAGNITUDE_MIN: Final = (
-    1e-140  # of values to be squared, zero apart: below 1e-146 the error of a square is no double
-)
-EXPANSION_PARTS_MAX: Final = (
-    40  # each part lies 53 bits or more below the one before, and doubles span 2,098 bits
-)
+MAGNITUDE_MAX: Final = 1e140  # its square, and sums of 10^28 squares, stay below the largest double, 1.8e308
+MAGNITUDE_MIN: Final = 1e-140  # of values to be squared, zero apart: below 1e-146 a square's error is no double
+EXPANSION_PARTS_MAX: Final = 40  # each part lies 53 bits or more below the one before; doubles span 2,098 bits
 _SPLITTER: Final = 2.0**27 + 1.0  # halves the 53 bits of a double
 _SLICE_ROWS: Final = 1_000_000  # Python floats take 32 bytes each: 32 MB at a time
 
@@ -35,11 +29,9 @@ T = TypeVar("T", float, "pl.Series")
 
 
 def exact_sum(values: Iterable[float]) -> Expansion:
-    """The exact sum of finite doubles of at most MAGNITUDE_MAX, in its one canonical expansion; empty for
-    zero.
+    """The exact sum of doubles of at most MAGNITUDE_MAX, in its one canonical expansion; empty for zero.
 
-    Each part is the correctly rounded sum of what the parts before it left over; `math.fsum` rounds
-    correctly.
+    Each part is what the parts before it left over, rounded once: `math.fsum` rounds correctly.
     """
     rest = list(values)
     parts: list[float] = []
@@ -50,8 +42,7 @@ def exact_sum(values: Iterable[float]) -> Expansion:
 
 
 def square_terms(x: T) -> tuple[T, T]:
-    """Two doubles whose sum is exactly x², without a fused multiply-add: Veltkamp's split and Dekker's
-    product.
+    """Two doubles whose sum is exactly x²: Veltkamp's split and Dekker's product.
 
     T. J. Dekker, A floating-point technique for extending the available precision, 1971. Exact for zero and
     for magnitudes from MAGNITUDE_MIN to MAGNITUDE_MAX.

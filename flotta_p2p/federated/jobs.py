@@ -66,9 +66,7 @@ def read_job_file(text: str, kind: FileKind) -> JobFile:
         raise _malformed(f"a submission file has at most {STATEMENT_BYTES_MAX} characters")
     raw = _read_yaml(text) if kind == "yaml" else _read_json(text)
     if not isinstance(raw, dict):
-        raise _malformed(
-            "a submission file is a map of keys: project, columns, where, statistics, bins, options"
-        )
+        raise _malformed("a submission file is a map of keys: project, columns, where, statistics, bins, options")
     _check_keys(raw, _Fields, "the submission file")
     if isinstance(raw.get("options"), dict):
         _check_keys(raw["options"], JobOptions, "options")
@@ -78,9 +76,7 @@ def read_job_file(text: str, kind: FileKind) -> JobFile:
         raise _malformed(f"the submission file does not fit: {error}") from error
     return JobFile(
         project=fields.project,
-        query=Query(
-            columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)
-        ),
+        query=Query(columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)),
         parameters=summary_parameters(",".join(fields.statistics), fields.bins),
         options=fields.options,
     )
@@ -124,7 +120,7 @@ def parse_bins(texts: Sequence[str]) -> dict[str, Bins]:
     return found
 
 
-# --- YAML and JSON without their traps ------------------------------------------------------------------
+# --- YAML and JSON without their traps ----------------------------------------------------------
 
 
 class _Loader(yaml.SafeLoader):
@@ -177,9 +173,7 @@ def _check_keys(raw: dict[Any, Any], fields: type[msgspec.Struct], where: str) -
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
             step = f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
-            raise WorkflowError(
-                Code.ARTIFACT_MALFORMED, f"{where} has no key {str(key)[:64]!r}", next_step=step
-            )
+            raise WorkflowError(Code.ARTIFACT_MALFORMED, f"{where} has no key {str(key)[:64]!r}", next_step=step)
 
 
 def _malformed(sentence: str) -> WorkflowError:

@@ -39,12 +39,8 @@ def _require_numbers(table: TableFile, frame: pl.DataFrame, settings: Settings) 
     for name in asked:
         if frame.schema[name] != pl.Float64:
             numeric = [column.name for column in inspect(table.source) if column.type == "number"]
-            what = (
-                f'has other values than numbers in the column "{name}": it has no mean, variance or histogram'
-            )
-            step = (
-                f"numeric columns are {', '.join(numeric)}" if numeric else "this table has no numeric column"
-            )
+            what = f'has other values than numbers in the column "{name}": it has no mean, variance or histogram'
+            step = f"numeric columns are {', '.join(numeric)}" if numeric else "this table has no numeric column"
             raise table.fault(Code.COLUMN_NOT_NUMERIC, what, f"{step}; the other columns can be counted")
 
 

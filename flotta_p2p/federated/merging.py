@@ -85,8 +85,7 @@ def _pool_cells(edges: tuple[float, ...], cells: Sequence[Cells]) -> Histogram:
     return Histogram(
         edges=edges,
         counts=tuple(
-            sum(count or 0 for count in column)
-            for column in zip(*(cell.counts for cell in cells), strict=True)
+            sum(count or 0 for count in column) for column in zip(*(cell.counts for cell in cells), strict=True)
         ),
         below=sum(cell.below or 0 for cell in cells),
         above=sum(cell.above or 0 for cell in cells),
@@ -109,16 +108,12 @@ def _holder_coverage(label: str, measure: Measure, settings: Settings) -> Holder
     )
 
 
-# --- judging what came --------------------------------------------------------------------------------
+# --- judging what came --------------------------------------------------------------------------
 
 
 def _check_measure(label: str, measure: Measure, settings: Settings) -> None:
     if measure.rows is None:
-        if (
-            measure.columns
-            or not 0 < len(measure.withheld) <= _REFUSAL_CHARS_MAX
-            or not measure.withheld.isprintable()
-        ):
+        if measure.columns or not 0 < len(measure.withheld) <= _REFUSAL_CHARS_MAX or not measure.withheld.isprintable():
             raise _altered(label, "it withholds its rows and does not simply say why")
         return
     if measure.withheld or measure.rows < 0:
@@ -127,9 +122,7 @@ def _check_measure(label: str, measure: Measure, settings: Settings) -> None:
         raise _altered(label, "its columns are not those of the query")
     for name, column in measure.columns.items():
         if column is not None:
-            _check_column(
-                f'{label}, column "{name}"', column, measure.rows, settings, settings.edges.get(name)
-            )
+            _check_column(f'{label}, column "{name}"', column, measure.rows, settings, settings.edges.get(name))
 
 
 def _check_column(

@@ -63,9 +63,7 @@ class _Share:
 def pooled_summary(artifact: Artifact, sources: Sequence[tuple[str, SourceFile]]) -> Summary:
     """What `merge` must give, for tables without a fault; each source with the label of its participant."""
     settings = prepare(artifact)
-    shares = [
-        _share(artifact, settings, *labelled) for labelled in sorted(sources, key=operator.itemgetter(0))
-    ]
+    shares = [_share(artifact, settings, *labelled) for labelled in sorted(sources, key=operator.itemgetter(0))]
     coverage = tuple(_coverage(share, settings) for share in shares)
     rows = sum(share.rows for share in shares)
     return Summary(
@@ -88,9 +86,7 @@ def _share(artifact: Artifact, settings: Settings, label: str, source: SourceFil
     if refusal:
         return _Share(label=label, rows=0, refusal=refusal, cells={}, heights={})
     columns = {name: [row[name] for row in rows] for name in settings.columns}
-    allowed = {
-        name: cells for name, cells in columns.items() if column_allowed(len(_present(cells)), source.rules)
-    }
+    allowed = {name: cells for name, cells in columns.items() if column_allowed(len(_present(cells)), source.rules)}
     heights = {
         name: suppress(_heights(settings.edges[name], _numbers(cells)), source.rules.minimum_cell)
         for name, cells in allowed.items()
@@ -152,14 +148,12 @@ def _numbers(cells: Sequence[Cell]) -> list[Fraction]:
     return [Fraction(cell) for cell in cells if isinstance(cell, float)]
 
 
-# --- tables and conditions --------------------------------------------------------------------------------
+# --- tables and conditions ----------------------------------------------------------------------
 
 
 def _read_rows(source: SourceFile) -> list[Row]:
     with Path(source.path).open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = [
-            row for row in csv.reader(file, delimiter="," if source.type == "csv" else "\t") if row
-        ]
+        header, *rows = [row for row in csv.reader(file, delimiter="," if source.type == "csv" else "\t") if row]
     columns = {name.strip(): _typed([row[at].strip() for row in rows]) for at, name in enumerate(header)}
     return [{name: cells[at] for name, cells in columns.items()} for at in range(len(rows))]
 

@@ -1,6 +1,4 @@
-"""A filter as a Polars expression, in three-valued logic: a condition on a missing value is neither true nor
-false.
-"""
+"""A filter as a Polars expression: a condition on a missing value is neither true nor false."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The summary operations: spell out the order, measure at each holder, pool. Polars is loaded by `measure`
-alone.
-"""
+"""The summary operations: spell out the order, measure at each holder, pool. `measure` alone loads Polars."""
 
 from __future__ import annotations
 

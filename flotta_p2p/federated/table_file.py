@@ -105,9 +105,7 @@ class TableFile:
 
     def _ragged(self, line: int, fields: int) -> DataError:
         what = f"has {fields} fields in line {line}, but {len(self.header)} columns"
-        return self.fault(
-            Code.SOURCE_RAGGED, what, "give every row one field per column; a missing value stays empty"
-        )
+        return self.fault(Code.SOURCE_RAGGED, what, "give every row one field per column; a missing value stays empty")
 
     def _blank(self, line: int) -> DataError:
         what = f"has a blank line {line} between its rows"
@@ -179,9 +177,7 @@ def _read_header(source: SourceFile) -> tuple[str, ...]:
         except csv.Error as error:
             raise _quotes_wrong(source, reader.line_num) from error
     if not any(names):
-        raise _fault(
-            source, Code.SOURCE_EMPTY, "has no header in its first line", "the first line names the columns"
-        )
+        raise _fault(source, Code.SOURCE_EMPTY, "has no header in its first line", "the first line names the columns")
     if len(names) > COLUMNS_MAX:
         what = f"has {len(names)} columns; at most {COLUMNS_MAX} are read"
         raise _fault(source, Code.SOURCE_TOO_LARGE, what, "the holder splits the file into several sources")
@@ -210,9 +206,7 @@ def _readable(source: SourceFile) -> Iterator[None]:
         step = "the holder lets the user that runs the node read the file"
         raise _fault(source, Code.SOURCE_UNREADABLE, "may not be read: no permission", step) from None
     except UnicodeDecodeError:  # it was UTF-8 when it was checked
-        raise _fault(
-            source, Code.SOURCE_CHANGED, "changed while it was read", "submit the job again"
-        ) from None
+        raise _fault(source, Code.SOURCE_CHANGED, "changed while it was read", "submit the job again") from None
     except OSError as error:
         step = "the holder checks the disk and the path"
         raise _fault(source, Code.SOURCE_UNREADABLE, f"could not be read: {error.strerror}", step) from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -32,22 +32,23 @@ def inspect(source: SourceFile) -> tuple[Column, ...]:
     """
     table = open_table(source)
     names = [name for name in table.header if 0 < len(name) <= NAME_CHARS_MAX and name.isprintable()]
+    if not names:
+        return ()
     verdicts = []
     for index, name in enumerate(names):
         verdicts.append(_number(name).is_nan().any().alias(f"other {index}"))
         verdicts.append(_is_boolean(name).all().alias(f"boolean {index}"))
     found = _collect(table, _strings(table, names).select(verdicts)).row(0, named=True)
     return tuple(
-        Column(
-            name=name,
-            type="number"
-            if not found[f"other {index}"]
-            else "boolean"
-            if found[f"boolean {index}"]
-            else "text",
-        )
+        Column(name=name, type=_type_of(found[f"other {index}"], found[f"boolean {index}"]))
         for index, name in enumerate(names)
     )
+
+
+def _type_of(has_other_than_numbers: bool, is_boolean: bool) -> Literal["number", "text", "boolean"]:
+    if not has_other_than_numbers:
+        return "number"
+    return "boolean" if is_boolean else "text"
 
 
 def read_columns(table: TableFile, names: Sequence[str]) -> pl.DataFrame:
@@ -60,8 +61,6 @@ def read_columns(table: TableFile, names: Sequence[str]) -> pl.DataFrame:
     others = [name for name in names if frame[name].is_nan().any()]
     if others:
         texts = _collect(table, strings.select(_text(name) for name in others))
-        if texts.height != frame.height:
-            table.check_unchanged()
         frame = frame.with_columns(_as_boolean(texts[name]) for name in others)
     return frame
 
@@ -98,7 +97,7 @@ def _strings(table: TableFile, names: Sequence[str]) -> pl.LazyFrame:
     indexes = {name: table.index_of(name) for name in names}
     if not table.plain:
         return _quoted_strings(table, indexes).lazy()
-    # Columns get names of ours, since those of the header may be empty. Polars would fill short rows in silence:
+    # Columns get names of ours, since those of the header may be empty. Polars fills short rows in silence:
     # the rows are checked before.
     columns = {f"c{index}": pl.String for index in range(len(table.header))}
     scan = pl.scan_csv(
@@ -119,9 +118,7 @@ def _quoted_strings(table: TableFile, indexes: dict[str, int]) -> pl.DataFrame:
     schema = dict.fromkeys(indexes, pl.String)
     frames = [pl.DataFrame(schema=schema)]
     while batch := list(islice(rows, _BATCH_ROWS)):
-        frames.append(
-            pl.DataFrame({name: [row[at] for row in batch] for name, at in indexes.items()}, schema=schema)
-        )
+        frames.append(pl.DataFrame({name: [row[at] for row in batch] for name, at in indexes.items()}, schema=schema))
     return pl.concat(frames)
 
 

@@ -21,7 +21,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Now(msgspec.Struct, frozen=True):
-    """Two clocks. `boot_ns` never jumps and counts suspend (CLOCK_BOOTTIME): for leases and timers; `wall_ms`: expiry."""
+    """Two clocks. `boot_ns` never jumps and counts suspend (CLOCK_BOOTTIME): for leases, timers; `wall_ms`: expiry."""
 
     boot_ns: int
     wall_ms: int
@@ -31,7 +31,7 @@ class Now(msgspec.Struct, frozen=True):
         return self.boot_ns + ms * 1_000_000
 
 
-# --- effects ---------------------------------------------------------------------------------------------------------
+# --- effects ------------------------------------------------------------------------------------
 
 
 class Send(Record, frozen=True):

@@ -143,7 +143,7 @@ class Courier:
             inner=self.machine.snapshot(),
         )
 
-    # --- inward ------------------------------------------------------------------------------------------------------
+    # --- inward ----------------------------------------------------------------------------------
 
     def _durable(self, event: Received, now: Now) -> Effects:
         acknowledge = Send(
@@ -153,6 +153,8 @@ class Courier:
         )
         if event.message_id in self._inbox:
             return (acknowledge,)
+        if not getattr(self.machine, "awake", True):
+            return ()  # not yet able to judge it after a start; the sender repeats it
         effects = list(self.machine.step(event, now))
         row = Put(kind=kinds.INBOX, key=self._prefix + event.message_id, value=now.wall_ms.to_bytes(8))
         self._inbox[event.message_id] = now.wall_ms
@@ -169,7 +171,7 @@ class Courier:
             dropped.append(Drop(kind=kinds.INBOX, key=self._prefix + oldest))
         return dropped
 
-    # --- outward -----------------------------------------------------------------------------------------------------
+    # --- outward ---------------------------------------------------------------------------------
 
     def _finish(self, effects: list[Effect], writes: list[Put | Drop], now: Now) -> Effects:
         """Gives every durable message its id and its outbox row, and sets the one timer of the outbox."""

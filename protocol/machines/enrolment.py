@@ -343,8 +343,9 @@ class Enrolment:
         del self._sessions[event.session]
         cleared = ClearTimer(name=f"session:{event.session.hex()}")
         if session.certified is not None:
-            hung_up = Publish(event=HangUp(session=event.session))
-            return (welcome, cleared, hung_up, *self._prove(session.certified, session.project, ""))
+            # The joiner hangs up after the welcome; hanging up here at once could overtake it.
+            idle = SetTimer(name=f"idle:{event.session.hex()}", at_ns=now.after_ms(HANDSHAKE_LIMIT_MS))
+            return (welcome, cleared, idle, *self._prove(session.certified, session.project, ""))
         proved = SubmitterProved(session=event.session, project=session.project.project_id)
         return (
             Publish(event=proved),

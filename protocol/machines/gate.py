@@ -125,7 +125,7 @@ class Gate:
             clock_offsets_ms={node.hex(): link.clock_offset_ms for node, link in self._peers.items()},
         )
 
-    # --- inward ------------------------------------------------------------------------------------------------------
+    # --- inward ----------------------------------------------------------------------------------
 
     def _arrived(self, event: Arrived, now: Now) -> Effects:
         try:
@@ -196,7 +196,7 @@ class Gate:
         self._floors[node] = boot_id
         return (Persist(writes=(Put(kind=kinds.SEEN_BOOT, key=node, value=boot_id.to_bytes(8)),)),)
 
-    # --- outward -----------------------------------------------------------------------------------------------------
+    # --- outward ---------------------------------------------------------------------------------
 
     def _seal(self, send: Send, now: Now) -> Effects:
         if send.to == self._own_id:

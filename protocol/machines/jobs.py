@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from protocol import kinds
+from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import node_id
-from protocol.limits import STATEMENT_BYTES_MAX
-from protocol.machines.contract import Record
+from protocol.limits import JOBS_KEPT_MAX, RECORD_BYTES_MAX, STATEMENT_BYTES_MAX, TASK_INPUT_BYTES_MAX
+from protocol.machines.contract import Put, Record
 from protocol.plan.artifact import read_artifact
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
 from protocol.plan.plan import Outcome, Participant, Plan, Task, derive
 from protocol.signing import ORDER_STATEMENT, open_statement
-from protocol.wire.codec import decode_record
-from protocol.wire.jobs import Cause, JobState, TaskStatus
+from protocol.wire.codec import decode_record, encode_record
+from protocol.wire.jobs import ENDED, Cause, JobState, TaskStatus
 
 
 class JobRow(Record, frozen=True):
@@ -60,9 +63,16 @@ class TaskState:
         self.task = task
         self.state: Literal["waiting", "offered", "succeeded", "stopped"] = "waiting"
         self.attempt = 1
+        self.offered_before = False  # its worker may know of it and must be told the end
         self.lease_until_ns = 0
         self.digest = b""
         self.product = b""
+
+    def again(self) -> None:
+        self.state, self.attempt = "waiting", self.attempt + 1
+
+    def offer(self, lease_until_ns: int) -> None:
+        self.state, self.offered_before, self.lease_until_ns = "offered", True, lease_until_ns
 
     def succeed(self, outcome: Outcome, product: bytes) -> None:
         self.state, self.digest, self.product = "succeeded", outcome.digest, product
@@ -78,7 +88,7 @@ class Job:
     def __init__(self, row: JobRow, verified: VerifiedOrder, tasks: list[TaskState]) -> None:
         self.row = row
         self.verified = verified
-        self.tasks = tasks  # limits.TASKS_PER_JOB_MAX
+        self.tasks = tasks  # limits.PARTICIPANTS_MAX and one task for each other step
         self.plan_envelope = b""
         self.deadline_ns = 0
 
@@ -90,14 +100,67 @@ class Job:
     def order(self) -> Order:
         return self.verified.order
 
+    @property
+    def lease_ms(self) -> int:
+        return self.order.limits.lease_ms
+
     def update(self, **changes: Any) -> None:
         self.row = msgspec.structs.replace(self.row, **changes)
 
     def done(self) -> int:
         return sum(task.state == "succeeded" for task in self.tasks)
 
+    def ready(self) -> list[TaskState]:
+        """Waiting tasks whose inputs are there."""
+        done = [task.state == "succeeded" for task in self.tasks]
+        return [one for one in self.tasks if one.state == "waiting" and all(done[i] for i in one.task.inputs)]
+
+    def products(self, task: Task) -> tuple[bytes, ...]:
+        return tuple(self.tasks[i].product for i in task.inputs)
+
+    def input_bytes(self, state: TaskState) -> int:
+        return sum(len(self.tasks[i].product) for i in state.task.inputs)
+
+    def loads(self, ready: list[TaskState]) -> list[list[TaskState]]:
+        """The tasks of one worker together, as many as fit into one message (TASK_INPUT_BYTES_MAX)."""
+        loads: list[list[TaskState]] = []
+        left = 0
+        for state in sorted(ready, key=lambda one: (one.task.node, one.task.index)):
+            left -= self.input_bytes(state)
+            if not loads or loads[-1][0].task.node != state.task.node or left < 0:
+                loads.append([])
+                left = TASK_INPUT_BYTES_MAX - self.input_bytes(state)
+            loads[-1].append(state)
+        return loads
+
+    def workers(self, *states: str) -> tuple[bytes, ...]:
+        """The nodes of the tasks in one of these states, or, without any, of those that were ever offered."""
+        tasks = (one for one in self.tasks if (one.state in states if states else one.offered_before))
+        return tuple(dict.fromkeys(one.task.node for one in tasks))
+
+    def check_outcome(self, outcome: Outcome, signer: bytes, sender: bytes, epoch: int) -> None:
+        """Only the worker of a task, under the current epoch and attempt, says how the task ended, and says it once.
+
+        Raises RemoteProtocolError or DeniedError for any other word.
+        """
+        if outcome.job_id != self.job_id or not 0 <= outcome.index < len(self.tasks):
+            raise RemoteProtocolError(Code.TASK_NOT_DERIVED, "an outcome of a task that is not in the plan")
+        state = self.tasks[outcome.index]
+        if signer != sender or signer != state.task.node:
+            raise RemoteProtocolError(Code.SENDER_WRONG, "an outcome signed by a node that does not run the task")
+        if outcome.epoch != epoch or outcome.attempt != state.attempt:
+            raise DeniedError(Code.EPOCH_OLD, "an outcome of an older epoch or attempt")
+        if state.state != "offered":
+            raise DeniedError(Code.ALREADY_RUN, "the task has its outcome already")
+        expected = tuple(self.tasks[i].digest for i in state.task.inputs)
+        if outcome.state == "succeeded" and outcome.inputs != expected:
+            raise RemoteProtocolError(Code.RESULT_ALTERED, "an outcome computed from other inputs")
+
     def task_key(self, index: int) -> bytes:
         return self.job_id + index.to_bytes(4)
+
+    def task_put(self, state: TaskState) -> Put:
+        return Put(kind=kinds.TASK, key=self.task_key(state.task.index), value=encode_record(state.row()))
 
     def task_statuses(self) -> tuple[TaskStatus, ...]:
         return tuple(
@@ -128,4 +191,42 @@ def restore_job(row: JobRow, tasks: dict[int, TaskRow], scheduler: bytes) -> Job
         state = states[index]
         state.state, state.attempt = stored.state, stored.attempt
         state.digest, state.product = stored.digest, stored.product
+    for state in states:
+        state.offered_before = True  # rows do not tell, and to be told twice does no harm
     return Job(row, verified, states)
+
+
+class JobBook:
+    """All jobs of the scheduler: the live ones, and the rows of those that have ended."""
+
+    def __init__(self, rows: Mapping[str, list[tuple[bytes, bytes]]], scheduler: bytes) -> None:
+        """Takes up the jobs from the rows of the store."""
+        self.live: dict[bytes, Job] = {}  # limits.JOBS_LIVE_MAX
+        self.ended: dict[bytes, JobRow] = {}  # limits.JOBS_KEPT_MAX
+        tasks: dict[bytes, dict[int, TaskRow]] = {}  # limits.JOBS_LIVE_MAX × limits.PARTICIPANTS_MAX
+        for key, value in rows.get(kinds.TASK, []):
+            row = decode_record(value, TaskRow, bytes_max=RECORD_BYTES_MAX)
+            tasks.setdefault(key[:32], {})[int.from_bytes(key[32:])] = row
+        jobs = (decode_record(value, JobRow, bytes_max=RECORD_BYTES_MAX) for _, value in rows.get(kinds.JOB, []))
+        for job in sorted(jobs, key=lambda job: job.ended_ms):
+            if job.state in ENDED:
+                self._keep(job)
+            else:
+                self.live[job.job_id] = restore_job(job, tasks.get(job.job_id, {}), scheduler)
+
+    def row(self, job_id: bytes) -> JobRow | None:
+        job = self.live.get(job_id)
+        return job.row if job is not None else self.ended.get(job_id)
+
+    def rows(self) -> Iterator[JobRow]:
+        yield from self.ended.values()
+        yield from (job.row for job in self.live.values())
+
+    def end(self, job: Job) -> None:
+        del self.live[job.job_id]
+        self._keep(job.row)
+
+    def _keep(self, row: JobRow) -> None:
+        self.ended[row.job_id] = row
+        if len(self.ended) > JOBS_KEPT_MAX:
+            del self.ended[next(iter(self.ended))]  # leaves memory; the database keeps it

@@ -36,7 +36,7 @@ from protocol.machines.contract import (
     Write,
     writes_first,
 )
-from protocol.machines.events import ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
+from protocol.machines.events import PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
 from protocol.plan.plan import Plan, Task, check_plan, derive, labels_of, sign_outcome, verify_plan
 from protocol.plan.tasks import TaskRequest
@@ -93,6 +93,7 @@ class Worker:
         self._own_id = own_id
         self._policy = policy
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self.awake = False  # until it knows its projects it can judge no order: delivery leaves offers unacknowledged
         self._executed = {  # one for each order of the last ORDER_LIFE_MS_MAX; older ones are forgotten
             key: decode_record(value, ExecutedRow, bytes_max=_ROW_BYTES_MAX)
             for key, value in rows.get(kinds.EXECUTED, [])
@@ -138,7 +139,10 @@ class Worker:
                 return writes_first(self._lease_timer(bytes.fromhex(name.removeprefix("lease:")), now))
             case ProjectsHeld(projects=projects):
                 self._projects = {project.project_id: project for project in projects}
+                self.awake = True
                 return ()
+            case PeerSeen():
+                return ()  # for the delivery around this machine: what waits for that peer is sent again
         raise TypeError(f"the worker takes no {type(event).__name__}")
 
     def check(self) -> None:

@@ -77,7 +77,7 @@ def columns_of(where: Filter | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(leaf.column for leaf in leaves(where)))
 
 
-# --- the text form ---------------------------------------------------------------------------------------------------
+# --- the text form ------------------------------------------------------------------------------
 
 _RELATIONS: dict[type[ast.cmpop], Relation] = {
     ast.Eq: "==",

@@ -10,7 +10,7 @@ from typing import Literal
 
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import format_id, node_id
-from protocol.limits import NAME_CHARS_MAX, STATEMENT_BYTES_MAX, TASKS_PER_JOB_MAX
+from protocol.limits import NAME_CHARS_MAX, PARTICIPANTS_MAX, SENTENCE_CHARS_MAX, STATEMENT_BYTES_MAX
 from protocol.machines.contract import Record
 from protocol.plan.artifact import Artifact
 from protocol.plan.operations import operation
@@ -97,8 +97,10 @@ def check_plan(plan: Plan, order: Order, scheduler: bytes) -> None:
     if order.schedulers and scheduler not in order.schedulers:
         raise DeniedError(Code.SCHEDULER_NOT_ALLOWED, f"the order does not let the node {format_id(scheduler)} lead it")
     participants = plan.participants
-    if not participants or list(participants) != sorted(set(participants)) or len(participants) >= TASKS_PER_JOB_MAX:
+    if not participants or list(participants) != sorted(set(participants)):
         raise _outside("its participants are not a sorted list without repetition")
+    if len(participants) > PARTICIPANTS_MAX:
+        raise _outside(f"{len(participants)} sources would take part, at most {PARTICIPANTS_MAX} can")
     if any(not 0 < len(one.source) <= NAME_CHARS_MAX or len(one.node) != 32 for one in participants):
         raise _outside("a participant is not a node and a source")
     nodes = {one.node for one in participants}
@@ -150,6 +152,8 @@ def verify_outcome(data: bytes) -> tuple[Outcome, bytes]:
     """(outcome, node id of its signer). Raises RemoteProtocolError."""
     statement = open_statement(data, RESULT_STATEMENT)
     outcome = decode_record(statement.payload, Outcome, bytes_max=STATEMENT_BYTES_MAX)
+    if len(outcome.code) > NAME_CHARS_MAX or max(len(outcome.sentence), len(outcome.next_step)) > SENTENCE_CHARS_MAX:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"a reason has at most {SENTENCE_CHARS_MAX} characters")
     return outcome, node_id(statement.signer)
 
 

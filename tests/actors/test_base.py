@@ -84,7 +84,11 @@ def test_after_a_crash_in_end_following_a_crash_the_first_is_told() -> None:
 
 def test_the_supervisor_is_told_only_after_the_actor_has_released_everything() -> None:
     let_go = threading.Event()
-    with alone(end=lambda puppet: let_go.wait(LIMIT_S) and None) as one:
+
+    def hold(puppet: Puppet) -> None:
+        let_go.wait(LIMIT_S)
+
+    with alone(end=hold) as one:
         assert isinstance(one.next_told(), ChildReady)
         one.handle.tell(crash)
         one.journal.wait_for("end one")

@@ -34,9 +34,7 @@ from protocol.limits import ADDRESSES_PER_NODE_MAX, DISCOVERY_FRAME_BYTES_MAX, T
 
 COMMANDS: list[Command] = [
     Announce(instance_prefix="ABC-1", statement=b"\x00\xff", interfaces=("127.0.0.1", "10.0.0.1"), port=1456),
-    Announce(
-        instance_prefix="a", statement=b"x" * 1000, interfaces=("127.0.0.1",), port=65_534, zeroconf=False
-    ),
+    Announce(instance_prefix="a", statement=b"x" * 1000, interfaces=("127.0.0.1",), port=65_534, zeroconf=False),
     Fetch(ticket=-3, host="host.local", port=1),
     Stop(),
 ]
@@ -139,9 +137,7 @@ def test_a_command_beyond_the_limit_is_our_own_mistake() -> None:
         encode_command(Fetch(ticket=1, host="x" * DISCOVERY_FRAME_BYTES_MAX, port=1))
 
 
-@pytest.mark.parametrize(
-    "field", [{"interfaces": ("0.0.0.0.0",)}, {"port": 65_535}, {"instance_prefix": "a.b"}]
-)
+@pytest.mark.parametrize("field", [{"interfaces": ("0.0.0.0.0",)}, {"port": 65_535}, {"instance_prefix": "a.b"}])
 def test_an_announcement_that_cannot_be_made_is_refused(field: dict[str, object]) -> None:
     announce = json.loads(encode_command(COMMANDS[0])[4:])
     with pytest.raises(RemoteProtocolError):

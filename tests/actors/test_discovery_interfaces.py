@@ -63,12 +63,8 @@ def test_more_addresses_than_a_key_statement_names_are_refused_not_cut() -> None
         ("8.8.8.8", False, False),
     ],
 )
-def test_private_means_the_private_networks_and_link_local(
-    address: str, private: bool, loopback: bool
-) -> None:
-    assert _interface("x", address) == Interface(
-        name="x", address=address, private=private, loopback=loopback
-    )
+def test_private_means_the_private_networks_and_link_local(address: str, private: bool, loopback: bool) -> None:
+    assert _interface("x", address) == Interface(name="x", address=address, private=private, loopback=loopback)
 
 
 def test_this_machine_has_a_loopback_address_and_uses_it() -> None:

@@ -19,6 +19,7 @@ from actors.discovery import Announce, DiscoveryCounts
 from protocol.errors import AddressError, Code, RemoteProtocolError, UnreachableError
 from protocol.limits import (
     STATEMENT_ASKS_BURST_MAX,
+    STATEMENT_CLIENTS_MAX,
     STATEMENT_CLIENTS_PER_ADDRESS_MAX,
     STATEMENT_LIMIT_MS,
     STATEMENT_QUESTION_BYTES_MAX,
@@ -30,7 +31,7 @@ STATEMENT = bytes(range(256)) + b"signed"
 statements = st.binary(min_size=1, max_size=TXT_STATEMENT_BYTES_MAX)
 
 
-# --- text and TXT records ----------------------------------------------------------------------------------
+# --- text and TXT records -----------------------------------------------------------------------
 
 
 @given(statements)
@@ -40,9 +41,7 @@ def test_a_statement_survives_the_txt_record_in_strings_under_255_bytes(statemen
     assert from_txt({key.encode(): value.encode() for key, value in record.items()}) == statement
 
 
-@given(
-    st.dictionaries(st.sampled_from([b"k0", b"k1", b"k2", b"K0", b"x"]), st.none() | st.binary(max_size=300))
-)
+@given(st.dictionaries(st.sampled_from([b"k0", b"k1", b"k2", b"K0", b"x"]), st.none() | st.binary(max_size=300)))
 def test_any_txt_record_is_a_statement_or_the_one_error(record: dict[bytes, bytes | None]) -> None:
     try:
         statement = from_txt(record)
@@ -67,7 +66,7 @@ def test_text_that_is_not_strict_base64url_is_refused(text: bytes) -> None:
         from_text(text)
 
 
-# --- the client ---------------------------------------------------------------------------------------------
+# --- the client ---------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -114,9 +113,7 @@ def _drop_by_drop(client: socket.socket) -> None:
     ],
     ids=["silent end", "other service", "no newline", "endless", "drop by drop", "silence"],
 )
-def test_the_client_ends_in_time_whatever_the_server_does(
-    behave: Callable[[socket.socket], None], cause: str
-) -> None:
+def test_the_client_ends_in_time_whatever_the_server_does(behave: Callable[[socket.socket], None], cause: str) -> None:
     with server(behave) as port:
         began = time.monotonic()
         with pytest.raises(UnreachableError) as failed:
@@ -130,9 +127,7 @@ def test_the_client_ends_in_time_whatever_the_server_does(
 
 def test_a_closed_port_is_told_with_host_port_and_next_step() -> None:
     port = free_port()
-    with pytest.raises(
-        UnreachableError, match=f"127.0.0.1:{port} .* port {port + 1}: Connection refused.* Next: "
-    ):
+    with pytest.raises(UnreachableError, match=f"127.0.0.1:{port} .* port {port + 1}: Connection refused.* Next: "):
         fetch_statement("127.0.0.1", port)
 
 
@@ -149,7 +144,7 @@ def test_an_impossible_address_is_refused_before_anything_is_sent(host: str, por
     assert str(refused.value).isprintable()
 
 
-# --- the server and hostile clients -------------------------------------------------------------------------
+# --- the server and hostile clients -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +208,7 @@ def test_the_server_answers_one_line(served: tuple[DiscoveryChild, int]) -> None
     ],
     ids=["empty", "http", "crlf", "too long", "much too long"],
 )
-def test_a_wrong_question_gets_nothing_and_is_counted(
-    served: tuple[DiscoveryChild, int], question: bytes
-) -> None:
+def test_a_wrong_question_gets_nothing_and_is_counted(served: tuple[DiscoveryChild, int], question: bytes) -> None:
     child, port = served
     with dial(port, "127.0.1.2") as link:
         with suppress(ConnectionError):
@@ -238,7 +231,7 @@ def test_the_silent_connections_of_one_machine_do_not_shut_out_another(
     served: tuple[DiscoveryChild, int],
 ) -> None:
     with ExitStack() as stack:
-        silent = [stack.enter_context(dial(served[1], "127.0.1.5")) for _ in range(100)]
+        silent = [stack.enter_context(dial(served[1], "127.0.1.5")) for _ in range(STATEMENT_CLIENTS_MAX)]
         assert ask(served[1], "127.0.1.6") == LINE
         surplus = silent[STATEMENT_CLIENTS_PER_ADDRESS_MAX]
         began = time.monotonic()
@@ -250,7 +243,7 @@ def test_more_connections_than_the_limit_are_refused_and_the_server_recovers(
     served: tuple[DiscoveryChild, int],
 ) -> None:
     with ExitStack() as stack:
-        for number in range(100):
+        for number in range(STATEMENT_CLIENTS_MAX):
             stack.enter_context(dial(served[1], f"127.0.2.{number + 1}"))
         assert ask(served[1], "127.0.1.7") == b""
     deadline = time.monotonic() + 10
@@ -266,9 +259,7 @@ def test_an_address_that_asks_too_often_waits_and_others_do_not(served: tuple[Di
 
 
 @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 10), st.floats(0.5, 20))
-def test_a_token_bucket_never_allows_more_than_its_rate(
-    pauses: list[float], burst: int, per_s: float
-) -> None:
+def test_a_token_bucket_never_allows_more_than_its_rate(pauses: list[float], burst: int, per_s: float) -> None:
     bucket, now_s, taken = TokenBucket(per_s=per_s, burst=burst, now_s=0.0), 0.0, 0
     for pause in pauses:
         now_s += pause

@@ -1,4 +1,4 @@
-"""The transaction rule: nothing is performed before its batch is committed, and everything in the order of the steps."""
+"""The transaction rule: nothing is performed before its batch is committed, and all in the order of the steps."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ def confirm(commit: Commit) -> None:
 
 
 def refuse(commit: Commit) -> None:
-    commit.reply_to.tell(
-        CommitRefused(ticket=commit.ticket, error=StorageError(Code.DISK_FULL, "The disk is full."))
-    )
+    commit.reply_to.tell(CommitRefused(ticket=commit.ticket, error=StorageError(Code.DISK_FULL, "The disk is full.")))
 
 
 @contextmanager

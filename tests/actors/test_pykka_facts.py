@@ -136,8 +136,14 @@ def test_the_work_of_an_ask_that_timed_out_happens_all_the_same() -> None:
 
 
 def test_messages_are_passed_by_reference() -> None:
-    ref, message = Bare.start(Journal()), lambda actor: message
-    assert ref.ask(message, timeout=LIMIT_S) is message
+    ref = Bare.start(Journal())
+    given: list[str] = []
+
+    def message(actor: Bare) -> list[str]:
+        given.append("changed by the actor")
+        return given
+
+    assert ref.ask(message, timeout=LIMIT_S) is given == ["changed by the actor"]
     ref.stop(timeout=LIMIT_S)
 
 

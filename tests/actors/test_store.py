@@ -119,9 +119,7 @@ def test_a_group_has_a_limit(counted: tuple[Host, Counted]) -> None:
     for ticket in range(1, count + 1):
         host.commit(ticket)
     store.go_on.set()
-    assert [host.next() for _ in range(count + 1)] == [
-        Committed(ticket=ticket) for ticket in range(count + 1)
-    ]
+    assert [host.next() for _ in range(count + 1)] == [Committed(ticket=ticket) for ticket in range(count + 1)]
     assert sum(store.groups) == count + 1
     assert max(store.groups) == COMMIT_GROUP_MAX
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from actors.adapters.clock import SystemClock
-from actors.base import Ping
+from actors.base import ChildEnded, Ping
 from actors.child_spec import ChildSpec, Restart, backoff_ms
 from actors.supervisor import HANG_ROUNDS, ActorHungError, Strategy, supervisor_spec
 from protocol.errors import Code, ConfigError, FlottaError, UnreachableError
 from protocol.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
+from protocol.machines.contract import TimerFired
 from tests.actors.tree import LIMIT_S, Journal, Puppet, crash, timers_running, tree
 
 STRATEGIES: list[Strategy] = ["one_for_one", "rest_for_one"]
@@ -128,9 +129,7 @@ def test_which_ends_lead_to_a_restart(journal: Journal, restart: Restart, act: H
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_too_many_failures_in_the_window_stop_the_tree_with_the_reason(
-    journal: Journal, strategy: Strategy
-) -> None:
+def test_too_many_failures_in_the_window_stop_the_tree_with_the_reason(journal: Journal, strategy: Strategy) -> None:
     specs = [puppet(journal, "a"), puppet(journal, "b", restarts_max=2), puppet(journal, "c")]
     with tree(specs, strategy) as running:
         for times in (2, 3, 4):
@@ -222,7 +221,7 @@ def test_what_only_the_operator_can_mend_goes_to_the_top_at_once(journal: Journa
             assert journal.entries() == ["begin a", "end a"]
 
 
-# --- hangs ---
+# --- hangs --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -323,3 +322,44 @@ def test_stopping_a_tree_is_bounded_even_if_a_child_hangs(
         (reason,) = running.fatal.wait(bool)
         assert "did not end in time: b" in str(reason)
         go.set()
+
+
+# --- races --------------------------------------------------------------------------------------
+
+
+def test_a_later_one_that_fails_while_it_is_being_taken_down_is_not_blamed(
+    journal: Journal, go: threading.Event
+) -> None:
+    specs = [puppet(journal, "a"), puppet(journal, "b", restarts_max=0), puppet(journal, "c", {"end": hang(go)})]
+    with tree(specs, "rest_for_one") as running:
+        specs[0].handle.tell(crash)
+        journal.wait_for("hangs c")  # the last is being stopped; the one before it waits for its turn
+        specs[1].handle.tell(crash)
+        journal.wait_for("end b")
+        go.set()
+        journal.wait_for("begin c", times=2)
+        assert running.fatal.entries() == []
+
+
+def test_news_of_an_earlier_incarnation_changes_nothing(journal: Journal) -> None:
+    with timers_running() as timers:
+        inner = [puppet(journal, "a"), puppet(journal, "b")]
+        group = supervisor_spec("group", inner, strategy="one_for_one", clock=SystemClock(), timers=timers)
+        with tree([group], timers=timers):
+            group.handle.tell(ChildEnded("a", generation=0))
+            for times in (2, 3):  # two back-offs of another child are longer than the one of `a` would be
+                inner[1].handle.tell(crash)
+                journal.wait_for("begin b", times=times)
+            assert journal.entries().count("begin a") == 1
+
+
+def test_a_limit_of_an_earlier_incarnation_does_not_strike_the_next(journal: Journal) -> None:
+    with timers_running() as timers:
+        slow = puppet(journal, "a", {"begin": lambda actor: None})
+        group = supervisor_spec("group", [slow], strategy="one_for_one", clock=SystemClock(), timers=timers)
+        with tree([group], ready=False, timers=timers) as running:
+            journal.wait_for("begin a")
+            group.handle.tell(TimerFired(name="ready:a", generation=0))
+            slow.handle.tell(lambda actor: actor.ready())
+            running.root.wait_ready()
+            assert journal.entries() == ["begin a"]

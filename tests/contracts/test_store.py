@@ -108,9 +108,7 @@ def test_a_resource_is_read_back_and_an_unknown_one_is_none(store: Store) -> Non
     ],
     ids=["too large", "wrong digest"],
 )
-def test_a_resource_that_cannot_be_stored_refuses_its_batch_alone(
-    store: Store, bad: Keep, code: Code
-) -> None:
+def test_a_resource_that_cannot_be_stored_refuses_its_batch_alone(store: Store, bad: Keep, code: Code) -> None:
     batches = [
         (keep(b"one"), Put(kind=INBOX, key=b"1", value=b"")),
         (keep(b"two"), bad, Put(kind=INBOX, key=b"2", value=b"")),
@@ -152,9 +150,7 @@ def test_long_histories_come_in_pages(store: Store) -> None:
 
 def test_audit_rows_are_numbered_from_one_and_chained(store: Store) -> None:
     assert store.verify_audit().rows == 0
-    store.commit(
-        [(Audit(wall_ms=1, actor="a", event="e", detail=b"d"), Audit(wall_ms=2, actor="b", event="f"))]
-    )
+    store.commit([(Audit(wall_ms=1, actor="a", event="e", detail=b"d"), Audit(wall_ms=2, actor="b", event="f"))])
     store.commit([(Audit(wall_ms=3, actor="ü", event="g"),)])
     rows = store.audit_rows(after=0, limit=10)
     assert [(row.n, row.wall_ms, row.actor, row.event, row.detail) for row in rows] == [
@@ -210,9 +206,7 @@ _GROUPS = st.lists(st.lists(st.lists(_WRITES, max_size=4).map(tuple), max_size=4
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=_GROUPS)
-def test_any_history_leaves_what_its_accepted_batches_say(
-    store: Store, groups: list[list[tuple[Write, ...]]]
-) -> None:
+def test_any_history_leaves_what_its_accepted_batches_say(store: Store, groups: list[list[tuple[Write, ...]]]) -> None:
     for kind, rows in store.load([BAN, ATTEMPT]).items():
         store.commit([tuple(Drop(kind=kind, key=key) for key, _ in rows)])
     model: dict[str, dict[bytes, bytes]] = {BAN: {}, ATTEMPT: {}}

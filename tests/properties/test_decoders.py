@@ -13,13 +13,22 @@ from protocol.errors import RemoteProtocolError
 from protocol.ids import node_id
 from protocol.limits import MIB
 from protocol.replay import ReplayWindow
-from protocol.signing import ORDER_STATEMENT, Envelope, SigningKey, envelope_bytes, open_statement, sign_statement
+from protocol.signing import (
+    ORDER_STATEMENT,
+    Envelope,
+    SigningKey,
+    envelope_bytes,
+    open_statement,
+    sign_statement,
+)
 from protocol.wire.codec import decode, decode_record, encode
 from protocol.wire.frame import FrameRules, Header, open_frame, parse_header, seal
 
 KEY = SigningKey(b"k" * 32)
 OWN = node_id(KEY.public_key)
-HEADER = Header(type=1, sender_key=KEY.public_key, audience=OWN, message_id=b"m" * 16, boot_id=1, sequence=1, issued_ms=0)
+HEADER = Header(
+    type=1, sender_key=KEY.public_key, audience=OWN, message_id=b"m" * 16, boot_id=1, sequence=1, issued_ms=0
+)
 SAMPLES = [
     seal(HEADER, encode({"a": [1, 2.5, None], "b": b"bytes"}), KEY),
     envelope_bytes(sign_statement(ORDER_STATEMENT, b"payload", KEY)),
@@ -40,7 +49,14 @@ DECODERS: list[Callable[[bytes], Any]] = [
     parse_header,
     _open_frame,
 ]
-NAMES = ["decode", "decode_record", "decode_record of builtins", "open_statement", "parse_header", "open_frame"]
+NAMES = [
+    "decode",
+    "decode_record",
+    "decode_record of builtins",
+    "open_statement",
+    "parse_header",
+    "open_frame",
+]
 
 # Bytes near a valid input reach deeper than chance: a sample with some bytes overwritten, cut or continued.
 edits = st.lists(st.tuples(st.integers(0, 500), st.binary(min_size=1, max_size=5)), max_size=4)
@@ -65,7 +81,9 @@ def test_any_bytes_give_a_value_or_the_remote_error(read: Callable[[bytes], Any]
 
 
 @pytest.mark.parametrize(
-    ("read", "data"), [(_open_frame, SAMPLES[0]), (DECODERS[3], SAMPLES[1]), (DECODERS[0], SAMPLES[2])], ids=["frame", "statement", "value"]
+    ("read", "data"),
+    [(_open_frame, SAMPLES[0]), (DECODERS[3], SAMPLES[1]), (DECODERS[0], SAMPLES[2])],
+    ids=["frame", "statement", "value"],
 )
 def test_what_was_cut_anywhere_is_refused(read: Callable[[bytes], Any], data: bytes) -> None:
     read(data)

@@ -128,7 +128,12 @@ def test_a_wrong_address_names_its_fault(text: str, fault: str) -> None:
 
 @pytest.mark.parametrize(
     "parts",
-    [{"node": ".."}, {"node": "n", "name": "a/b"}, {"node": "n", "name": "x", "first": JOB.upper()}, {"node": "n"}],
+    [
+        {"node": ".."},
+        {"node": "n", "name": "a/b"},
+        {"node": "n", "name": "x", "first": JOB.upper()},
+        {"node": "n"},
+    ],
 )
 def test_an_invalid_address_cannot_be_made(parts: dict[str, str]) -> None:
     with pytest.raises(AddressError):

@@ -20,7 +20,11 @@ def test_a_generated_token_passes(entropy: bytes) -> None:
     check_token(new_token(entropy))
 
 
-@given(st.binary(min_size=20, max_size=20), st.integers(5, 38), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
+@given(
+    st.binary(min_size=20, max_size=20),
+    st.integers(5, 38),
+    st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"),
+)
 def test_a_mistyped_token_is_found(entropy: bytes, place: int, character: str) -> None:
     token = new_token(entropy)
     typed = token[:place] + character + token[place + 1 :]

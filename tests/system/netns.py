@@ -81,14 +81,10 @@ def command_in(namespace: Namespace, argv: Sequence[str]) -> list[str]:
     return ["ip", "netns", "exec", namespace.name, *argv]
 
 
-def run_in(
-    namespace: Namespace, argv: Sequence[str], *, limit_s: float = 30.0
-) -> subprocess.CompletedProcess[str]:
+def run_in(namespace: Namespace, argv: Sequence[str], *, limit_s: float = 30.0) -> subprocess.CompletedProcess[str]:
     """Run `argv` inside the namespace to its end, at most `limit_s` seconds; a failure raises
     CalledProcessError."""
-    return subprocess.run(
-        command_in(namespace, argv), capture_output=True, text=True, check=True, timeout=limit_s
-    )
+    return subprocess.run(command_in(namespace, argv), capture_output=True, text=True, check=True, timeout=limit_s)
 
 
 def _plug_in(switch: str, port: str, machine: Namespace) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 STUB_CHILD = [sys.executable, "-m", "tests.system.stub_child"]
-ROLES = {"stub": STUB_CHILD, "missing": ["/nonexistent/program"]}
+ROLES = {"stub": STUB_CHILD, "stayer": [*STUB_CHILD, "--stay"], "missing": ["/nonexistent/program"]}
 
 
 def wait_until(condition: Callable[[], object], limit_s: float = 10.0) -> None:

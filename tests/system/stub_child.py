@@ -1,4 +1,7 @@
-"""A child that does as it is told, well or badly: `python -m tests.system.stub_child`."""
+"""A child that does as it is told, well or badly: `python -m tests.system.stub_child [--stay]`.
+
+With `--stay` it lives on when its node is gone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,3 +75,5 @@ if __name__ == "__main__":
     adopt_parent_death(parent_pid())
     limit_resources()
     serve(handle)
+    if "--stay" in sys.argv:
+        time.sleep(_LINGER_S)

@@ -1,6 +1,7 @@
 """A node that spawns what it is told and writes down what happens: `python -m tests.system.stub_node LOG CHILD…`.
 
 Each CHILD is KEY:ROLE:kill|keep. One line of JSON per event is appended to LOG. SIGTERM ends it with STUB_CODE.
+SIGUSR1 makes it kill the children that it found kept.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ def main(log: Path, children: list[str]) -> int:
         if isinstance(event, LauncherGone):
             done.set()
 
+    def kill_kept() -> None:
+        for key in spawner.kept:
+            spawner.kill(key)
+
     if os.environ.get("STUB_IGNORES_STOP"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, lambda *_: done.set())
     write("NodeStarted", environment=dict(os.environ))
     spawner = LauncherSpawner.of_this_process(on_event)
+    signal.signal(signal.SIGUSR1, lambda *_: kill_kept())
     write("Kept", kept=dict(spawner.kept))
     for child in children:
         key, role, on_node_death = child.split(":")

@@ -12,7 +12,7 @@ import pytest
 
 from actors.discovery import Announce, DiscoveryProblem, Fetch, Fetched, Found
 from tests.actors.discovery_harness import DiscoveryChild, discovery_child
-from tests.system.netns import Namespace, command_in, namespaces, run_in
+from tests.system.netns import Namespace, command_in, namespaces, require_namespaces, run_in
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 PORT = 1456
@@ -108,6 +108,7 @@ def test_without_multicast_the_statement_is_still_served(machines: tuple[Namespa
 
 
 def test_namespaces_leave_nothing_behind_even_after_a_failure() -> None:
+    require_namespaces()
     sleeper: subprocess.Popen[bytes] | None = None
     before = _interfaces_here()
     with pytest.raises(ZeroDivisionError), namespaces(2) as made:

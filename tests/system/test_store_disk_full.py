@@ -68,9 +68,7 @@ def batch(i: int, *, keep: bool) -> tuple[Write, ...]:
 
 @MODES
 @pytest.mark.parametrize("keep", [False, True], ids=["rows", "resources"])
-def test_a_full_disk_refuses_commits_loses_nothing_and_passes(
-    small_disk: Path, metadata: Mode, keep: bool
-) -> None:
+def test_a_full_disk_refuses_commits_loses_nothing_and_passes(small_disk: Path, metadata: Mode, keep: bool) -> None:
     inbox, parent, asker = Inbox(), ActorHandle("parent"), ActorHandle("asker")
     parent.attach(inbox)
     asker.attach(inbox)
@@ -140,9 +138,7 @@ def test_a_store_that_cannot_be_made_on_a_full_disk_says_so(small_disk: Path, me
 
 @MODES
 @pytest.mark.parametrize("free_bytes", [64 * KIB, 128 * KIB, 192 * KIB, 256 * KIB, 320 * KIB, MIB])
-def test_opening_on_a_nearly_full_disk_works_or_says_so(
-    small_disk: Path, metadata: Mode, free_bytes: int
-) -> None:
+def test_opening_on_a_nearly_full_disk_works_or_says_so(small_disk: Path, metadata: Mode, free_bytes: int) -> None:
     filler = fill(small_disk)
     os.truncate(filler, filler.stat().st_size - free_bytes)
     try:

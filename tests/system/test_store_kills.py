@@ -31,9 +31,7 @@ def write_until_killed(folder: Path, metadata: str, first: int, chance: random.R
             time.sleep(chance.uniform(0, 0.08))
         finally:
             writer.kill()
-        acknowledged = [
-            line for line in (started + writer.stdout.read()).splitlines(keepends=True) if line[-1] == "\n"
-        ]
+        acknowledged = [line for line in (started + writer.stdout.read()).splitlines(keepends=True) if line[-1] == "\n"]
     assert acknowledged, "the writer ended before its first acknowledgement"
     return int(acknowledged[-1])
 

@@ -1,4 +1,4 @@
-"""Vectors, published and home-made. `SOURCES.md` says where each file comes from and what independent code checked it."""
+"""Vectors, published and home-made; `SOURCES.md` says where each comes from and what independent code checked it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def _with_checks(plain: str) -> str:
     return "-".join(text[at : at + 7] for at in range(0, 56, 7))
 
 
-@pytest.mark.parametrize("vector", vectors("ids", "text", "node", "job", "project"), ids=lambda vector: vector["text"][:9])
+@pytest.mark.parametrize(
+    "vector", vectors("ids", "text", "node", "job", "project"), ids=lambda vector: vector["text"][:9]
+)
 def test_ids_as_recomputed_by_hand(vector: dict[str, str]) -> None:
     data, text = bytes.fromhex(vector["bytes"]), vector["text"]
     match vector["kind"]:

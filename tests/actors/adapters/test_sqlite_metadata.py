@@ -36,7 +36,7 @@ def tamper(path: Path, *statements: str) -> None:
     db.close()
 
 
-# --- durability ------------------------------------------------------------------------------------------------
+# --- durability ---------------------------------------------------------------------------------
 
 
 @BOTH
@@ -92,9 +92,7 @@ def test_a_failed_outer_commit_refuses_every_batch(path: Path) -> None:
 
 
 @BOTH
-def test_a_disk_that_fills_within_a_batch_refuses_all_and_works_again_with_space(
-    path: Path, in_memory: bool
-) -> None:
+def test_a_disk_that_fills_within_a_batch_refuses_all_and_works_again_with_space(path: Path, in_memory: bool) -> None:
     metadata = SqliteMetadata.open(path, in_memory=in_memory)
     schema = "safety" if in_memory else "main"
     metadata._db.execute(f"PRAGMA {schema}.max_page_count = 20")
@@ -109,9 +107,7 @@ def test_a_disk_that_fills_within_a_batch_refuses_all_and_works_again_with_space
     metadata.close()
 
 
-@pytest.mark.parametrize(
-    "verb", ["UPDATE {} SET event = 'x'", "DELETE FROM {}", "REPLACE INTO {} SELECT * FROM {}"]
-)
+@pytest.mark.parametrize("verb", ["UPDATE {} SET event = 'x'", "DELETE FROM {}", "REPLACE INTO {} SELECT * FROM {}"])
 @pytest.mark.parametrize("table", ["audit", "job_events"])
 def test_append_only_tables_refuse_every_change(path: Path, table: str, verb: str) -> None:
     metadata = SqliteMetadata.open(path)
@@ -121,7 +117,7 @@ def test_append_only_tables_refuse_every_change(path: Path, table: str, verb: st
     metadata.close()
 
 
-# --- what may be opened ----------------------------------------------------------------------------------------
+# --- what may be opened -------------------------------------------------------------------------
 
 
 def _other_program(path: Path) -> None:
@@ -152,6 +148,15 @@ def test_a_foreign_file_is_named_in_one_sentence_and_left_as_it_was(
     assert str(path) in caught.value.sentence
     assert caught.value.next_step
     assert path.is_dir() or path.read_bytes() == before
+
+
+def test_an_exception_of_our_own_leaves_no_transaction_open(path: Path) -> None:
+    metadata = SqliteMetadata.open(path)
+    with pytest.raises(UnicodeEncodeError):
+        metadata.commit([put(BAN, b"1"), (Audit(wall_ms=1, actor="\ud800", event="e"),)])
+    assert metadata.load(BAN) == []
+    assert metadata.commit([put(BAN, b"2")]) == [None]
+    metadata.close()
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_was(path: Path) -> None:
@@ -193,7 +198,7 @@ def test_after_an_unclean_exit_damage_is_found_at_the_start(path: Path, tmp_path
     assert caught.value.code is Code.DATABASE_FAILED
 
 
-# --- migration ---------------------------------------------------------------------------------------------------
+# --- migration ----------------------------------------------------------------------------------
 
 
 def _second(db: apsw.Connection, schema: str) -> None:
@@ -211,7 +216,7 @@ def test_a_migration_killed_at_any_statement_leaves_the_old_version_usable(
     old.close()
     killed: list[Path] = []
 
-    def photograph(db: apsw.Connection, *_: object) -> bool:
+    def photograph(*_: object) -> bool:
         """Before each statement, copy the files: what a kill at this moment leaves on disk."""
         folder = tmp_path / f"killed-{len(killed)}"
         folder.mkdir()
@@ -256,7 +261,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     metadata.close()
 
 
-# --- audit -------------------------------------------------------------------------------------------------------
+# --- audit --------------------------------------------------------------------------------------
 
 _SWAP = (
     "UPDATE audit SET n = -3 WHERE n = 3",

@@ -40,9 +40,7 @@ def test_resources_of_every_batch_are_stored_before_the_first_row_is_written(tmp
     store.close()
 
 
-def test_a_resource_whose_row_was_refused_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resource_whose_row_was_refused_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_metadata, "STORE_BUSY_MS_MAX", 20)
     store = LocalStore.open(tmp_path, metadata=Path("n.sqlite"))
     other = apsw.Connection(str(tmp_path / "n.sqlite"))

@@ -21,7 +21,9 @@ scalars = st.one_of(
 )
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=5) | st.binary(max_size=5), inner, max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=5) | st.binary(max_size=5), inner, max_size=20)
+    ),
     max_leaves=40,
 )
 
@@ -156,7 +158,13 @@ def test_equal_records_have_equal_bytes() -> None:
 
 
 def test_fields_are_written_in_the_order_of_their_declaration() -> None:
-    assert list(decode(encode_record(Tagged(key=b"k")), bytes_max=200)) == ["type", "key", "names", "extra", "shapes"]
+    assert list(decode(encode_record(Tagged(key=b"k")), bytes_max=200)) == [
+        "type",
+        "key",
+        "names",
+        "extra",
+        "shapes",
+    ]
 
 
 GOOD: dict[str, Any] = {"type": "tagged", "key": b"k", "names": ["a"], "extra": {}, "shapes": []}

@@ -1,0 +1,263 @@
+"""The control socket: AF_UNIX stream under the runtime folder, for the user who runs the node and for root alone.
+
+Its name is a hash of the work directory, since the path of a socket has at most 107 bytes. `ControlServer` is the
+node's end, with
+one thread; `ControlClient` is the command line's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import selectors
+import socket
+import struct
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import Code, ConfigError, RemoteProtocolError, UnreachableError
+from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
+from protocol.wire.control import HEAD, body_length, decode_control, encode_control
+
+_log = logging.getLogger(__name__)
+_READ_BYTES = 65_536
+
+
+def control_path(workdir: Path) -> Path:
+    """Where the node of this work directory listens."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    name = hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:16]
+    return Path(base) / f"flotta-p2p-{os.getuid()}" / f"{name}.sock"
+
+
+class _Client:
+    def __init__(self, sock: socket.socket, number: int) -> None:
+        self.socket = sock
+        self.number = number
+        self.read = bytearray()  # at most one frame: limits.CONTROL_BYTES_MAX
+        self.write = bytearray()  # limits.CONTROL_BYTES_MAX for each answer; one request at a time
+
+
+class ControlServer:
+    """Accepts clients and reads requests in its own thread; `on_request(number, message)` is called there.
+
+    `answer` may be called from any thread. A client that breaks the rules is dropped.
+    """
+
+    def __init__(self, path: Path, on_request: Callable[[int, Any], None]) -> None:
+        self._on_request = on_request
+        self._path = path
+        self._clients: dict[int, _Client] = {}  # limits.CONTROL_CLIENTS_MAX
+        self._answers: deque[tuple[int, bytes]] = deque()  # one for each client
+        self._next = 0
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._listener = _listen(path)
+        self._stopping = False
+        for sock in (self._listener, self._wake_out):
+            sock.setblocking(False)
+            self._selector.register(sock, selectors.EVENT_READ, None)
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def answer(self, number: int, message: Any) -> None:
+        """Queues the answer of client `number`; nothing happens when it has gone."""
+        self._answers.append((number, encode_control(message)))
+        self._wake()
+
+    def close(self) -> None:
+        """Waits for at most two seconds."""
+        self._stopping = True
+        self._wake()
+        self._thread.join(timeout=2)
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"\0")
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                for key, mask in self._selector.select(1.0):
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif key.fileobj is self._wake_out:
+                        self._wake_out.recv(4096)
+                    else:
+                        self._serve(key.data, mask)
+                self._take_answers()
+        finally:
+            for client in list(self._clients.values()):
+                self._drop(client)
+            for sock in (self._listener, self._wake_in, self._wake_out):
+                sock.close()
+            self._selector.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            sock, _ = self._listener.accept()
+            if len(self._clients) >= CONTROL_CLIENTS_MAX or not _same_user(sock):
+                sock.close()
+                return
+            sock.setblocking(False)
+            self._next += 1
+            client = self._clients[self._next] = _Client(sock, self._next)
+            self._selector.register(sock, selectors.EVENT_READ, client)
+
+    def _serve(self, client: _Client, mask: int) -> None:
+        try:
+            if mask & selectors.EVENT_WRITE:
+                self._flush(client)
+            if mask & selectors.EVENT_READ:
+                data = client.socket.recv(_READ_BYTES)
+                if not data:
+                    self._drop(client)
+                    return
+                client.read += data
+                self._requests(client)
+        except BlockingIOError:
+            pass
+        except (OSError, RemoteProtocolError) as error:
+            _log.info("control client dropped: %s", error)
+            self._drop(client)
+
+    def _requests(self, client: _Client) -> None:
+        while len(client.read) >= HEAD.size:
+            length, number = body_length(bytes(client.read[: HEAD.size]))
+            if len(client.read) < HEAD.size + length:
+                return
+            body = bytes(client.read[HEAD.size : HEAD.size + length])
+            del client.read[: HEAD.size + length]
+            self._on_request(client.number, decode_control(number, body))
+
+    def _take_answers(self) -> None:
+        while self._answers:
+            number, frame = self._answers.popleft()
+            client = self._clients.get(number)
+            if client is None:
+                continue
+            client.write += frame
+            if len(client.write) > 4 * CONTROL_BYTES_MAX:
+                self._drop(client)  # it asks and does not read
+                continue
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    self._flush(client)
+                except BlockingIOError:
+                    raise
+                except OSError:
+                    self._drop(client)
+
+    def _flush(self, client: _Client) -> None:
+        while client.write:
+            try:
+                sent = client.socket.send(client.write)
+            except BlockingIOError:
+                break
+            del client.write[:sent]
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.write else 0)
+        self._selector.modify(client.socket, wanted, client)
+
+    def _drop(self, client: _Client) -> None:
+        if self._clients.pop(client.number, None) is not None:
+            self._selector.unregister(client.socket)
+            client.socket.close()
+
+
+class ControlClient:
+    """The command line's end. Every call is bounded; errors say what to do."""
+
+    def __init__(self, workdir: Path, *, limit_s: float = 10.0) -> None:
+        """Raises UnreachableError(NODE_NOT_RUNNING)."""
+        self._limit_s = limit_s
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(limit_s)
+        path = control_path(workdir)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise UnreachableError(
+                Code.NODE_NOT_RUNNING,
+                f"no node runs for the work directory {workdir}",
+                next_step="start it with `flotta-p2p up`, or name another one with --workdir or -c",
+            ) from error
+
+    def request(self, message: Any, *, limit_s: float | None = None) -> Any:
+        """Sends one request and returns its answer. Raises UnreachableError(TIMED_OUT | NODE_NOT_RUNNING)."""
+        self._socket.settimeout(limit_s or self._limit_s)
+        try:
+            self._socket.sendall(encode_control(message))
+            length, number = body_length(self._exactly(HEAD.size))
+            return decode_control(number, self._exactly(length))
+        except TimeoutError as error:
+            raise UnreachableError(
+                Code.TIMED_OUT,
+                f"the node did not answer within {limit_s or self._limit_s:g} s",
+                next_step="see its log; `flotta-p2p status` tells whether it runs",
+            ) from error
+        except OSError as error:
+            raise _gone() from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _exactly(self, count: int) -> bytes:
+        read = bytearray()
+        while len(read) < count:
+            data = self._socket.recv(count - len(read))
+            if not data:
+                raise _gone()
+            read += data
+        return bytes(read)
+
+
+def _gone() -> UnreachableError:
+    return UnreachableError(
+        Code.NODE_NOT_RUNNING, "the node went away while it was asked", next_step="see its log and start it again"
+    )
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket that only this user can reach. The work directory's lock is held, so an old socket file is
+    stale.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = path.parent.stat()
+        if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+            raise ConfigError(
+                Code.FOLDER_UNUSABLE,
+                f"the runtime folder {path.parent} is open to other users",
+                next_step=f"remove it, or close it with `chmod 700 {path.parent}`",
+            )
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen(16)
+    except OSError as error:
+        raise ConfigError(
+            Code.FOLDER_UNUSABLE,
+            f"the control socket {path} cannot be made: {error.strerror or error}",
+            next_step="set XDG_RUNTIME_DIR to a folder of this user with a short path",
+        ) from error
+    return listener
+
+
+def _same_user(sock: socket.socket) -> bool:
+    """Peer credentials on Linux; elsewhere the folder's mode alone keeps others out."""
+    if not sys.platform.startswith("linux"):
+        return True
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return uid in (0, os.getuid())

@@ -1,0 +1,516 @@
+"""The wire: one thread owns every ZeroMQ socket of the node, and the ZAP handler that decides who may connect.
+
+The door knows three classes of CURVE keys: a peer's own key (User-Id `node:<id>`), a project's door key
+(`door:<project>`), and anything
+else, which is refused with status 300: after it a DEALER tries again, and is let in once its key is known.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from actors.ports import Clock
+from protocol.errors import Code, ConfigError, DeniedError, FlottaError
+from protocol.limits import (
+    DOOR_ROTATE_MS,
+    FRAME_BYTES_MAX,
+    HANDSHAKE_LIMIT_MS,
+    LINK_FRAMES_WAITING_MAX,
+    PEER_ROTATE_MS,
+    SELF_TEST_LIMIT_MS,
+    WIRE_COMMANDS_MAX,
+)
+from protocol.machines.contract import Record
+from protocol.machines.events import Arrived
+
+_log = logging.getLogger(__name__)
+
+DOMAIN: Final = "flotta-p2p-main"
+_ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
+_TICK_MS: Final = 100  # resolution of address rotation; nothing else waits for it
+_READ_BATCH: Final = 256  # frames taken from one socket before the others get their turn
+
+
+class CurveKeys(Record, frozen=True):
+    """A CURVE key pair, 32 raw bytes each."""
+
+    secret: bytes
+    public: bytes
+
+
+class Allowed(Record, frozen=True):
+    """Who may connect: CURVE public key → node id, and door public key → project id."""
+
+    nodes: dict[bytes, bytes]
+    doors: dict[bytes, bytes]
+
+
+class Dial(Record, frozen=True):
+    """Keep a connection to `name` (a node id, or a door session) at one of `addresses`."""
+
+    name: bytes
+    server_curve: bytes
+    own: CurveKeys
+    addresses: tuple[str, ...]
+    door: bool
+
+
+class Close(Record, frozen=True):
+    name: bytes
+
+
+class Carry(Record, frozen=True):
+    """Send a sealed frame over the dialled connection `name`, or back to a session that knocked."""
+
+    name: bytes
+    raw: bytes
+
+
+class Stop(Record, frozen=True):
+    pass
+
+
+Command = Allowed | Dial | Close | Carry | Stop
+SESSION_IN: Final = b"in:"  # prefix of sessions that knocked here
+
+
+class _Link:
+    """One DEALER: at one address at a time; the next one is tried while the handshake does not complete."""
+
+    def __init__(self, dial: Dial, socket: zmq.Socket[bytes], now_ms: int) -> None:
+        self.dial = dial
+        self.socket = socket
+        self.turn = -1
+        self.connected = False
+        self.since_ms = now_ms
+        self.waiting: deque[bytes] = deque()  # limits.LINK_FRAMES_WAITING_MAX
+
+    def rotate(self, now_ms: int) -> None:
+        """Leaves the present address, if any, for the next one."""
+        addresses = self.dial.addresses
+        if self.turn >= 0 and len(addresses) > 1:
+            self.socket.disconnect(_endpoint(addresses[self.turn % len(addresses)]))
+        if self.turn < 0 or len(addresses) > 1:
+            self.turn += 1
+            self.socket.connect(_endpoint(addresses[self.turn % len(addresses)]))
+        self.since_ms = now_ms
+
+
+class ZmqWire:
+    """Sockets, ZAP and the thread that owns them.
+
+    `open` binds and starts; afterwards any thread may call `post`. `deliver` gets every frame, `fail` the reason when
+    the thread ends
+    without having been asked to; both are called in the wire's thread.
+    """
+
+    def __init__(
+        self,
+        keys: CurveKeys,
+        clock: Clock,
+        deliver: Callable[[Arrived], None],
+        fail: Callable[[FlottaError], None],
+        ready: Callable[[], None],
+    ) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._deliver = deliver
+        self._fail = fail
+        self._ready = ready
+        self._commands: deque[Command] = deque()  # limits.WIRE_COMMANDS_MAX
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._allowed = Allowed(nodes={}, doors={})
+        self._links: dict[bytes, _Link] = {}  # limits.PEERS_MAX and limits.DOOR_SESSIONS_MAX
+        self._by_socket: dict[zmq.Socket[bytes], _Link] = {}
+        self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
+        self._self_test: _SelfTest | None = None
+        self._bound: tuple[str, ...] = ()
+        self.dropped = 0  # frames that found no room; the outbox repeats what matters
+
+    # --- any thread
+    # ----------------------------------------------------------------------------------------------------
+
+    def open(self, hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
+        """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN)."""
+        self._zap = self._context.socket(zmq.ROUTER)
+        self._zap.setsockopt(zmq.LINGER, 0)
+        self._zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
+        self._router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        _harden(self._router)
+        for option, value in ((zmq.ROUTER_MANDATORY, 1), (zmq.ROUTER_HANDOVER, 0), (zmq.CURVE_SERVER, 1)):
+            self._router.setsockopt(option, value)
+        self._router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
+        self._router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        _set_keys(self._router, self._keys)
+        bound = [self._bind(host, port) for host in hosts]
+        self._bound = tuple(bound)
+        self._poller.register(self._zap, zmq.POLLIN)
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._wake_out, zmq.POLLIN)
+        self._thread.start()
+        return self._bound
+
+    def post(self, command: Command) -> bool:
+        """Leaves a command for the wire's thread. False, and counted, when too many wait."""
+        if len(self._commands) >= WIRE_COMMANDS_MAX and isinstance(command, Carry):
+            self.dropped += 1
+            return False
+        self._commands.append(command)
+        try:
+            self._wake_in.send(b"\0")
+        except BlockingIOError:
+            pass  # it is awake already
+        except OSError:
+            return False  # closed
+        return True
+
+    def close(self) -> None:
+        """Stops the thread and closes everything. Waits for at most two seconds."""
+        self.post(Stop())
+        if self._thread.ident is not None:
+            self._thread.join(timeout=2)
+        else:
+            self._close_sockets()
+
+    def _bind(self, host: str, port: int) -> str:
+        try:
+            self._router.bind(_endpoint(f"{host}:{port}"))
+        except zmq.ZMQError as error:
+            self._close_sockets()
+            if error.errno == zmq.EADDRINUSE:
+                raise ConfigError(
+                    Code.PORT_TAKEN,
+                    f"port {port} on {host} is in use by another program",
+                    next_step="stop it, or choose another node.port in the configuration",
+                ) from error
+            raise ConfigError(
+                Code.PORT_TAKEN,
+                f"this machine cannot listen on {host}:{port} ({error.strerror})",
+                next_step="check node.interface and node.port in the configuration",
+            ) from error
+        return f"{host}:{port}"
+
+    # --- the wire's thread
+    # -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._self_test = _SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
+            self._poller.register(self._self_test.monitor, zmq.POLLIN)
+            while self._turn():
+                pass
+        except FlottaError as error:
+            self._fail(error)
+        except Exception as error:  # the outermost frame of this thread
+            _log.exception("the wire stopped")
+            self._fail(DeniedError(Code.ACTOR_FAILED, f"the wire stopped: {error!r}"))
+        finally:
+            self._close_sockets()
+
+    def _turn(self) -> bool:
+        for ready, _ in self._poller.poll(_TICK_MS):
+            if ready is self._zap:
+                self._answer_zap()
+            elif ready is self._router:
+                self._read_router()
+            elif ready in self._by_socket:
+                self._serve_link(self._by_socket[ready])
+            elif self._self_test is not None and ready is self._self_test.monitor:
+                self._judge_self_test(self._self_test)
+            else:
+                self._drain_wake()
+        self._check_self_test()
+        running = self._obey()
+        self._tick()
+        return running
+
+    def _now_ms(self) -> int:
+        return self._clock.now().boot_ns // 1_000_000
+
+    def _drain_wake(self) -> None:
+        try:
+            while self._wake_out.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _obey(self) -> bool:
+        while self._commands:
+            command = self._commands.popleft()
+            match command:
+                case Carry(name=name, raw=raw):
+                    self._carry(name, raw)
+                case Allowed():
+                    self._allowed = command
+                case Dial():
+                    self._dial(command)
+                case Close(name=name):
+                    self._hang_up(name)
+                case Stop():
+                    return False
+        return True
+
+    # --- ZAP
+    # -------------------------------------------------------------------------------------------------------------
+
+    def _answer_zap(self) -> None:
+        for _ in range(_READ_BATCH):
+            try:
+                parts = self._zap.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            reply = answer_zap(parts, self._allowed)
+            if reply is not None:
+                self._zap.send_multipart(reply)
+                if self._self_test is not None and parts[-1] == self._self_test.public_key:
+                    self._self_test.was_asked = True
+
+    def _judge_self_test(self, test: _SelfTest) -> None:
+        verdict = test.verdict()
+        if verdict is None:
+            return
+        if verdict is False:
+            raise DeniedError(
+                Code.DOOR_OPEN_TO_STRANGERS,
+                "the self-test connected with an unknown key and was let in: this node will not run",
+                next_step="report this as a bug; the ZeroMQ library of this machine does not ask for permission",
+            )
+        self._end_self_test(test)
+        self._ready()
+
+    def _check_self_test(self) -> None:
+        test = self._self_test
+        if test is not None and self._now_ms() - test.started_ms > SELF_TEST_LIMIT_MS:
+            raise DeniedError(
+                Code.DOOR_OPEN_TO_STRANGERS,
+                "the self-test of the door got no answer: whether strangers are refused is unknown",
+                next_step="check that this machine can connect to its own address (firewall?)",
+            )
+
+    def _end_self_test(self, test: _SelfTest) -> None:
+        self._poller.unregister(test.monitor)
+        test.close()
+        self._self_test = None
+
+    # --- inward
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _read_router(self) -> None:
+        for _ in range(_READ_BATCH):
+            try:
+                frames = self._router.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            arrived = _arrived(frames)
+            if arrived is not None:
+                self._deliver(arrived)
+            else:
+                self.dropped += 1
+
+    def _serve_link(self, link: _Link) -> None:
+        for _ in range(_READ_BATCH):
+            try:
+                parts = link.socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            if len(parts) == 1 and link.dial.door:
+                self._deliver(Arrived(raw=parts[0], session=link.dial.name, dialled=True))
+            elif len(parts) == 1:
+                self._deliver(Arrived(raw=parts[0], node=link.dial.name))
+        self._flush(link)
+
+    # --- outward
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _carry(self, name: bytes, raw: bytes) -> None:
+        if name.startswith(SESSION_IN):
+            self._answer_session(name, raw)
+            return
+        link = self._links.get(name)
+        if link is None or len(link.waiting) >= LINK_FRAMES_WAITING_MAX:
+            self.dropped += 1
+            return
+        link.waiting.append(raw)
+        self._flush(link)
+
+    def _answer_session(self, name: bytes, raw: bytes) -> None:
+        routing_id = name[len(SESSION_IN) + 16 :]
+        try:
+            self._router.send_multipart([routing_id, raw], zmq.DONTWAIT)
+        except zmq.ZMQError:
+            self.dropped += 1  # gone, or reads too slowly: whoever asked asks again
+
+    def _flush(self, link: _Link) -> None:
+        """Sends what waits. With ZMQ_IMMEDIATE a DEALER takes a frame only once the CURVE handshake is complete."""
+        while link.waiting:
+            try:
+                link.socket.send(link.waiting[0], zmq.DONTWAIT)
+            except zmq.Again:
+                link.connected = False
+                break
+            link.connected = True
+            link.since_ms = self._now_ms()
+            link.waiting.popleft()
+        self._poller.register(link.socket, zmq.POLLIN | (zmq.POLLOUT if link.waiting else 0))
+
+    def _dial(self, dial: Dial) -> None:
+        before = self._links.get(dial.name)
+        if before is not None and before.dial == dial:
+            return
+        waiting = before.waiting if before is not None else deque()
+        self._hang_up(dial.name)
+        if not dial.addresses:
+            return
+        dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        _harden(dealer)
+        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        dealer.setsockopt(zmq.CURVE_SERVERKEY, dial.server_curve)
+        _set_keys(dealer, dial.own)
+        link = _Link(dial, dealer, self._now_ms())
+        link.waiting = waiting
+        self._links[dial.name] = link
+        self._by_socket[dealer] = link
+        link.rotate(self._now_ms())
+        self._flush(link)
+
+    def _hang_up(self, name: bytes) -> None:
+        link = self._links.pop(name, None)
+        if link is not None:
+            self._poller.unregister(link.socket)
+            del self._by_socket[link.socket]
+            link.socket.close(0)
+
+    def _tick(self) -> None:
+        """Frames that wait longer than the handshake takes mean a wrong address: the next one is tried."""
+        now_ms = self._now_ms()
+        for link in self._links.values():
+            patience = DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS
+            if link.waiting and now_ms - link.since_ms > patience:
+                link.rotate(now_ms)
+
+    def _close_sockets(self) -> None:
+        if self._self_test is not None:
+            self._self_test.close()
+        for name in list(self._links):
+            self._hang_up(name)
+        self._router.close(0)  # before the handler: nobody may connect while no one decides
+        self._zap.close(0)
+        self._wake_in.close()
+        self._wake_out.close()
+        self._context.term()
+
+
+class _SelfTest:
+    """A stranger of our own: connects with a key that nobody knows, and must be refused."""
+
+    def __init__(self, context: zmq.Context[Any], server_key: bytes, address: str, now_ms: int) -> None:
+        public, secret = zmq.curve_keypair()
+        self.public_key = z85.decode(public)
+        self._failed = False
+        self.was_asked = False  # the ZAP handler was asked about this key
+        self.started_ms = now_ms
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+        _harden(self._socket)
+        self._socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
+        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+        self.monitor = self._socket.get_monitor_socket()
+        self._socket.connect(_endpoint(address.replace("0.0.0.0", "127.0.0.1")))
+
+    def verdict(self) -> bool | None:
+        """True: refused, as it must be. False: let in. None: not decided yet."""
+        while self.monitor.poll(0):
+            event = parse_monitor_message(self.monitor.recv_multipart())["event"]
+            if event == zmq.Event.HANDSHAKE_SUCCEEDED:
+                return False
+            # A refusal with status 300 is a silent disconnect, which libzmq tells as "no detail".
+            if event in (zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, zmq.Event.HANDSHAKE_FAILED_AUTH):
+                self._failed = True
+        return True if self._failed and self.was_asked else None
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._socket.close(0)
+
+
+def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
+    """The reply to one ZAP request [route…, b"", version, request id, domain, address, identity, mechanism, key], or
+    None when
+    it is none; then the handshake times out, which refuses as well. Source: RFC 27 (ZAP) of the ZeroMQ project."""
+    try:
+        gap = parts.index(b"")
+    except ValueError:
+        return None
+    request = parts[gap + 1 :]
+    if len(request) < 2:
+        return None
+    status, user = b"300", b""
+    if len(request) == 7 and request[0] == b"1.0" and request[2] == DOMAIN.encode() and request[5] == b"CURVE":
+        node, project = allowed.nodes.get(request[6]), allowed.doors.get(request[6])
+        if node is not None:
+            status, user = b"200", b"node:" + node.hex().encode()
+        elif project is not None:
+            status, user = b"200", b"door:" + project.hex().encode()
+    text = b"OK" if status == b"200" else b"not known here"
+    return [*parts[: gap + 1], b"1.0", request[1], status, text, user, b""]
+
+
+def _arrived(frames: list[zmq.Frame]) -> Arrived | None:
+    """Who sent it is told by ZAP's User-Id alone; routing ids chosen by the other side are refused, since they can be
+    another's.
+    """
+    if len(frames) != 2:
+        return None
+    routing_id = frames[0].bytes
+    user = frames[1].get("User-Id")
+    kind, _, hexed = str(user).partition(":")
+    if len(routing_id) != 5 or routing_id[0] != 0:
+        return None
+    identity = bytes.fromhex(hexed)
+    if kind == "node":
+        return Arrived(raw=frames[1].bytes, node=identity)
+    if kind == "door":
+        return Arrived(raw=frames[1].bytes, session=SESSION_IN + identity + routing_id, project=identity)
+    return None
+
+
+def _harden(sock: zmq.Socket[bytes]) -> None:
+    """Set on every TCP socket before bind and connect; each closes a way to exhaust or to fool the node."""
+    options: Mapping[int, int] = {
+        zmq.LINGER: 0,  # closing never waits
+        zmq.MAXMSGSIZE: FRAME_BYTES_MAX,  # before the handshake too: a stranger could otherwise make us allocate
+        zmq.HANDSHAKE_IVL: HANDSHAKE_LIMIT_MS,  # half-open connections
+        zmq.HEARTBEAT_IVL: 5_000,
+        zmq.HEARTBEAT_TIMEOUT: 15_000,
+        zmq.HEARTBEAT_TTL: 15_000,
+        zmq.SNDHWM: 64,  # the queue is the outbox, where it is durable and counted
+        zmq.RCVHWM: 64,
+        zmq.SNDTIMEO: 0,
+        zmq.RECONNECT_IVL: 100,
+        zmq.RECONNECT_IVL_MAX: 5_000,
+        zmq.CONNECT_TIMEOUT: 5_000,
+    }
+    for option, value in options.items():
+        sock.setsockopt(option, value)
+
+
+def _set_keys(sock: zmq.Socket[bytes], keys: CurveKeys) -> None:
+    sock.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+    sock.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+
+
+def _endpoint(address: str) -> str:
+    return f"tcp://{address}"

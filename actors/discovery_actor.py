@@ -1,0 +1,225 @@
+"""The discovery actor: keeps the discovery process, tells it what to announce, and verifies what it hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from actors.base import Context, SupervisedActor
+from actors.discovery import (
+    Announce,
+    Command,
+    DiscoveryCounts,
+    DiscoveryProblem,
+    DiscoveryReady,
+    Event,
+    Fetch,
+    Fetched,
+    Found,
+    Lost,
+    decode_event,
+    encode_command,
+)
+from actors.messages import Snapshot, SnapshotWanted
+from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
+from actors.timers import TimerService
+from protocol.errors import AddressError, Code, RemoteProtocolError
+from protocol.ids import short_id
+from protocol.key_statement import parse_address, verify_key_statement
+from protocol.limits import (
+    DISCOVERY_MEMORY_BYTES_MAX,
+    FETCHES_MAX,
+    NODE_PORT,
+    RESTART_BACKOFF_MS_MAX,
+    RESTART_BACKOFF_MS_MIN,
+    STRANGERS_MAX,
+)
+from protocol.machines.contract import TimerFired
+from protocol.machines.events import (
+    Discovered,
+    DiscoveryLost,
+    ProjectsHeld,
+    StatementMissing,
+    StatementWanted,
+)
+
+ROLE: Final = "discovery"
+
+
+class DiscoveryActor(SupervisedActor):
+    """The node runs without the process: it is started again with back-off, and typed addresses wait for it."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        own_id: bytes,
+        interfaces: tuple[str, ...],
+        port: int,
+        zeroconf: bool,
+        spawner: Spawner,
+        clock: Clock,
+        timers: TimerService,
+        publish: Callable[[Any], None],
+    ) -> None:
+        super().__init__(context)
+        self._own_id = own_id
+        self._interfaces = interfaces
+        self._port = port
+        self._zeroconf = zeroconf
+        self._spawner = spawner
+        self._clock = clock
+        self._timers = timers
+        self._publish = publish
+        self._statement = b""
+        self._state = "starting"
+        self._problems: dict[str, None] = {}  # at most eight, the newest
+        self._counts: dict[str, int] = {}
+        self._heard: dict[str, bytes] = {}  # limits.STRANGERS_MAX: instance → node id
+        self._fetches: dict[int, str] = {}  # limits.FETCHES_MAX: ticket → address
+        self._tickets = 0
+        self._starts = 0
+        self._malformed = 0
+
+    @property
+    def _child(self) -> str:
+        return f"{ROLE}-{self.context.generation}-{self._starts}"
+
+    def begin(self) -> None:
+        self._spawn()
+        self.ready()
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case ProjectsHeld(statement=statement):
+                self._statement = statement
+                self._announce()
+            case StatementWanted(address=address):
+                self._fetch(address)
+            case ChildStarted(key=key) if key == self._child:
+                self._announce()
+                for ticket, address in self._fetches.items():
+                    self._ask(ticket, address)
+            case ChildSaid(key=key, message=said) if key == self._child:
+                self._said(said)
+            case ChildGone(key=key, reason=reason) if key == self._child:
+                self._gone(reason)
+            case TimerFired():
+                self._spawn()
+            case SnapshotWanted(ticket=ticket, reply_to=reply_to):
+                reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._values()))
+
+    def end(self) -> None:
+        self._timers.clear_all(self.address)
+        self._spawner.kill(self._child)
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "state": self._state,
+            "zeroconf": self._zeroconf,
+            "interfaces": list(self._interfaces),
+            "problems": list(self._problems),
+            "counts": {**self._counts, "malformed_events": self._malformed},
+        }
+
+    # --- the process -----------------------------------------------------------------------------
+
+    def _spawn(self) -> None:
+        self._starts += 1
+        self._state = "starting"
+        self._spawner.spawn(self._child, ROLE, on_node_death="kill", rss_bytes_max=DISCOVERY_MEMORY_BYTES_MAX)
+
+    def _gone(self, reason: str) -> None:
+        self._state = "down"
+        self._note(f"the discovery process ended ({reason}) and is started again")
+        pause = min(RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN << min(self._starts, 10))
+        self._timers.set(self.address, "spawn", self._clock.now().after_ms(pause), 0)
+
+    def _tell(self, command: Command) -> None:
+        self._spawner.send(self._child, encode_command(command))
+
+    def _announce(self) -> None:
+        if self._statement:
+            self._tell(
+                Announce(
+                    instance_prefix=short_id(self._own_id),
+                    statement=self._statement,
+                    interfaces=self._interfaces,
+                    port=self._port,
+                    zeroconf=self._zeroconf,
+                )
+            )
+
+    def _fetch(self, address: str) -> None:
+        if len(self._fetches) >= FETCHES_MAX:
+            self._publish(StatementMissing(address=address, sentence="too many addresses are being asked"))
+            return
+        self._tickets += 1
+        self._fetches[self._tickets] = address
+        self._ask(self._tickets, address)
+
+    def _ask(self, ticket: int, address: str) -> None:
+        try:
+            host, port = parse_address(address, default_port=NODE_PORT)
+        except AddressError as error:
+            self._fetches.pop(ticket, None)
+            self._publish(StatementMissing(address=address, sentence=str(error)))
+            return
+        self._tell(Fetch(ticket=ticket, host=host, port=port))
+
+    # --- what it hears ---------------------------------------------------------------------------
+
+    def _said(self, message: bytes) -> None:
+        """The process parses strangers' packets: nothing that it says is believed without a check."""
+        try:
+            self._heard_event(decode_event(message))
+        except RemoteProtocolError:
+            self._malformed += 1
+
+    def _heard_event(self, event: Event) -> None:
+        match event:
+            case Found(instance=instance, statement=statement, addresses=addresses, port=port):
+                self._found(instance, statement, f"{addresses[0]}:{port}")
+            case Lost(instance=instance):
+                node = self._heard.pop(instance, None)
+                if node is not None and node not in self._heard.values():
+                    self._publish(DiscoveryLost(node=node))
+            case Fetched():
+                self._fetched(event)
+            case DiscoveryReady():
+                self._state = "ready"
+            case DiscoveryProblem(sentence=sentence):
+                self._note(sentence)
+            case DiscoveryCounts():
+                self._counts = {
+                    "malformed_announcements": event.malformed_announcements,
+                    "dropped_announcements": event.dropped_announcements,
+                    "refused_clients": event.refused_clients,
+                }
+
+    def _found(self, instance: str, statement: bytes, heard_at: str) -> None:
+        certified = verify_key_statement(statement, self._clock.now().wall_ms)
+        if certified.node == self._own_id:
+            return
+        if instance in self._heard or len(self._heard) < STRANGERS_MAX:
+            self._heard[instance] = certified.node
+        self._publish(Discovered(certified=certified, heard_at=heard_at))
+
+    def _fetched(self, event: Fetched) -> None:
+        address = self._fetches.pop(event.ticket, None)
+        if address is None:
+            return
+        try:
+            if event.statement is None:
+                raise RemoteProtocolError(Code.NODE_UNREACHABLE, event.problem)
+            certified = verify_key_statement(event.statement, self._clock.now().wall_ms)
+        except RemoteProtocolError as error:
+            self._publish(StatementMissing(address=address, sentence=error.sentence))
+            return
+        self._publish(Discovered(certified=certified, heard_at=address, typed=True))
+
+    def _note(self, sentence: str) -> None:
+        self._problems.pop(sentence, None)
+        self._problems[sentence] = None
+        while len(self._problems) > 8:
+            del self._problems[next(iter(self._problems))]

@@ -1,0 +1,72 @@
+"""The projects actor: tells everybody which project tokens this node holds, and what its own key statement is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.base import Context, SupervisedActor
+from actors.ports import Clock
+from protocol.ids import node_id
+from protocol.key_statement import LIFE_MS, KeyStatement, sign_key_statement
+from protocol.machines.contract import Record
+from protocol.machines.events import ProjectsHeld
+from protocol.signing import SigningKey
+from protocol.tokens import ProjectKey
+
+
+class HoldProjects(Record, frozen=True):
+    """The tokens of the configuration and of the work directory, read anew."""
+
+    projects: tuple[ProjectKey, ...]
+
+
+class ProjectsActor(SupervisedActor):
+    """Last of the tree to start: with its first news every machine begins to admit, to knock and to accept orders."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        key: SigningKey,
+        curve_public: bytes,
+        addresses: tuple[str, ...],
+        name: str,
+        boot_id: int,
+        projects: tuple[ProjectKey, ...],
+        clock: Clock,
+        publish: Callable[[Any], None],
+    ) -> None:
+        super().__init__(context)
+        self._key = key
+        self._curve_public = curve_public
+        self._addresses = addresses
+        self._node_name = name
+        self._sequence = boot_id  # rises with every start, and by one with every change
+        self._projects = projects
+        self._clock = clock
+        self._publish = publish
+
+    def begin(self) -> None:
+        self._tell()
+        self.ready()
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case HoldProjects(projects=projects):
+                self._projects = projects
+                self._sequence += 1
+                self._tell()
+
+    def _tell(self) -> None:
+        own_id = node_id(self._key.public_key)
+        statement = KeyStatement(
+            version=1,
+            curve_key=self._curve_public,
+            addresses=self._addresses,
+            sequence=self._sequence,
+            not_after_ms=self._clock.now().wall_ms + LIFE_MS,
+            name=self._node_name,
+            hints=tuple(sorted(project.hint(own_id) for project in self._projects)),
+        )
+        self._publish(ProjectsHeld(projects=self._projects, statement=sign_key_statement(statement, self._key)))

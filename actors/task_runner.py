@@ -1,0 +1,228 @@
+"""The task runner: task slots, each a child process that serves one job and goes home.
+
+A spare child waits, already started, so that a task need not wait for an interpreter. No data crosses jobs: a child
+is never given to a
+second one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from actors.base import ActorHandle, Context, SupervisedActor
+from actors.messages import Inspected, InspectWanted, TaskWanted
+from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
+from actors.timers import TimerService
+from protocol.errors import Code, RemoteProtocolError
+from protocol.limits import (
+    CHILD_MEMORY_BYTES_MAX,
+    CHILD_MESSAGE_BYTES_MAX,
+    CHILD_SPARE_MS,
+    INSPECT_LIMIT_MS,
+    SPAWN_PAUSE_MS,
+    TASK_SLOTS,
+)
+from protocol.machines.contract import KillTask, StartTask, TimerFired
+from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
+from protocol.plan.tasks import ChildAnswer, Column, Fault, InspectRequest, Product, SourceFile
+from protocol.wire.codec import decode_record, encode_record
+
+CHILD_ROLE: Final = "task"
+_KEY_PREFIX: Final = "task-"
+_INSPECTION: Final = b"inspection"
+
+
+class _Work:
+    """One thing to compute, and where its end is told."""
+
+    def __init__(self, owner: bytes, key: bytes, message: bytes, limit_ms: int, reply_to: ActorHandle) -> None:
+        self.owner = owner  # job id; children are never shared between owners
+        self.key = key
+        self.message = message
+        self.limit_ms = limit_ms
+        self.reply_to = reply_to
+
+
+class _Child:
+    def __init__(self) -> None:
+        self.owner = b""  # empty: spare
+        self.work: _Work | None = None
+        self.reason: Literal["crashed", "out-of-time"] = "crashed"
+
+
+class TaskRunnerActor(SupervisedActor):
+    """Adds to a task what only this machine knows (where the source lies), and computes it in a child."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        spawner: Spawner,
+        sources: Mapping[str, SourceFile],
+        clock: Clock,
+        timers: TimerService,
+    ) -> None:
+        super().__init__(context)
+        self._spawner = spawner
+        self._sources = sources
+        self._clock = clock
+        self._timers = timers
+        self._children: dict[str, _Child] = {}  # limits.TASK_SLOTS
+        self._waiting: deque[_Work] = deque()  # limits.TASKS_LIVE_PER_WORKER_MAX, kept by the worker machine
+        self._count = 0
+        self._pausing = False  # after a spawn that failed
+
+    def begin(self) -> None:
+        self._fill()
+        self.ready()
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case TaskWanted(effect=StartTask() as start, reply_to=reply_to):
+                self._start(start, reply_to)
+            case TaskWanted(effect=KillTask(key=key)):
+                self._kill(key)
+            case InspectWanted(source=source, reply_to=reply_to):
+                request = encode_record(InspectRequest(source=source))
+                owner = _INSPECTION + source.name.encode()
+                self._waiting.append(_Work(owner, b"", request, INSPECT_LIMIT_MS, reply_to))
+            case ChildSaid(key=key, message=answer):
+                self._said(key, answer)
+            case ChildGone():
+                self._gone(message)
+            case ChildStarted():
+                pass
+            case TimerFired(name=name):
+                self._late(name)
+        self._fill()
+
+    def end(self) -> None:
+        self._timers.clear_all(self.address)
+        for key in self._children:
+            self._spawner.kill(key)
+
+    # --- work in and out -------------------------------------------------------------------------
+
+    def _start(self, start: StartTask, reply_to: ActorHandle) -> None:
+        source = self._sources.get(start.source)
+        request = msgspec.structs.replace(start.request, source=source)
+        self._waiting.append(_Work(start.job_id, start.key, encode_record(request), start.limit_ms, reply_to))
+
+    def _kill(self, key: bytes) -> None:
+        """The machine has already ended the task; what its child still says about it is not heard."""
+        self._waiting = deque(work for work in self._waiting if work.key != key)
+        for name, child in self._children.items():
+            if child.work is not None and child.work.key == key:
+                child.work = None
+                self._spawner.kill(name)
+
+    def _said(self, name: str, answer: bytes) -> None:
+        child = self._children.get(name)
+        if child is None or child.work is None:
+            return
+        work, child.work = child.work, None
+        self._timers.clear(self.address, f"limit:{name}")
+        if work.owner.startswith(_INSPECTION):
+            self._spawner.kill(name)
+        else:
+            self._timers.set(self.address, f"home:{name}", self._clock.now().after_ms(CHILD_SPARE_MS), 0)
+        work.reply_to.tell(_outcome(work, answer))
+
+    def _gone(self, gone: ChildGone) -> None:
+        child = self._children.pop(gone.key, None)
+        if child is None:
+            return
+        self._timers.clear(self.address, f"limit:{gone.key}")
+        self._timers.clear(self.address, f"home:{gone.key}")
+        if gone.code is None and gone.signal is None:  # it never ran: not at once again
+            self._pausing = True
+            self._timers.set(self.address, "pause", self._clock.now().after_ms(SPAWN_PAUSE_MS), 0)
+        work = child.work
+        if work is None:
+            return
+        detail = f"signal {gone.signal}" if gone.signal else gone.reason
+        if work.owner.startswith(_INSPECTION):
+            fault = Fault(code=Code.TASK_CRASHED, sentence=f"the process that read it ended ({detail})")
+            work.reply_to.tell(Inspected(fault=fault))
+        else:
+            out_of_memory = gone.reason.startswith("out-of-memory")
+            reason: Final = "out-of-memory" if out_of_memory else child.reason
+            work.reply_to.tell(TaskDied(key=work.key, reason=reason, detail=detail))
+
+    def _late(self, name: str) -> None:
+        kind, _, key = name.partition(":")
+        child = self._children.get(key)
+        if kind == "pause":
+            self._pausing = False
+        elif child is not None and kind == "limit":
+            child.reason = "out-of-time"
+            self._spawner.kill(key)
+        elif child is not None and child.work is None:
+            self._spawner.kill(key)  # its job sends nothing more: it goes home
+
+    # --- slots -----------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Gives waiting work to children, and keeps one spare child as long as a slot is free."""
+        for work in list(self._waiting):
+            name = self._child_for(work)
+            if name is not None:
+                self._waiting.remove(work)
+                self._give(name, work)
+        spare = any(not child.owner for child in self._children.values())
+        if (not spare or self._waiting) and len(self._children) < TASK_SLOTS and not self._pausing:
+            self._spawn()
+        elif self._waiting:
+            self._make_room()
+
+    def _child_for(self, work: _Work) -> str | None:
+        idle = [(name, child) for name, child in self._children.items() if child.work is None]
+        own = next((name for name, child in idle if child.owner == work.owner), None)
+        return own or next((name for name, child in idle if not child.owner), None)
+
+    def _give(self, name: str, work: _Work) -> None:
+        child = self._children[name]
+        child.owner, child.work = work.owner, work
+        self._timers.clear(self.address, f"home:{name}")
+        self._timers.set(self.address, f"limit:{name}", self._clock.now().after_ms(work.limit_ms), 0)
+        if not self._spawner.send(name, work.message):
+            self._spawner.kill(name)  # its end is told as that of the task
+
+    def _spawn(self) -> None:
+        self._count += 1
+        name = f"{_KEY_PREFIX}{self.context.generation}-{self._count}"
+        self._children[name] = _Child()
+        self._spawner.spawn(name, CHILD_ROLE, on_node_death="kill", rss_bytes_max=CHILD_MEMORY_BYTES_MAX)
+
+    def _make_room(self) -> None:
+        """All slots are taken and work waits: a child that only waits for more of its job goes home now."""
+        for name, child in self._children.items():
+            if child.owner and child.work is None:
+                self._spawner.kill(name)
+                return
+
+
+def _outcome(work: _Work, answer: bytes) -> TaskProduced | TaskFaulted | Inspected:
+    try:
+        decoded = decode_record(answer, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+        if not work.owner.startswith(_INSPECTION):
+            return _task_outcome(work, decoded)
+        if isinstance(decoded, Fault):
+            return Inspected(fault=decoded)
+        columns = decode_record(decoded.data, tuple[Column, ...], bytes_max=CHILD_MESSAGE_BYTES_MAX)
+        return Inspected(columns=columns)
+    except RemoteProtocolError as error:
+        fault = Fault(code=error.code, sentence="the process that computed the task answered nonsense")
+        return Inspected(fault=fault) if work.owner.startswith(_INSPECTION) else _task_outcome(work, fault)
+
+
+def _task_outcome(work: _Work, answer: Product | Fault) -> TaskProduced | TaskFaulted:
+    match answer:
+        case Product(data=data):
+            return TaskProduced(key=work.key, product=data)
+        case Fault(code=code, sentence=sentence, next_step=next_step):
+            return TaskFaulted(key=work.key, code=code, sentence=sentence, next_step=next_step)

@@ -1,0 +1,110 @@
+"""The transport actor: carries sealed frames between the gate and the thread that owns the sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.adapters.zmq_wire import Allowed, Carry, Close, CurveKeys, Dial, ZmqWire
+from actors.base import Context, SupervisedActor
+from actors.ports import Clock
+from protocol.errors import FlottaError
+from protocol.machines.contract import Record
+from protocol.machines.events import DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
+from protocol.tokens import ProjectKey
+
+
+class WireReady(Record, frozen=True):
+    """The sockets are bound and the self-test has shown that strangers are refused."""
+
+
+class WireFailed(Record, frozen=True):
+    error: FlottaError
+
+
+class TransportActor(SupervisedActor):
+    """Owns the wire. It decides nothing: who may connect follows from what the machines publish."""
+
+    def __init__(
+        self,
+        context: Context,
+        keys: CurveKeys,
+        hosts: tuple[str, ...],
+        port: int,
+        clock: Clock,
+        publish: Callable[[Any], None],
+    ) -> None:
+        super().__init__(context)
+        self._keys = keys
+        self._hosts = hosts
+        self._port = port
+        self._wire = ZmqWire(
+            keys,
+            clock,
+            deliver=publish,
+            fail=lambda error: self._tell_self(WireFailed(error=error)),
+            ready=lambda: self._tell_self(WireReady()),
+        )
+        self._nodes: dict[bytes, bytes] = {}  # limits.PEERS_MAX: CURVE key → node id
+        self._curves: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node id → CURVE key
+        self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+
+    def begin(self) -> None:
+        self._wire.open(self._hosts, self._port)
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case WireReady():
+                self.ready()
+            case WireFailed(error=error):
+                raise error
+            case Transmit(raw=raw, node=node, session=session):
+                self._wire.post(Carry(name=node or session, raw=raw))
+            case DialDoor():
+                self._dial_door(message)
+            case HangUp(session=session):
+                self._wire.post(Close(name=session))
+            case PeerAdmitted():
+                self._admit(message)
+            case ProjectsHeld(projects=projects):
+                self._projects = {project.project_id: project for project in projects}
+                self._tell_allowed()
+
+    def end(self) -> None:
+        self._wire.close()
+
+    def _tell_self(self, message: Any) -> None:
+        self.address.tell(message)
+
+    def _dial_door(self, event: DialDoor) -> None:
+        project = self._projects[event.project]
+        self._wire.post(
+            Dial(
+                name=event.session,
+                server_curve=event.server_curve,
+                own=CurveKeys(secret=project.door_secret, public=project.door_public),
+                addresses=event.addresses,
+                door=True,
+            )
+        )
+
+    def _admit(self, peer: PeerAdmitted) -> None:
+        former = self._curves.get(peer.node)
+        if former is not None and former != peer.curve_key:
+            self._nodes.pop(former, None)
+        self._curves[peer.node] = peer.curve_key
+        self._nodes[peer.curve_key] = peer.node
+        self._tell_allowed()
+        self._wire.post(
+            Dial(
+                name=peer.node,
+                server_curve=peer.curve_key,
+                own=self._keys,
+                addresses=peer.addresses,
+                door=False,
+            )
+        )
+
+    def _tell_allowed(self) -> None:
+        doors = {project.door_public: project_id for project_id, project in self._projects.items()}
+        self._wire.post(Allowed(nodes=dict(self._nodes), doors=doors))

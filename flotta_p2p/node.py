@@ -1,0 +1,339 @@
+"""The node: one function reads as the order in which it starts; it stops in reverse."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from actors.adapters.clock import SystemClock
+from actors.adapters.control_socket import control_path
+from actors.adapters.entropy import SystemEntropy
+from actors.adapters.folder_lock import FolderLock, check_disk_space, lock_folder, prepare_workdir
+from actors.adapters.store import LocalStore
+from actors.base import ActorHandle, Context
+from actors.bus import Bus
+from actors.child_spec import ChildSpec
+from actors.datasource import DatasourceActor
+from actors.discovery_actor import ROLE as DISCOVERY_ROLE
+from actors.discovery_actor import DiscoveryActor
+from actors.gateway import GatewayActor
+from actors.machine_shell import MachineActor, Rows
+from actors.ports import ChildGone, ChildSaid, ChildStarted, LauncherGone, Spawner, SpawnerEvent
+from actors.projects import ProjectsActor
+from actors.root import Root
+from actors.store import StoreActor
+from actors.supervisor import supervisor_spec
+from actors.task_runner import CHILD_ROLE, TaskRunnerActor
+from actors.timers import TimerService
+from actors.transport import TransportActor
+from flotta_p2p.configuration.schema import Configuration
+from flotta_p2p.identity import (
+    Identity,
+    Listening,
+    Projects,
+    choose_listening,
+    load_identity,
+    source_files,
+)
+from flotta_p2p.reports import Facts, describe
+from protocol import kinds
+from protocol.errors import Code, FlottaError, UnreachableError
+from protocol.ids import format_id
+from protocol.machines.contract import Machine
+from protocol.machines.delivery import Courier
+from protocol.machines.enrolment import Enrolment
+from protocol.machines.gate import Gate
+from protocol.machines.membership import Membership
+from protocol.machines.scheduling import Scheduling
+from protocol.machines.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+# `-P`: the current folder is no place to import from.
+CHILD_PROGRAMS: Final = {
+    CHILD_ROLE: (sys.executable, "-P", "-m", "flotta_p2p.federated.child"),
+    DISCOVERY_ROLE: (sys.executable, "-P", "-m", "actors.discovery_process"),
+}
+MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
+
+
+@dataclass
+class _Parts:
+    """What the factories of the actors share."""
+
+    configuration: Configuration
+    identity: Identity
+    listening: Listening
+    projects: Projects
+    boot_id: int
+    clock: SystemClock
+    timers: TimerService
+    bus: Bus
+    spawner: Spawner
+
+
+class Node:
+    """A node in this process. `start` returns when it is ready; `stop` undoes it. `on_fatal` hears why it ended by
+    itself.
+    """
+
+    def __init__(
+        self, configuration: Configuration, make_spawner: MakeSpawner, on_fatal: Callable[[FlottaError], None]
+    ) -> None:
+        self._configuration = configuration
+        self._make_spawner = make_spawner
+        self._on_fatal = on_fatal
+        self._undo: list[Callable[[], None]] = []
+        self.facts: Facts | None = None
+
+    def start(self) -> Facts:
+        """Raises the FlottaError that keeps the node from running; nothing is left half-started."""
+        try:
+            self.facts = self._start()
+            return self.facts
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops everything, the last started first. Every step has its own bound."""
+        while self._undo:
+            undo = self._undo.pop()
+            try:
+                undo()
+            except FlottaError as error:
+                _log.error("while stopping: %s", error)
+
+    def _start(self) -> Facts:
+        configuration = self._configuration
+        workdir = configuration.workdir
+        prepare_workdir(workdir)
+        check_disk_space(workdir)
+        lock: FolderLock = lock_folder(workdir)
+        self._undo.append(lock.release)
+        identity = load_identity(workdir)
+        lock.name_node(format_id(identity.node))
+        projects = Projects(configuration)
+        held = projects.read()
+        listening = choose_listening(configuration)
+        clock = SystemClock()
+        store = self._open_store()
+        boot_id = store.next_boot_id(clock.now().wall_ms)
+        store.close()
+        timers = TimerService(clock)
+        timers.start()
+        self._undo.append(timers.stop)
+        bus = Bus()
+        handles: dict[str, ActorHandle] = {}
+        spawner = self._make_spawner(lambda event: self._child_event(handles, event))
+        self._undo.append(spawner.stop)
+        parts = _Parts(configuration, identity, listening, projects, boot_id, clock, timers, bus, spawner)
+        facts = Facts(
+            node=identity.node,
+            name=configuration.node.name,
+            addresses=listening.addresses,
+            listening=tuple(f"{host}:{listening.port}" for host in listening.hosts),
+            chosen_interface=configuration.node.interface,
+            workdir=workdir,
+            database=configuration.database_file,
+            boot_id=boot_id,
+            project_names=projects.names,
+            projects=tuple(key.project_id for key in held),
+            sources=tuple(source.name for source in configuration.datasources),
+            started_wall_ms=clock.now().wall_ms,
+        )
+        specs = self._specs(parts, handles, facts)
+        bus.connect(handles)
+        root = Root(specs, clock=clock, timers=timers, on_fatal=self._on_fatal)
+        self._undo.append(root.stop)
+        root.start()
+        root.wait_ready()
+        return facts
+
+    def _open_store(self) -> LocalStore:
+        configuration = self._configuration
+        metadata: Literal["memory"] | Path = configuration.database_file or "memory"
+        return LocalStore.open(configuration.workdir, metadata=metadata)
+
+    def _child_event(self, handles: dict[str, ActorHandle], event: SpawnerEvent) -> None:
+        match event:
+            case ChildStarted(key=key) | ChildSaid(key=key) | ChildGone(key=key):
+                taker = "discovery" if key.startswith(DISCOVERY_ROLE) else "runner"
+                if taker in handles:
+                    handles[taker].tell(event)
+            case LauncherGone(reason=reason):
+                self._on_fatal(UnreachableError(Code.NODE_STOPPING, f"the launcher is gone ({reason})"))
+
+    # --- the tree, in the order of its start -----------------------------------------------------
+
+    def _specs(self, parts: _Parts, handles: dict[str, ActorHandle], facts: Facts) -> list[ChildSpec]:
+        """rest_for_one: whoever stands on a failed actor is started anew behind it. The projects come last: with
+        their news
+        every machine begins to admit and to accept."""
+        specs = [
+            ChildSpec("store", lambda context: StoreActor.start(context, self._open_store), restarts_max=1),
+            self._machine("gate", parts, handles, self._gate(parts), (kinds.SEEN_BOOT, kinds.BAN)),
+            ChildSpec(
+                "transport",
+                lambda context: TransportActor.start(
+                    context,
+                    parts.identity.curve,
+                    parts.listening.hosts,
+                    parts.listening.port,
+                    parts.clock,
+                    parts.bus.publish,
+                ),
+            ),
+            self._machine("enrolment", parts, handles, self._enrolment(parts), ()),
+            self._machine(
+                "membership", parts, handles, self._membership(parts), (kinds.PEER, kinds.OUTBOX, kinds.INBOX)
+            ),
+            self._machine(
+                "scheduler",
+                parts,
+                handles,
+                self._scheduler(parts),
+                (kinds.JOB, kinds.TASK, kinds.OUTBOX, kinds.INBOX),
+            ),
+            ChildSpec("runner", lambda context: self._runner(context, parts)),
+            self._machine(
+                "worker",
+                parts,
+                handles,
+                self._worker(parts),
+                (kinds.EXECUTED, kinds.ATTEMPT, kinds.OUTBOX, kinds.INBOX),
+            ),
+            self._sources(parts, handles),
+            ChildSpec("discovery", lambda context: self._discovery(context, parts)),
+            ChildSpec("gateway", lambda context: self._gateway(context, parts, handles, facts)),
+            ChildSpec("projects", lambda context: self._projects(context, parts)),
+        ]
+        handles.update({spec.name: spec.handle for spec in specs})
+        return specs
+
+    def _machine(
+        self,
+        name: str,
+        parts: _Parts,
+        handles: dict[str, ActorHandle],
+        make: Callable[[Rows], Machine],
+        tables: tuple[str, ...],
+    ) -> ChildSpec:
+        def factory(context: Context) -> Any:
+            return MachineActor.start(
+                context,
+                make,
+                tables,
+                store=handles["store"],
+                gate=handles["gate"],
+                publish=parts.bus.publish,
+                clock=parts.clock,
+                timers=parts.timers,
+                runner=handles["runner"],
+            )
+
+        return ChildSpec(name, factory)
+
+    def _gate(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        return lambda rows: Gate(parts.identity.key, parts.boot_id, rows)
+
+    def _enrolment(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        identity = parts.identity
+        return lambda rows: Enrolment(identity.node, parts.boot_id, SystemEntropy().bytes(32), identity.curve.public)
+
+    def _courier(self, machine: Machine, owner: str, parts: _Parts, rows: Rows) -> Machine:
+        return Courier(machine, owner, parts.identity.node, parts.boot_id, parts.clock.now().boot_ns, rows)
+
+    def _membership(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        configuration = parts.configuration
+        joins = (str(configuration.join_url),) if configuration.join_url is not None else ()
+        sources = {name: source.projects for name, source in parts.projects.policy().sources.items()}
+        return lambda rows: self._courier(
+            Membership(parts.identity.node, configuration.node.name, sources, joins, rows),
+            "membership",
+            parts,
+            rows,
+        )
+
+    def _scheduler(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        identity, name = parts.identity, parts.configuration.node.name
+        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        return lambda rows: self._courier(
+            Scheduling(identity.key, identity.node, name, parts.boot_id, sources, rows), "scheduler", parts, rows
+        )
+
+    def _worker(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        identity = parts.identity
+        return lambda rows: self._courier(
+            Worker(identity.key, identity.node, parts.projects.policy(), rows), "worker", parts, rows
+        )
+
+    def _runner(self, context: Context, parts: _Parts) -> Any:
+        return TaskRunnerActor.start(
+            context,
+            spawner=parts.spawner,
+            sources=source_files(parts.configuration),
+            clock=parts.clock,
+            timers=parts.timers,
+        )
+
+    def _sources(self, parts: _Parts, handles: dict[str, ActorHandle]) -> ChildSpec:
+        specs = []
+        for name, source in source_files(parts.configuration).items():
+
+            def factory(context: Context, source: Any = source) -> Any:
+                return DatasourceActor.start(
+                    context, source=source, runner=handles["runner"], clock=parts.clock, timers=parts.timers
+                )
+
+            spec = ChildSpec(f"source {name}", factory)
+            specs.append(spec)
+            handles[spec.name] = spec.handle
+        return supervisor_spec("datasources", specs, strategy="one_for_one", clock=parts.clock, timers=parts.timers)
+
+    def _discovery(self, context: Context, parts: _Parts) -> Any:
+        return DiscoveryActor.start(
+            context,
+            own_id=parts.identity.node,
+            interfaces=parts.listening.hosts,
+            port=parts.listening.port,
+            zeroconf=parts.configuration.node.discovery,
+            spawner=parts.spawner,
+            clock=parts.clock,
+            timers=parts.timers,
+            publish=parts.bus.publish,
+        )
+
+    def _gateway(self, context: Context, parts: _Parts, handles: dict[str, ActorHandle], facts: Facts) -> Any:
+        return GatewayActor.start(
+            context,
+            socket_path=control_path(parts.configuration.workdir),
+            siblings=handles,
+            reporters=tuple(
+                name
+                for name in handles
+                if name in ("gate", "membership", "scheduler", "worker", "discovery") or name.startswith("source ")
+            ),
+            publish=parts.bus.publish,
+            describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.clock.now().wall_ms),
+            reload=parts.projects.read,
+            clock=parts.clock,
+            timers=parts.timers,
+        )
+
+    def _projects(self, context: Context, parts: _Parts) -> Any:
+        return ProjectsActor.start(
+            context,
+            key=parts.identity.key,
+            curve_public=parts.identity.curve.public,
+            addresses=parts.listening.addresses,
+            name=parts.configuration.node.name,
+            boot_id=parts.boot_id,
+            projects=parts.projects.read(),
+            clock=parts.clock,
+            publish=parts.bus.publish,
+        )

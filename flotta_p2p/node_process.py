@@ -1,0 +1,84 @@
+"""The node process: `python -m flotta_p2p.node_process [--config FILE]`, started by the launcher."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from actors.adapters.processes import LauncherSpawner
+from actors.child_bootstrap import adopt_parent_death, parent_pid
+from flotta_p2p import __version__, exit_codes
+from flotta_p2p.configuration.read import read_configuration
+from flotta_p2p.node import Node
+from flotta_p2p.reports import Facts
+from protocol.errors import FlottaError
+from protocol.ids import format_id
+
+_log = logging.getLogger("flotta-p2p")
+
+
+class _StoppedEarly(BaseException):
+    """A signal to stop came before the node was ready."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs until SIGTERM or SIGINT, or until a fault that the node cannot mend. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flotta_p2p.node_process")
+    parser.add_argument("--config", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    adopt_parent_death(parent_pid())
+    faulthandler.register(signal.SIGUSR1)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    over = threading.Event()
+    reasons: list[FlottaError] = []
+
+    def end(reason: FlottaError) -> None:
+        reasons.append(reason)
+        over.set()
+
+    def interrupt(number: int, frame: object) -> None:
+        if node is None or node.facts is None:
+            raise _StoppedEarly
+        over.set()
+
+    node: Node | None = None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
+    try:
+        node = Node(read_configuration(options.config, os.environ), LauncherSpawner.of_this_process, end)
+        facts = node.start()
+    except _StoppedEarly:
+        return exit_codes.OK
+    except FlottaError as error:
+        print(f"flotta-p2p: {error}", file=sys.stderr)
+        return exit_codes.exit_code(error)
+    _announce(facts)
+    over.wait()
+    _log.info("stopping%s", f": {reasons[0]}" if reasons else "")
+    node.stop()
+    return exit_codes.INTERNAL if reasons else exit_codes.OK
+
+
+def _announce(facts: Facts) -> None:
+    """What the operator reads first."""
+    _log.info("flotta-p2p %s, node %s, id %s", __version__, facts.name, format_id(facts.node))
+    why = "" if facts.chosen_interface else " (loopback and private addresses, since node.interface is not set)"
+    _log.info("listening on %s%s", ", ".join(facts.listening), why)
+    if facts.database is None:
+        _log.info("database in memory: jobs do not survive a restart; identities, peers and executed orders do")
+    else:
+        _log.info("database %s", facts.database)
+    names = ", ".join(sorted(facts.project_names.values())) or "none; add one with `flotta-p2p project add`"
+    _log.info("projects: %s; sources: %s", names, ", ".join(facts.sources) or "none")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

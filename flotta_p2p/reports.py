@@ -1,0 +1,127 @@
+"""What `status` and `peers` tell: plain values for --json, made from the snapshots of the actors."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flotta_p2p import __version__
+from protocol.ids import format_id, format_project_id
+from protocol.machines.delivery import CourierSnapshot
+from protocol.machines.gate import GateSnapshot
+from protocol.machines.membership import MembershipSnapshot
+from protocol.machines.scheduling import SchedulingSnapshot
+from protocol.machines.worker import WorkerSnapshot
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What does not change while a node runs."""
+
+    node: bytes
+    name: str
+    addresses: tuple[str, ...]
+    listening: tuple[str, ...]
+    chosen_interface: str | None
+    workdir: Path
+    database: Path | None
+    boot_id: int
+    project_names: dict[bytes, str]
+    projects: tuple[bytes, ...]
+    sources: tuple[str, ...]
+    started_wall_ms: int
+
+
+def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now_wall_ms: int) -> dict[str, Any]:
+    """The values of a report. An actor that did not answer is named under `silent`."""
+    peers = _peers(facts, snapshots.get("membership"))
+    if kind == "peers":
+        return peers
+    return {
+        "name": facts.name,
+        "node": format_id(facts.node),
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime_ms": max(0, now_wall_ms - facts.started_wall_ms),
+        "listening": list(facts.listening),
+        "addresses": list(facts.addresses),
+        "workdir": str(facts.workdir),
+        "database": str(facts.database) if facts.database else "memory",
+        "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
+        "projects": [_project(facts, project) for project in facts.project_names],
+        "sources": [values for name, values in snapshots.items() if name.startswith("source ")],
+        "peers": {
+            presence: sum(peer["presence"] == presence for peer in peers["peers"])
+            for presence in ("present", "away", "admitted")
+        },
+        "strangers": len(peers["strangers"]),
+        "discovery": snapshots.get("discovery") or {},
+        "door": _door(snapshots.get("gate")),
+        "work": _work(snapshots.get("worker")),
+        "jobs": _jobs(snapshots.get("scheduler")),
+        "silent": sorted(name for name, values in snapshots.items() if values is None),
+    }
+
+
+def _project(facts: Facts, project: bytes) -> dict[str, str]:
+    return {"name": facts.project_names.get(project, ""), "id": format_project_id(project)}
+
+
+def _peers(facts: Facts, courier: CourierSnapshot | None) -> dict[str, Any]:
+    if courier is None:
+        return {"peers": [], "strangers": [], "joins": []}
+    snapshot: MembershipSnapshot = courier.inner
+    return {
+        "peers": [
+            {
+                "name": peer.name,
+                "node": format_id(peer.node),
+                "presence": peer.presence,
+                "addresses": list(peer.addresses),
+                "projects": [_project(facts, project) for project in peer.projects],
+                "sources": sorted({source.name for source in peer.sources}),
+            }
+            for peer in snapshot.peers
+        ],
+        "strangers": [
+            {"name": one.name, "node": format_id(one.node), "addresses": list(one.addresses)}
+            for one in snapshot.strangers
+        ],
+        "joins": [
+            {"address": join.address, "state": join.state, "attempts": join.attempts, "problem": join.problem}
+            for join in snapshot.joins
+        ],
+    }
+
+
+def _door(snapshot: GateSnapshot | None) -> dict[str, Any]:
+    if snapshot is None:
+        return {}
+    return {
+        "frames_in": snapshot.frames_in,
+        "frames_out": snapshot.frames_out,
+        "sessions": snapshot.sessions,
+        "refused": snapshot.refused,
+        "clock_offsets_ms": {format_id(bytes.fromhex(n)): ms for n, ms in snapshot.clock_offsets_ms.items()},
+    }
+
+
+def _work(courier: CourierSnapshot | None) -> dict[str, Any]:
+    if courier is None:
+        return {}
+    worker: WorkerSnapshot = courier.inner
+    return {
+        "tasks_running": worker.running,
+        "orders_accepted": worker.orders,
+        "bytes_released": worker.bytes_released,
+        "messages_waiting": courier.waiting,
+    }
+
+
+def _jobs(courier: CourierSnapshot | None) -> dict[str, Any]:
+    if courier is None:
+        return {}
+    scheduling: SchedulingSnapshot = courier.inner
+    return {"live": len(scheduling.live), "ended": scheduling.ended, "messages_waiting": courier.waiting}

@@ -1,0 +1,120 @@
+"""What submitters and the operator ask about jobs. Nothing here changes a job."""
+
+from __future__ import annotations
+
+import msgspec
+
+from protocol.errors import Code, DeniedError
+from protocol.ids import JOB_ID_BYTES, format_job_id
+from protocol.limits import JOBS_LISTED_MAX, WATCHERS_MAX
+from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
+from protocol.machines.events import OPERATOR, ResourceFound, ResourceWanted
+from protocol.machines.jobs import Job, JobBook, JobRow
+from protocol.wire.jobs import ENDED, AskJob, AskJobs, AskResult, Cause, JobList, JobResult, JobStatus, TaskStatus
+
+_CAUSE_CHARS_IN_LISTS = 160  # a list of JOBS_LISTED_MAX causes must fit into one message; `job show` has the whole
+
+
+def tell(event: Received, message: object) -> Send:
+    """The answer to a request."""
+    return Send(message=message, session=event.session, reply_to=event.message_id)
+
+
+class Answers:
+    """Reads the scheduler's book. Methods that take a request raise DeniedError for whoever may not know."""
+
+    def __init__(self, own_id: bytes, book: JobBook) -> None:
+        self._own_id = own_id
+        self._book = book
+        self._asked: dict[int, tuple[JobRow, Received]] = {}  # limits.WATCHERS_MAX: results being fetched
+        self._tickets = 0
+
+    def one(self, event: Received, ask: AskJob) -> Effects:
+        return (tell(event, self.status(self._permitted(event, ask.job_id))),)
+
+    def many(self, event: Received, ask: AskJobs) -> Effects:
+        newest = max(1, min(ask.newest, JOBS_LISTED_MAX))
+        mine = sorted(
+            (row for row in self._book.rows() if self._sees(event, row)),
+            key=lambda row: (-row.submitted_ms, row.job_id),
+        )
+        return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine[:newest]))),)
+
+    def result(self, event: Received, ask: AskResult) -> Effects:
+        row = self._permitted(event, ask.job_id)
+        if row.state != "succeeded":
+            raise DeniedError(
+                Code.RESULT_NOT_READY,
+                f"the job is {row.state} and has no result" + (f": {row.cause.sentence}" if row.cause else ""),
+                next_step="" if row.state in ENDED else "wait for it with `flotta-p2p job wait`",
+            )
+        if len(self._asked) >= WATCHERS_MAX:
+            raise DeniedError(Code.BUSY, "too many results are asked for at once", next_step="ask again in a moment")
+        self._tickets += 1
+        self._asked[self._tickets] = (row, event)
+        return (Publish(event=ResourceWanted(ticket=self._tickets, digest=row.digest)),)
+
+    def found(self, found: ResourceFound) -> Effects:
+        """The store has read a result, or has it no longer."""
+        asked = self._asked.pop(found.ticket, None)
+        if asked is None:
+            return ()
+        row, event = asked
+        if found.data is None:
+            refusal = Refuse(
+                code=Code.RESULT_NOT_READY,
+                sentence="the result is no longer stored on this node",
+                session=event.session,
+                reply_to=event.message_id,
+                next_step="submit again",
+            )
+            return (refusal,)
+        result = JobResult(job_id=row.job_id, outcome=row.outcome, product=found.data, holder_names=row.holder_names)
+        return (tell(event, result),)
+
+    def status(self, row: JobRow) -> JobStatus:
+        """All that is known of a job, with its tasks while it is live."""
+        job = self._book.live.get(row.job_id)
+        return self._status(row, job, row.holder_names, row.cause, () if job is None else job.task_statuses())
+
+    def _brief(self, row: JobRow) -> JobStatus:
+        cause = row.cause
+        if cause is not None and len(cause.sentence) > _CAUSE_CHARS_IN_LISTS:
+            cause = msgspec.structs.replace(cause, sentence=cause.sentence[:_CAUSE_CHARS_IN_LISTS] + " …")
+        if cause is not None:
+            cause = msgspec.structs.replace(cause, next_step="")
+        return self._status(row, self._book.live.get(row.job_id), {}, cause, ())
+
+    def _status(
+        self, row: JobRow, job: Job | None, names: dict[str, str], cause: Cause | None, tasks: tuple[TaskStatus, ...]
+    ) -> JobStatus:
+        return JobStatus(
+            job_id=row.job_id,
+            project=row.project,
+            submitter=row.submitter_id,
+            state=row.state,
+            epoch=row.epoch,
+            submitted_ms=row.submitted_ms,
+            ended_ms=row.ended_ms,
+            tasks_done=row.tasks_done if job is None else job.done(),
+            tasks_all=row.tasks_all if job is None else len(job.tasks),
+            cancelling=bool(row.cancel) and row.state not in ENDED,
+            scheduler=self._own_id,
+            holder_names=names,
+            cause=cause,
+            tasks=tasks,
+        )
+
+    def _permitted(self, event: Received, job_id: bytes) -> JobRow:
+        """Others than submitter and operator learn nothing of a job, not even that it exists."""
+        row = self._book.row(job_id)
+        if row is None or not self._sees(event, row):
+            raise DeniedError(
+                Code.JOB_UNKNOWN,
+                f"no job {format_job_id(job_id) if len(job_id) == JOB_ID_BYTES else '?'} of yours is known here",
+                next_step="see `flotta-p2p jobs`",
+            )
+        return row
+
+    def _sees(self, event: Received, row: JobRow) -> bool:
+        return event.sender in (OPERATOR, row.submitter_id)

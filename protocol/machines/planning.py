@@ -1,0 +1,72 @@
+"""Who takes part in a job: the holders that the scheduler knows, and what each of them offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protocol.errors import Code, DeniedError
+from protocol.ids import format_id, short_id
+from protocol.limits import SOURCES_MAX
+from protocol.machines.contract import Record
+from protocol.plan.order import VerifiedOrder
+from protocol.plan.plan import Participant
+from protocol.wire.peers import SourceOffer
+
+
+class Holder(Record, frozen=True):
+    """What the scheduler knows of one node with sources."""
+
+    name: str
+    sources: tuple[SourceOffer, ...]
+
+
+class Holders:
+    """This node and its peers, each with its latest offer. A peer that is away stays: its lease decides, not a guess."""
+
+    def __init__(self, own_id: bytes, own_name: str, own_sources: Mapping[str, frozenset[bytes]]) -> None:
+        assert len(own_sources) <= SOURCES_MAX
+        offers = (
+            SourceOffer(name=name, project=one) for name, all_ in sorted(own_sources.items()) for one in sorted(all_)
+        )
+        self._known = {own_id: Holder(name=own_name, sources=tuple(offers))}  # limits.PEERS_MAX
+
+    def seen(self, node: bytes, name: str, sources: tuple[SourceOffer, ...]) -> None:
+        self._known[node] = Holder(name=name, sources=sources)
+
+    def name(self, node: bytes) -> str:
+        """For people: the name that the node gives itself, and the beginning of its id."""
+        holder = self._known.get(node)
+        return f"{holder.name if holder else 'node'} ({short_id(node)})"
+
+    def names(self, participants: tuple[Participant, ...]) -> dict[str, str]:
+        """Label of each participant → the name of its node."""
+        return {one.label: self._known[one.node].name for one in participants}
+
+    def offered(self) -> dict[str, int]:
+        """Node id → how many sources it offers."""
+        return {format_id(node): len(holder.sources) for node, holder in self._known.items()}
+
+    def choose(self, verified: VerifiedOrder) -> tuple[Participant, ...]:
+        """Every known source of the project, or those of the listed nodes. Raises DeniedError(HOLDERS_MISSING)."""
+        project, rule = verified.artifact.project, verified.order.participants
+        participants = sorted(
+            Participant(node=node, source=offer.name)
+            for node, holder in self._known.items()
+            for offer in holder.sources
+            if offer.project == project and (rule.rule == "all" or node in rule.nodes)
+        )
+        holders = {one.node for one in participants}
+        missing = [node for node in rule.nodes if node not in holders]
+        if missing:
+            raise DeniedError(
+                Code.HOLDERS_MISSING,
+                f"the node {format_id(missing[0])} offers no source of this project here",
+                next_step="see `flotta-p2p peers`, and wait until it is present",
+            )
+        if len(holders) < rule.holders_min:
+            raise DeniedError(
+                Code.HOLDERS_MISSING,
+                f"{len(holders)} holders of this project are known here, the order asks for {rule.holders_min} or more",
+                next_step="see `flotta-p2p peers`; a holder lists the project's token under its data source",
+            )
+        return tuple(participants)

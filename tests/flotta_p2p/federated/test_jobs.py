@@ -1,0 +1,134 @@
+"""However a question is written, it is the same artifact, byte for byte."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flotta_p2p.federated.jobs import JobOptions, parse_bins, read_job_file, summary_parameters
+from protocol.errors import Code, WorkflowError
+from protocol.limits import STATEMENT_BYTES_MAX
+from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
+from protocol.plan.filters import AllOf, Compare
+from protocol.plan.operations import Bins, SummaryParameters
+
+YAML = """
+project: heart
+columns: [age, bmi]
+where: "age >= 40 and sex == 'f'"
+statistics: [histogram, count, mean]
+bins:
+  age: {low: 40, high: 100, count: 12}
+options: {holders_min: 3}
+"""
+JSON = json.dumps(
+    {
+        "project": "heart",
+        "columns": ["age", "bmi"],
+        "where": "age >= 40 and sex == 'f'",
+        "statistics": ["count", "mean", "histogram"],
+        "bins": {"age": {"low": 40, "high": 1e2, "count": 12}},
+        "options": {"holders_min": 3},
+    }
+)
+WHERE = AllOf(terms=(Compare(column="age", relation=">=", value=40), Compare(column="sex", relation="==", value="f")))
+
+
+def test_file_options_and_objects_give_the_same_bytes() -> None:
+    objects = (
+        Query(columns=("age", "bmi"), where=WHERE),
+        SummaryParameters(
+            statistics=("count", "mean", "histogram"), bins={"age": Bins(low=40.0, high=100.0, count=12)}
+        ),
+    )
+    options = summary_parameters(" mean,histogram, count", parse_bins(["age:40:100:12"]))
+    asked = [objects, (objects[0], options)]
+    asked += [(job.query, job.parameters) for job in (read_job_file(YAML, "yaml"), read_job_file(JSON, "json"))]
+    found = {artifact_bytes(summary_artifact(b"p" * 16, query, parameters)) for query, parameters in asked}
+    assert len(found) == 1
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    job = read_job_file("{project: heart, columns: [age], statistics: [count]}", "yaml")
+    assert (job.project, job.query.where, job.parameters.bins, job.options) == (
+        "heart",
+        None,
+        {},
+        JobOptions(),
+    )
+    assert read_job_file(YAML, "yaml").options.holders_min == 3
+
+
+def test_a_column_of_bins_may_hold_colons() -> None:
+    assert parse_bins(["a:b:-1.5:1e3:20"]) == {"a:b": Bins(low=-1.5, high=1000.0, count=20)}
+
+
+@pytest.mark.parametrize("text", ["age", "age:0:100", "age:0:x:20", "age:0:100:2.5", ""])
+def test_bins_that_do_not_read_show_how_to_write_them(text: str) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        parse_bins([text])
+    assert (caught.value.code, "age:0:100:20" in caught.value.next_step) == (Code.PARAMETER_WRONG, True)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "bins"),
+    [
+        ("median", []),
+        ("", []),
+        ("mean,mean", []),
+        ("histogram", []),
+        ("mean", ["age:0:100:20"]),
+        ("histogram", ["age:100:0:20"]),
+        ("histogram", ["age:0:nan:20"]),
+        ("histogram", ["age:0:1:0"]),
+        ("histogram", ["age:0:1:2", "age:0:1:2"]),
+    ],
+)
+def test_statistics_that_make_no_sense_are_refused(statistics: str, bins: list[str]) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        summary_parameters(statistics, parse_bins(bins))
+    assert caught.value.code == Code.PARAMETER_WRONG
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [
+        ("[1, 2]", "yaml", "map of keys"),
+        ("project: [", "yaml", "line 1"),
+        ("{", "json", "no JSON"),
+        ("[" * 100_000, "json", "no JSON"),
+        ("[" * 1_000, "yaml", "no YAML"),
+        ("project: a\nproject: b\n", "yaml", "stands twice"),
+        ('{"project": "a", "project": "b"}', "json", "stands twice"),
+        ("a: &x [1]\nb: *x\n", "yaml", "aliases"),
+        ("a: !!python/object/apply:os.getcwd []\n", "yaml", "no YAML"),
+        ("project: heart\ncolums: [age]\n", "yaml", "colums"),
+        (YAML.replace("holders_min", "holder_min"), "yaml", "holder_min"),
+        (YAML.replace("[age, bmi]", "[age, 3]"), "yaml", "columns"),
+        (YAML.replace("[age, bmi]", "age"), "yaml", "columns"),
+        (YAML.replace("low: 40", "low: forty"), "yaml", "bins"),
+        (YAML.replace("project: heart", ""), "yaml", "project"),
+        ("x" * (STATEMENT_BYTES_MAX + 1), "yaml", "characters"),
+    ],
+)
+def test_a_submission_file_that_does_not_read_says_where(text: str, kind: str, says: str) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        read_job_file(text, kind)  # type: ignore[arg-type]
+    assert caught.value.code == Code.ARTIFACT_MALFORMED
+    assert says in caught.value.sentence, caught.value
+    assert caught.value.next_step
+
+
+def test_a_misspelt_key_names_the_nearest() -> None:
+    with pytest.raises(WorkflowError) as caught:
+        read_job_file("project: heart\ncolums: [age]\n", "yaml")
+    assert caught.value.next_step == "did you mean columns?"
+
+
+@given(st.text(max_size=80), st.sampled_from(["yaml", "json"]))
+def test_any_text_is_a_job_or_one_error(text: str, kind: str) -> None:
+    with pytest.raises(WorkflowError):
+        read_job_file(text, kind)  # type: ignore[arg-type]
