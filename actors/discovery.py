@@ -1,22 +1,15 @@
-"""What a node and its discovery process say to each other, and the node's end of it.
+"""What a node and its discovery process say to each other, over the channel of every child process (`actors.framing`).
 
-The two are joined by a stream socket. A frame is a u32 length, big-endian, and so many bytes of UTF-8 JSON,
-at most `DISCOVERY_FRAME_BYTES_MAX`; bytes stand in JSON as base64. The node sends commands (`Announce`,
-`Fetch`, `Stop`), the process sends events. It parses the packets of strangers, so its events are hints from a
-process that may have been taken over: they are decoded strictly, and nothing in them is believed before it is
-proved elsewhere.
-
-How an actor plugs in: it owns one `DiscoveryLink` and the socket that the launcher gave it. A reader thread
-does `recv` and tells the bytes to the actor; the actor tells each event of `link.feed(data)` on to membership
-and sends commands with `sock.sendall(encode_command(…))`. When `feed` raises, or the socket ends, the actor
-closes the socket (which ends the process) and asks the launcher for a new one. Nothing here opens a socket,
-reads a clock or blocks.
+A message is UTF-8 JSON of at most `DISCOVERY_FRAME_BYTES_MAX`; bytes stand in it as base64. The node sends commands
+(`Announce`, `Fetch`,
+`Stop`), the process sends events. It parses the packets of strangers, so its events are hints from a process that may
+have been taken
+over: they are decoded strictly, and nothing in them is believed before it is proved elsewhere.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import struct
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -25,7 +18,6 @@ from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import ADDRESSES_PER_NODE_MAX, DISCOVERY_FRAME_BYTES_MAX, TXT_STATEMENT_BYTES_MAX
 from protocol.machines.contract import Record
 
-LENGTH: Final = struct.Struct(">I")
 INSTANCE_BYTES_MAX: Final = 63  # one DNS label (RFC 1035)
 PREFIX_CHARS_MAX: Final = 40  # leaves room for a dash and the random suffix
 SENTENCE_CHARS_MAX: Final = 1_000  # a problem told to people
@@ -128,21 +120,21 @@ _events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 _T = TypeVar("_T")
 
 
-# --- frames -------------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------
 
 
 def encode_command(command: Command) -> bytes:
-    """The command as one frame. Raises LocalProtocolError when it breaks a limit."""
+    """The command as one message. Raises LocalProtocolError when it breaks a limit."""
     return _encode(command)
 
 
 def encode_event(event: Event) -> bytes:
-    """The event as one frame. Raises LocalProtocolError when it breaks a limit."""
+    """The event as one message. Raises LocalProtocolError when it breaks a limit."""
     return _encode(event)
 
 
 def decode_command(payload: bytes) -> Command:
-    """The command in the payload of a frame. Raises RemoteProtocolError(BODY_MALFORMED)."""
+    """The command in a message. Raises RemoteProtocolError(BODY_MALFORMED)."""
     command = _decode(_commands, payload)
     if isinstance(command, Announce):
         _check_addresses(command.interfaces)
@@ -150,7 +142,7 @@ def decode_command(payload: bytes) -> Command:
 
 
 def decode_event(payload: bytes) -> Event:
-    """The event in the payload of a frame. Raises RemoteProtocolError(BODY_MALFORMED)."""
+    """The event in a message. Raises RemoteProtocolError(BODY_MALFORMED)."""
     event = _decode(_events, payload)
     match event:
         case Found():
@@ -169,65 +161,20 @@ def decode_event(payload: bytes) -> Event:
     return event
 
 
-class FrameSplitter:
-    """Cuts a stream into the payloads of its frames. Holds at most one incomplete frame."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The payloads that `data` completes. Raises RemoteProtocolError(FRAME_TOO_LARGE): the stream is then
-        lost."""
-        self._buffer += data
-        payloads = []
-        while len(self._buffer) >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(self._buffer)
-            if length > DISCOVERY_FRAME_BYTES_MAX:
-                raise RemoteProtocolError(Code.FRAME_TOO_LARGE, f"discovery frame of {length} bytes")
-            end = LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            payloads.append(bytes(self._buffer[LENGTH.size : end]))
-            del self._buffer[:end]
-        return payloads
-
-
-class DiscoveryLink:
-    """The node's end: bytes of the process in, events out. Malformed events are counted in `malformed` and
-    left out.
-
-    Used by one thread. Without limits of its own beyond the frame: who `feed`s reads from the socket at its
-    own pace.
-    """
-
-    def __init__(self) -> None:
-        self.malformed = 0
-        self._frames = FrameSplitter()
-
-    def feed(self, data: bytes) -> tuple[Event, ...]:
-        """The events that `data` completes. Raises RemoteProtocolError(FRAME_TOO_LARGE) when the stream makes
-        no sense any more: close it."""
-        events = []
-        for payload in self._frames.feed(data):
-            try:
-                events.append(decode_event(payload))
-            except RemoteProtocolError:
-                self.malformed += 1
-        return tuple(events)
-
-
 def _encode(record: Record) -> bytes:
     payload = msgspec.json.encode(record)
     if len(payload) > DISCOVERY_FRAME_BYTES_MAX:
-        raise LocalProtocolError(f"discovery frame of {len(payload)} bytes")
-    return LENGTH.pack(len(payload)) + payload
+        raise LocalProtocolError(f"discovery message of {len(payload)} bytes")
+    return payload
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], payload: bytes) -> _T:
+    if len(payload) > DISCOVERY_FRAME_BYTES_MAX:
+        raise RemoteProtocolError(Code.FRAME_TOO_LARGE, f"discovery message of {len(payload)} bytes")
     try:
         return decoder.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(Code.BODY_MALFORMED, f"discovery frame: {error}") from None
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"discovery message: {error}") from None
 
 
 def _check_addresses(addresses: tuple[str, ...]) -> None:

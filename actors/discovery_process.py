@@ -1,9 +1,9 @@
 """The discovery process: `python -m actors.discovery_process`, started by the launcher.
 
 It parses what strangers send and answers them, so it is a process of its own: it knows no secret, its memory
-is limited, and the node runs without it. It talks to its node over a stream socket whose file descriptor
-number stands in the environment variable `FLOTTA_CHILD_FD` (3 without it), as `actors.discovery` describes,
-and ends when the node closes that socket. Exit codes: 0 the node closed the socket or said stop, 1 the node's
+is limited, and the node runs without it. It talks to its node over the socket that is its standard input, as
+`actors.discovery` describes, and ends when the node closes that socket. Exit codes: 0 the node closed the socket or
+said stop, 1 the node's
 commands make no sense, 2 there is no such socket.
 """
 
@@ -22,6 +22,7 @@ from typing import Final
 from actors.adapters.neighbourhood import Neighbourhood
 from actors.adapters.statement_server import StatementServer
 from actors.adapters.statements import fetch_statement, statement_port
+from actors.child_bootstrap import adopt_parent_death, parent_pid
 from actors.discovery import (
     Announce,
     Command,
@@ -31,11 +32,11 @@ from actors.discovery import (
     Event,
     Fetch,
     Fetched,
-    FrameSplitter,
     Stop,
     decode_command,
     encode_event,
 )
+from actors.framing import Unframer, to_frame
 from protocol.errors import FlottaError, RemoteProtocolError
 from protocol.limits import (
     DISCOVERY_FETCHES_MAX,
@@ -45,8 +46,6 @@ from protocol.limits import (
     KIB,
 )
 
-CHILD_FD_VARIABLE: Final = "FLOTTA_CHILD_FD"
-CHILD_FD: Final = 0
 THREAD_STACK_BYTES: Final = 512 * KIB  # instead of 8 MiB: a fetch takes two threads that hardly use theirs
 COUNTS_INTERVAL_S: Final = 1.0  # people look at them, nothing waits for them
 
@@ -80,11 +79,12 @@ class Discovery:
                     await self._neighbourhood.close()
 
     async def _obey(self) -> int:
-        frames = FrameSplitter()
+        frames = Unframer()
         try:
             while data := await self._reader.read(DISCOVERY_FRAME_BYTES_MAX):
-                for payload in frames.feed(data):
-                    command = decode_command(payload)
+                frames.push(data)
+                while (message := frames.pop()) is not None:
+                    command = decode_command(message)
                     if isinstance(command, Stop):
                         return 0
                     await self._carry_out(command)
@@ -157,7 +157,7 @@ class Discovery:
                 told = counts
 
     async def _report(self, event: Event) -> None:
-        self._writer.write(encode_event(event))
+        self._writer.write(to_frame(encode_event(event)))
         await self._writer.drain()
 
 
@@ -188,15 +188,12 @@ def main() -> int:
     """Limit the memory, take the socket and serve. Returns the exit code."""
     limit_memory()
     logging.getLogger("zeroconf").disabled = True  # strangers could fill a log with it
-    number = os.environ.get(CHILD_FD_VARIABLE, str(CHILD_FD))
+    adopt_parent_death(parent_pid())
     try:
-        link = socket.socket(fileno=int(number))
+        link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         link.getpeername()
-    except (OSError, ValueError) as error:
-        print(
-            f"A node starts this program, with a socket as file descriptor {number}; seen: {error}.",
-            file=sys.stderr,
-        )
+    except OSError as error:
+        print(f"A node starts this program, with a socket as standard input; seen: {error}.", file=sys.stderr)
         return 2
     return asyncio.run(_serve(link))
 

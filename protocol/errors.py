@@ -46,6 +46,7 @@ class Code(StrEnum):
     PROJECT_UNKNOWN = "project-unknown"
     EVENT_UNEXPECTED = "event-unexpected"
     BUSY = "busy"
+    REFUSED_BY_PEER = "refused-by-peer"
     # orders and tasks
     ORDER_MALFORMED = "order-malformed"
     ORDER_EXPIRED = "order-expired"

@@ -17,7 +17,7 @@ JOB: Final = "job"  # key job id: a job of the scheduling machine
 TASK: Final = "task"  # key job id + task index: a task of a live job (scheduling)
 ATTEMPT: Final = "attempt"  # key job id + task index: a task of the worker machine
 OUTBOX: Final = "outbox"  # key owner + message id: frames not yet acknowledged (delivery)
-INBOX: Final = "inbox"  # key owner + message id: frames already applied (delivery)
+INBOX: Final = "inbox"  # key owner + sender + message id: frames already applied (delivery)
 
 SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, SEEN_BOOT, EXECUTED})
 KINDS: Final = SAFETY_KINDS | {JOB, TASK, ATTEMPT, OUTBOX, INBOX}

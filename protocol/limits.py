@@ -72,6 +72,9 @@ JOBS_LISTED_MAX: Final = 100  # jobs in one answer, 1.4 KiB each at most; fits i
 PARTICIPANTS_MAX: Final = (
     250  # sources in one job; a status names all in one map (MSGPACK_MAP_ITEMS_MAX), 430 bytes each
 )
+EXECUTED_ORDERS_MAX: Final = (
+    100_000  # orders that a worker remembers until they expire, 300 bytes each; members grow it
+)
 TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
 STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
 STORY_KEYS_MAX: Final = 4_096

@@ -44,5 +44,5 @@ def takers(event: Any) -> tuple[str, ...]:
     message = event.message
     if isinstance(message, Acknowledge):
         entry = BY_NUMBER.get(message.type)
-        return (entry.sender,) if entry is not None else ()
+        return (entry.sender,) if entry is not None and entry.durable else ()
     return (type_of(message).receiver,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -110,4 +111,5 @@ class _number:  # noqa: N801 - argparse shows the name in its message
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pipe that reads no further, as of `head`, ends the run
     sys.exit(main())

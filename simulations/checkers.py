@@ -82,7 +82,7 @@ class Checkers:
         """What is acknowledged is committed."""
         if isinstance(send.message, Acknowledge):
             for identity in send.message.message_ids:
-                if node.store.get(kinds.INBOX, owner.encode() + b"\0" + identity) is None:
+                if node.store.get(kinds.INBOX, owner.encode() + b"\0" + send.to + identity) is None:
                     raise Violation(f"{node.name} {owner} acknowledges a message that it has not committed")
 
     # --- commits -----------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Checkers:
             old = decode_record(before, ExecutedRow, bytes_max=ROW_BYTES_MAX)
             if old.scheduler != row.scheduler:
                 raise Violation(f"{node.name} lets a second scheduler lead {short_job_id(job_id)}")
-            if old.state != "live" and row.state != old.state:
+            if old.state != "live" and row.state == "live":
                 raise Violation(f"{node.name} revives the order {short_job_id(job_id)}")
 
     def _check_task(self, node: Node, key: bytes, row: TaskRow) -> None:

@@ -98,10 +98,10 @@ class _Link:
         """Leaves the present address, if any, for the next one."""
         addresses = self.dial.addresses
         if self.turn >= 0 and len(addresses) > 1:
-            self.socket.disconnect(_endpoint(addresses[self.turn % len(addresses)]))
+            self.socket.disconnect(endpoint(addresses[self.turn % len(addresses)]))
         if self.turn < 0 or len(addresses) > 1:
             self.turn += 1
-            self.socket.connect(_endpoint(addresses[self.turn % len(addresses)]))
+            self.socket.connect(endpoint(addresses[self.turn % len(addresses)]))
         self.since_ms = now_ms
 
 
@@ -149,12 +149,12 @@ class ZmqWire:
         self._zap.setsockopt(zmq.LINGER, 0)
         self._zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
         self._router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        _harden(self._router)
+        harden(self._router)
         for option, value in ((zmq.ROUTER_MANDATORY, 1), (zmq.ROUTER_HANDOVER, 0), (zmq.CURVE_SERVER, 1)):
             self._router.setsockopt(option, value)
         self._router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
         self._router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        _set_keys(self._router, self._keys)
+        set_keys(self._router, self._keys)
         bound = [self._bind(host, port) for host in hosts]
         self._bound = tuple(bound)
         self._poller.register(self._zap, zmq.POLLIN)
@@ -187,7 +187,7 @@ class ZmqWire:
 
     def _bind(self, host: str, port: int) -> str:
         try:
-            self._router.bind(_endpoint(f"{host}:{port}"))
+            self._router.bind(endpoint(f"{host}:{port}"))
         except zmq.ZMQError as error:
             self._close_sockets()
             if error.errno == zmq.EADDRINUSE:
@@ -375,10 +375,10 @@ class ZmqWire:
         if not dial.addresses:
             return
         dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        _harden(dealer)
+        harden(dealer)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
         dealer.setsockopt(zmq.CURVE_SERVERKEY, dial.server_curve)
-        _set_keys(dealer, dial.own)
+        set_keys(dealer, dial.own)
         link = _Link(dial, dealer, self._now_ms())
         link.waiting = waiting
         self._links[dial.name] = link
@@ -423,12 +423,12 @@ class _SelfTest:
         self.was_asked = False  # the ZAP handler was asked about this key
         self.started_ms = now_ms
         self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-        _harden(self._socket)
+        harden(self._socket)
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
         self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
         self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
         self.monitor = self._socket.get_monitor_socket()
-        self._socket.connect(_endpoint(address.replace("0.0.0.0", "127.0.0.1")))
+        self._socket.connect(endpoint(address.replace("0.0.0.0", "127.0.0.1")))
 
     def verdict(self) -> bool | None:
         """True: refused, as it must be. False: let in. None: not decided yet."""
@@ -487,7 +487,7 @@ def _arrived(frames: list[zmq.Frame]) -> Arrived | None:
     return None
 
 
-def _harden(sock: zmq.Socket[bytes]) -> None:
+def harden(sock: zmq.Socket[bytes]) -> None:
     """Set on every TCP socket before bind and connect; each closes a way to exhaust or to fool the node."""
     options: Mapping[int, int] = {
         zmq.LINGER: 0,  # closing never waits
@@ -507,10 +507,12 @@ def _harden(sock: zmq.Socket[bytes]) -> None:
         sock.setsockopt(option, value)
 
 
-def _set_keys(sock: zmq.Socket[bytes], keys: CurveKeys) -> None:
+def set_keys(sock: zmq.Socket[bytes], keys: CurveKeys) -> None:
+    """Both halves of our own key pair; the public half is not derived by libzmq."""
     sock.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
     sock.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
 
 
-def _endpoint(address: str) -> str:
+def endpoint(address: str) -> str:
+    """ZeroMQ's form of `host:port`."""
     return f"tcp://{address}"

@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from protocol.limits import RENEWALS_PER_LEASE
-from protocol.machines.contract import Record
+from protocol.errors import FlottaError
+from protocol.limits import NAME_CHARS_MAX, RENEWALS_PER_LEASE, SENTENCE_CHARS_MAX
+from protocol.machines.contract import Received, Record
 from protocol.plan.plan import Outcome, product_digest
+from protocol.wire.jobs import TaskOffer
 
 AttemptState = Literal["running", "succeeded", "failed", "cancelled", "lost"]
 
@@ -20,7 +22,13 @@ class ExecutedRow(Record, frozen=True):
     epoch: int
     expires_ms: int
     submitter: bytes  # public key
+    ends_ms: int  # no job of this order lives longer, since it must have been started before it expired
     state: Literal["live", "ended", "cancelled"] = "live"
+
+    @property
+    def forgotten_ms(self) -> int:
+        """From then on it need not be remembered: an order that has expired never starts again."""
+        return self.ends_ms if self.state == "live" else self.expires_ms
 
 
 class AttemptRow(Record, frozen=True):
@@ -47,6 +55,32 @@ class AttemptRow(Record, frozen=True):
     started_ms: int = 0
     ended_ms: int = 0
 
+    @classmethod
+    def refused(
+        cls, event: Received, job_id: bytes, offer: TaskOffer, error: FlottaError, now_wall_ms: int
+    ) -> AttemptRow:
+        """A task that this worker will not run; never stored."""
+        return cls(
+            job_id=job_id,
+            index=offer.index,
+            attempt=offer.attempt,
+            epoch=event.fence,
+            scheduler=event.sender,
+            project=event.project,
+            operation="",
+            effect="pure",
+            source="",
+            artifact=b"",
+            inputs=(),
+            labels=(),
+            lease_ms=0,
+            state="failed",
+            code=error.code,
+            sentence=error.sentence,
+            next_step=error.next_step,
+            ended_ms=now_wall_ms,
+        )
+
     @property
     def key(self) -> bytes:
         return self.job_id + self.index.to_bytes(4)
@@ -68,12 +102,17 @@ class AttemptRow(Record, frozen=True):
             inputs=tuple(product_digest(data) for data in self.inputs),
             digest=product_digest(self.product) if done else b"",
             size_bytes=len(self.product) if done else 0,
-            code=self.code,
-            sentence=self.sentence,
-            next_step=self.next_step,
+            code=self.code[:NAME_CHARS_MAX],
+            sentence=_reason(self.sentence),
+            next_step=_reason(self.next_step),
             started_ms=self.started_ms,
             ended_ms=self.ended_ms,
         )
+
+
+def _reason(text: str) -> str:
+    """A sentence may quote what came in; it is shown shortened, and says so."""
+    return text if len(text) <= SENTENCE_CHARS_MAX else text[: SENTENCE_CHARS_MAX - 2] + " …"
 
 
 class Lease:

@@ -22,6 +22,7 @@ from protocol.limits import (
     INBOX_KEEP_MS,
     INBOX_ROWS_MAX,
     OUTBOX_ROWS_PER_PEER_MAX,
+    RECORD_BYTES_MAX,
     RETRY_MS_MAX,
     RETRY_MS_MIN,
     STEP_EFFECTS_MAX,
@@ -40,6 +41,7 @@ from protocol.machines.contract import (
     Send,
     SetTimer,
     TimerFired,
+    writes_first,
 )
 from protocol.machines.events import PeerSeen
 from protocol.wire.codec import decode_record, encode_record
@@ -47,7 +49,6 @@ from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
 TIMER: Final = "deliver"
-_ROW_BYTES_MAX: Final = 64 * 1024 * 1024  # our own rows, read back from our own store
 
 
 class OutboxRow(Record, frozen=True):
@@ -99,7 +100,7 @@ class Courier:
         self._timer_generation = 0
         self._timer_at_ns = 0  # 0: no timer is set
         prefix = self._prefix = owner.encode() + b"\0"
-        self._inbox = {
+        self._inbox = {  # limits.INBOX_ROWS_MAX: sender + message id → when
             key.removeprefix(prefix): int.from_bytes(value)
             for key, value in rows.get(kinds.INBOX, [])
             if key.startswith(prefix)
@@ -151,13 +152,14 @@ class Courier:
             to=event.sender,
             reply_to=event.message_id,
         )
-        if event.message_id in self._inbox:
+        identity = event.sender + event.message_id  # a peer that guesses another's id must not stand in its way
+        if identity in self._inbox:
             return (acknowledge,)
         if not getattr(self.machine, "awake", True):
             return ()  # not yet able to judge it after a start; the sender repeats it
         effects = list(self.machine.step(event, now))
-        row = Put(kind=kinds.INBOX, key=self._prefix + event.message_id, value=now.wall_ms.to_bytes(8))
-        self._inbox[event.message_id] = now.wall_ms
+        row = Put(kind=kinds.INBOX, key=self._prefix + identity, value=now.wall_ms.to_bytes(8))
+        self._inbox[identity] = now.wall_ms
         return self._finish([*effects, acknowledge], [row, *self._forget_oldest(now)], now)
 
     def _forget_oldest(self, now: Now) -> list[Drop]:
@@ -183,8 +185,7 @@ class Courier:
                 out.append(effect)
         if len(out) > STEP_EFFECTS_MAX:
             raise RuntimeError(f"{self._owner} made {len(out)} effects in one step")
-        persist = [Persist(writes=tuple(writes))] if writes else []
-        return (*persist, *out, *self._schedule())
+        return writes_first([Persist(writes=tuple(writes)), *out, *self._schedule()])
 
     def _dispatch(self, send: Send, writes: list[Put | Drop], now: Now) -> Effect:
         if self._per_peer.get(send.to, 0) >= OUTBOX_ROWS_PER_PEER_MAX:
@@ -271,7 +272,7 @@ class Courier:
         return (SetTimer(name=TIMER, at_ns=due, generation=self._timer_generation),)
 
     def _restore(self, identity: bytes, value: bytes) -> None:
-        row = decode_record(value, OutboxRow, bytes_max=_ROW_BYTES_MAX)
-        message = decode_record(row.body, BY_NUMBER[row.type].record, bytes_max=_ROW_BYTES_MAX)
+        row = decode_record(value, OutboxRow, bytes_max=RECORD_BYTES_MAX)
+        message = decode_record(row.body, BY_NUMBER[row.type].record, bytes_max=RECORD_BYTES_MAX)
         send = Send(message=message, to=row.to, project=row.project, fence=row.fence, message_id=identity)
         self._add(send, row.expires_ms, 0)

@@ -64,7 +64,8 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
     "idle": {"Hello": "challenged", "Encountered": "knocking"},
     "knocking": {"Challenge": "proving", "TimerFired": "idle"},
     "proving": {"Welcome": "idle", "TimerFired": "idle"},
-    "challenged": {"Proof": "idle", "TimerFired": "idle"},
+    "challenged": {"Proof": "proved", "TimerFired": "idle"},
+    "proved": {"PeerAdmitted": "idle", "SubmitterProved": "idle", "TimerFired": "idle"},
 }
 
 
@@ -126,6 +127,7 @@ class _Session:
         self.joiner_id = b""
         self.joiner_key = b""
         self.nonce = b""
+        self.proof_id = b""  # the message that the welcome answers
 
 
 class _Knock:
@@ -168,7 +170,7 @@ class Enrolment:
                 return self._encounter(event, now)
             case PeerAdmitted(node=node, projects=projects):
                 self._proved[node] = frozenset(projects)
-                return ()
+                return self._admitted(node, projects, now)
             case TimerFired(name=name):
                 return self._timer(name, now)
             case Received(message=Hello() as hello):
@@ -339,18 +341,35 @@ class Enrolment:
         if not session.project.check_proof("joiner", *self._bound(session), proof.proof):
             refusal = Refuse(code=Code.PROOF_WRONG, sentence="the proof of the token is wrong", session=event.session)
             return (refusal, *self._end(event.session))
-        welcome = Send(message=Welcome(name=""), session=event.session, reply_to=event.message_id)
-        del self._sessions[event.session]
-        cleared = ClearTimer(name=f"session:{event.session.hex()}")
+        session.state, session.proof_id = "proved", event.message_id
         if session.certified is not None:
-            # The joiner hangs up after the welcome; hanging up here at once could overtake it.
-            idle = SetTimer(name=f"idle:{event.session.hex()}", at_ns=now.after_ms(HANDSHAKE_LIMIT_MS))
-            return (welcome, cleared, idle, *self._prove(session.certified, session.project, ""))
+            return self._prove(session.certified, session.project, "")
         proved = SubmitterProved(session=event.session, project=session.project.project_id)
+        return (Publish(event=proved), *self._let_in(event.session, SUBMITTER_IDLE_MS, now))
+
+    def _admitted(self, node: bytes, projects: tuple[bytes, ...], now: Now) -> Effects:
+        """A joiner is welcomed once membership has stored it: else a crash in between would leave it a peer that we
+        do not know, and it would not knock again.
+        """
+        waiting = [
+            session_id
+            for session_id, session in self._sessions.items()
+            if session.state == "proved"
+            and session.certified is not None
+            and session.certified.node == node
+            and session.project.project_id in projects
+        ]
+        return tuple(
+            effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now)
+        )
+
+    def _let_in(self, session_id: bytes, idle_ms: int, now: Now) -> Effects:
+        """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""
+        session = self._sessions.pop(session_id)
         return (
-            Publish(event=proved),
-            welcome,
-            SetTimer(name=f"idle:{event.session.hex()}", at_ns=now.after_ms(SUBMITTER_IDLE_MS)),
+            Send(message=Welcome(name=""), session=session_id, reply_to=session.proof_id),
+            ClearTimer(name=f"session:{session_id.hex()}"),
+            SetTimer(name=f"idle:{session_id.hex()}", at_ns=now.after_ms(idle_ms)),
         )
 
     def _bound(self, session: _Session) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:

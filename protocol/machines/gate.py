@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import message_id, node_id
-from protocol.limits import REPLAY_PEERS_MAX
+from protocol.limits import BODY_BYTES_DOOR_MAX, REPLAY_PEERS_MAX
 from protocol.machines.contract import (
     Effects,
     Now,
@@ -101,6 +101,8 @@ class Gate:
                 return self._seal(send, now)
             case Refuse():
                 return self._refuse(event, now)
+            case Received(message=Refused(sentence=sentence), sender=sender):
+                return self._count(Code.REFUSED_BY_PEER, sentence, sender)
             case PeerAdmitted():
                 return self._admit(event)
             case DialDoor():
@@ -251,7 +253,11 @@ class Gate:
         counted = self._count(refuse.code, refuse.sentence, refuse.to)
         if not refuse.to and not refuse.session:
             return counted
-        message = Refused(code=refuse.code, sentence=refuse.sentence[:1_000], next_step=refuse.next_step[:500])
+        message = Refused(
+            code=refuse.code,
+            sentence=_fitting(refuse.sentence, BODY_BYTES_DOOR_MAX // 2),
+            next_step=_fitting(refuse.next_step, BODY_BYTES_DOOR_MAX // 4),
+        )
         send = Send(message=message, to=refuse.to, session=refuse.session, reply_to=refuse.reply_to)
         return (*counted, *self._seal(send, now))
 
@@ -274,3 +280,9 @@ class Gate:
         if link is not None and link.connection == "knocking":
             link.connection = "submitter"
         return ()
+
+
+def _fitting(text: str, bytes_max: int) -> str:
+    """A sentence may quote what came in: the refusal of it must still fit into its frame."""
+    data = text.encode(errors="replace")
+    return text if len(data) <= bytes_max else data[: bytes_max - 4].decode(errors="ignore") + " …"

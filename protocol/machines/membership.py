@@ -44,6 +44,7 @@ from protocol.machines.events import (
     StatementMissing,
     StatementWanted,
 )
+from protocol.names import is_name
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.peers import Greeting, Heartbeat, SourceOffer
 
@@ -55,7 +56,7 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
     "stranger": {"Discovered": "stranger", "DiscoveryLost": "unknown", "PeerProved": "admitted"},
     "admitted": {
         "Greeting": "present",
-        "Heartbeat": "present",
+        "Heartbeat": "admitted",  # it is greeted first: nobody knows yet what it offers
         "PeerProved": "admitted",
         "Discovered": "admitted",
     },
@@ -66,7 +67,7 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
         "PeerProved": "present",
         "Discovered": "present",
     },
-    "away": {"Greeting": "present", "Heartbeat": "present", "PeerProved": "away", "Discovered": "away"},
+    "away": {"Greeting": "present", "Heartbeat": "away", "PeerProved": "away", "Discovered": "away"},
 }
 
 
@@ -85,6 +86,7 @@ class _Peer:
         self.heard_at = heard_at
         self.presence: Presence = "admitted"
         self.heard_ns = 0
+        self.settled = False  # whether it has greeted us with all projects that we know to be in common
         self.sources: tuple[SourceOffer, ...] = ()
 
     def row(self) -> PeerRow:
@@ -242,6 +244,7 @@ class Membership:
             projects=tuple(sorted(common)),
             name=peer.certified.statement.name,
         )
+        peer.settled = False
         return [Publish(event=admitted), self._greeting(node, answer_wanted=True)]
 
     def _addresses(self, peer: _Peer) -> tuple[str, ...]:
@@ -297,22 +300,22 @@ class Membership:
             certified = verify_key_statement(greeting.statement, now.wall_ms)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence, to=event.sender, reply_to=event.message_id),)
-        if certified.node != event.sender or len(greeting.sources) > SOURCES_MAX * max(1, len(greeting.projects)):
-            return (
-                Refuse(
-                    code=Code.SENDER_WRONG,
-                    sentence="a greeting with another node's statement",
-                    to=event.sender,
-                ),
-            )
+        if certified.node != event.sender:
+            sentence = "a greeting with another node's statement"
+            return (Refuse(code=Code.SENDER_WRONG, sentence=sentence, to=event.sender, reply_to=event.message_id),)
+        common = peer.proved & self._held & set(greeting.projects)
+        sources = dict.fromkeys(one for one in greeting.sources if one.project in common and is_name(one.name))
+        if len(sources) > SOURCES_MAX * len(common):
+            sentence = f"a greeting with more than {SOURCES_MAX} sources for a project"
+            return (Refuse(code=Code.BODY_MALFORMED, sentence=sentence, to=event.sender, reply_to=event.message_id),)
         effects: list[Persist | Publish | Send] = []
         if certified.statement.sequence > peer.certified.statement.sequence:
             peer.certified = certified
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
-        common = peer.proved & self._held & set(greeting.projects)
-        peer.sources = tuple(offer for offer in greeting.sources if offer.project in common)
+        peer.sources = tuple(sources)
         peer.presence, peer.heard_ns = "present", now.boot_ns
+        peer.settled = common == peer.proved & self._held
         effects.append(self._seen(event.sender))
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False))
@@ -339,7 +342,7 @@ class Membership:
             if peer.presence == "present" and now.boot_ns - peer.heard_ns > PEER_AWAY_MS * 1_000_000:
                 peer.presence = "away"
                 effects.append(Publish(event=PeerAway(node=node, name=peer.certified.statement.name)))
-            if peer.presence == "present":
+            if peer.presence == "present" and peer.settled:
                 effects.append(Send(message=Heartbeat(), to=node))
             else:
                 effects.append(self._greeting(node, answer_wanted=True))

@@ -21,7 +21,7 @@ class Holder(Record, frozen=True):
 
 
 class Holders:
-    """This node and its peers, each with its latest offer. A peer that is away stays: its lease decides, not a guess."""
+    """This node and its peers, each with its latest offer. A peer that is away stays; its lease decides."""
 
     def __init__(self, own_id: bytes, own_name: str, own_sources: Mapping[str, frozenset[bytes]]) -> None:
         assert len(own_sources) <= SOURCES_MAX

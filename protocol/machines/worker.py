@@ -7,12 +7,20 @@ The scheduler's word is worth nothing here: it chooses where and when, never wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Literal
+
+import msgspec
 
 from protocol import kinds
 from protocol.errors import Code, DeniedError, FlottaError, RemoteProtocolError, WorkflowError
 from protocol.ids import format_id
-from protocol.limits import CLOCK_TOLERANCE_MS, RESULT_BYTES_MAX, TASK_RUN_MS_MAX, TASKS_LIVE_PER_WORKER_MAX
+from protocol.limits import (
+    CLOCK_TOLERANCE_MS,
+    RECORD_BYTES_MAX,
+    RESULT_BYTES_MAX,
+    TASK_RUN_MS_MAX,
+    TASKS_LIVE_PER_WORKER_MAX,
+)
 from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease
 from protocol.machines.contract import (
     Audit,
@@ -37,8 +45,9 @@ from protocol.machines.contract import (
     writes_first,
 )
 from protocol.machines.events import PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
-from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
-from protocol.plan.plan import Plan, Task, check_plan, derive, labels_of, sign_outcome, verify_plan
+from protocol.machines.verification import verify_tasks
+from protocol.plan.order import VerifiedOrder, verify_cancel
+from protocol.plan.plan import Plan, Task, derive, labels_of, sign_outcome
 from protocol.plan.tasks import TaskRequest
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.signing import SigningKey
@@ -63,8 +72,6 @@ TRANSITIONS: Final[dict[AttemptState, dict[str, AttemptState]]] = {
     "cancelled": {},
     "lost": {"OfferedAgain": "running"},
 }
-_ROW_BYTES_MAX: Final = 64 * 1024 * 1024  # our own rows, read back from our own store
-
 _DIED: Final[dict[str, tuple[Code, str]]] = {
     "crashed": (Code.TASK_CRASHED, "the process that computed the task died"),
     "out-of-memory": (Code.TASK_OUT_OF_MEMORY, "the task needed more memory than this node allows"),
@@ -94,15 +101,15 @@ class Worker:
         self._policy = policy
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self.awake = False  # until it knows its projects it can judge no order: delivery leaves offers unacknowledged
-        self._executed = {  # one for each order of the last ORDER_LIFE_MS_MAX; older ones are forgotten
-            key: decode_record(value, ExecutedRow, bytes_max=_ROW_BYTES_MAX)
+        self._executed = {  # limits.EXECUTED_ORDERS_MAX: orders that have not expired
+            key: decode_record(value, ExecutedRow, bytes_max=RECORD_BYTES_MAX)
             for key, value in rows.get(kinds.EXECUTED, [])
         }
         self._attempts = {  # limits.TASKS_LIVE_PER_WORKER_MAX
-            key: decode_record(value, AttemptRow, bytes_max=_ROW_BYTES_MAX)
+            key: decode_record(value, AttemptRow, bytes_max=RECORD_BYTES_MAX)
             for key, value in rows.get(kinds.ATTEMPT, [])
         }
-        self._leases: dict[bytes, Lease] = {}  # one for each job with attempts
+        self._leases: dict[bytes, Lease] = {}  # limits.EXECUTED_ORDERS_MAX: one for each job that is not over
         self._released = 0
         self._stories = Stories()
 
@@ -169,7 +176,7 @@ class Worker:
 
     def _tasks(self, event: Received, message: Tasks, now: Now) -> list[Effect]:
         try:
-            verified, plan = self._verify(event, message, now)
+            verified, plan = verify_tasks(event, message, self._projects, self._executed, now.wall_ms)
         except (DeniedError, WorkflowError, RemoteProtocolError) as error:
             return self._refuse_all(event, message, error, now)
         effects: list[Effect] = self._accept(event, verified, plan, now)
@@ -181,38 +188,6 @@ class Worker:
                 effects += self._refuse_one(event, message.job_id, offer, error, now)
         return effects
 
-    def _verify(self, event: Received, message: Tasks, now: Now) -> tuple[VerifiedOrder, Plan]:
-        """The checks of a worker, in their order; the first one that fails is the reason."""
-        verified = verify_order(message.order, self._projects)
-        if verified.job_id != message.job_id:
-            raise DeniedError(Code.ORDER_ALTERED, "the order is not the one of the job that the scheduler names")
-        if event.project != verified.artifact.project:
-            raise DeniedError(Code.PROJECT_UNKNOWN, "the scheduler has not proved to be in the order's project")
-        executed = self._executed.get(verified.job_id)
-        if executed is None:
-            check_not_expired(verified.order, now.wall_ms)
-        elif executed.state == "cancelled":
-            raise DeniedError(Code.JOB_CANCELLED, "its submitter has cancelled this job")
-        elif executed.state == "ended":
-            raise DeniedError(
-                Code.ALREADY_RUN,
-                "this node has already run this order",
-                next_step="submit again as a new job",
-            )
-        elif executed.scheduler != event.sender:
-            raise DeniedError(
-                Code.SCHEDULER_NOT_ALLOWED,
-                f"the job is led by the node {format_id(executed.scheduler)}, not by the sender",
-            )
-        signed = verify_plan(message.plan)
-        plan = signed.plan
-        if signed.scheduler != event.sender or plan.job_id != verified.job_id or plan.epoch != event.fence:
-            raise DeniedError(Code.PLAN_OUTSIDE_ORDER, "the plan is not the sender's plan of this job and epoch")
-        if executed is not None and plan.epoch < executed.epoch:
-            raise DeniedError(Code.EPOCH_OLD, "the plan is of an older epoch than one seen before")
-        check_plan(plan, verified.order, event.sender)
-        return verified, plan
-
     def _accept(self, event: Received, verified: VerifiedOrder, plan: Plan, now: Now) -> list[Effect]:
         """Records the order, its scheduler and its epoch before anything runs; older attempts take the new fence."""
         job_id = verified.job_id
@@ -223,6 +198,7 @@ class Worker:
                 scheduler=event.sender,
                 epoch=plan.epoch,
                 expires_ms=verified.order.expires_ms,
+                ends_ms=verified.order.expires_ms + verified.order.limits.deadline_ms,
                 submitter=verified.submitter,
             )
             writes: list[Write] = [Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row))]
@@ -248,7 +224,7 @@ class Worker:
     def _forget_expired(self, now: Now) -> list[Write]:
         """An order that has expired can never start again, so it need not be remembered once it is over."""
         limit = now.wall_ms - 2 * CLOCK_TOLERANCE_MS
-        stale = [key for key, row in self._executed.items() if row.state != "live" and row.expires_ms < limit]
+        stale = [key for key, row in self._executed.items() if row.forgotten_ms < limit and key not in self._leases]
         for key in stale:
             del self._executed[key]
         return [Drop(kind=kinds.EXECUTED, key=key) for key in stale]
@@ -329,26 +305,7 @@ class Worker:
         self, event: Received, job_id: bytes, offer: TaskOffer, error: FlottaError, now: Now
     ) -> list[Effect]:
         """A refusal is a signed outcome: the job ends, naming this holder and its reason."""
-        refused = AttemptRow(
-            job_id=job_id,
-            index=offer.index,
-            attempt=offer.attempt,
-            epoch=event.fence,
-            scheduler=event.sender,
-            project=event.project,
-            operation="",
-            effect="pure",
-            source="",
-            artifact=b"",
-            inputs=(),
-            labels=(),
-            lease_ms=0,
-            state="failed",
-            code=error.code,
-            sentence=error.sentence,
-            next_step=error.next_step,
-            ended_ms=now.wall_ms,
-        )
+        refused = AttemptRow.refused(event, job_id, offer, error, now.wall_ms)
         audit = Audit(
             wall_ms=now.wall_ms,
             actor=format_id(event.sender),
@@ -425,18 +382,12 @@ class Worker:
             del self._attempts[row.key]
             drops.append(Drop(kind=kinds.ATTEMPT, key=row.key))
         self._leases.pop(job_id, None)
-        state: Final = "cancelled" if executed.state == "cancelled" else "ended"
+        state: Literal["ended", "cancelled"] = "cancelled" if executed.state == "cancelled" else "ended"
         clear = ClearTimer(name=f"lease:{job_id.hex()}")
         return [Persist(writes=tuple(drops)), self._mark(job_id, executed, state), clear]
 
-    def _mark(self, job_id: bytes, executed: ExecutedRow, state: str) -> Persist:
-        row = self._executed[job_id] = ExecutedRow(
-            scheduler=executed.scheduler,
-            epoch=executed.epoch,
-            expires_ms=executed.expires_ms,
-            submitter=executed.submitter,
-            state="cancelled" if state == "cancelled" else "ended",
-        )
+    def _mark(self, job_id: bytes, executed: ExecutedRow, state: Literal["ended", "cancelled"]) -> Persist:
+        row = self._executed[job_id] = msgspec.structs.replace(executed, state=state)
         return Persist(writes=(Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row)),))
 
     # --- the lease
@@ -447,7 +398,11 @@ class Worker:
         executed = self._executed.get(job_id)
         if lease is None or executed is None:
             return []
-        running = [row for row in self._attempts.values() if row.job_id == job_id and row.state == "running"]
+        mine = [row for row in self._attempts.values() if row.job_id == job_id]
+        running = [row for row in mine if row.state == "running"]
+        if now.wall_ms > executed.ends_ms + CLOCK_TOLERANCE_MS:
+            kills = [KillTask(key=row.key) for row in running]
+            return [*kills, *self._forget(job_id, mine, executed)]  # its scheduler has gone for good
         effects: list[Effect] = []
         if now.boot_ns >= lease.until_ns:
             for row in running:

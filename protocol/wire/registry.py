@@ -21,8 +21,9 @@ from protocol.machines.contract import Record
 from protocol.wire import door, jobs, peers
 from protocol.wire.codec import decode_record, encode_record
 
-# What a connection is, as the receiver of a frame sees it.
-Connection = Literal["peer", "knocking", "submitter", "dialled"]
+# What a connection is, as the receiver of a frame sees it. A node knocks on and dials doors and knows peers and
+# submitters; a submission tool only knows the scheduler that it dialled.
+Connection = Literal["peer", "knocking", "submitter", "dialled", "scheduler"]
 
 
 class MessageType(Record, frozen=True):
@@ -44,9 +45,10 @@ class MessageType(Record, frozen=True):
 
 _PEER: Final[frozenset[Connection]] = frozenset({"peer"})
 _ASKING: Final[frozenset[Connection]] = frozenset({"submitter"})
-_REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled"})
+_REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled", "scheduler"})
 _KNOCKING: Final[frozenset[Connection]] = frozenset({"knocking"})
-_DIALLED: Final[frozenset[Connection]] = frozenset({"dialled"})
+_DIALLED: Final[frozenset[Connection]] = frozenset({"dialled", "scheduler"})
+_ANSWERING: Final[frozenset[Connection]] = frozenset({"scheduler"})
 
 _DOOR, _CONTROL = BODY_BYTES_DOOR_MAX, BODY_BYTES_CONTROL_MAX
 _MANIFEST, _PING = BODY_BYTES_MANIFEST_MAX, BODY_BYTES_PING_MAX
@@ -90,9 +92,9 @@ MESSAGES: Final[tuple[MessageType, ...]] = (
     _type(22, jobs.AskResult, _PING, _ASKING, "submitter > scheduler"),
     _type(23, jobs.AskCancel, _DOOR, _ASKING, "submitter > scheduler"),
     _type(24, jobs.AskJobs, _PING, _ASKING, "submitter > scheduler"),
-    _type(30, jobs.JobStatus, _MANIFEST, _DIALLED, "scheduler > submitter"),
-    _type(31, jobs.JobResult, _MANIFEST, _DIALLED, "scheduler > submitter"),
-    _type(32, jobs.JobList, _MANIFEST, _DIALLED, "scheduler > submitter"),
+    _type(30, jobs.JobStatus, _MANIFEST, _ANSWERING, "scheduler > submitter"),
+    _type(31, jobs.JobResult, _MANIFEST, _ANSWERING, "scheduler > submitter"),
+    _type(32, jobs.JobList, _MANIFEST, _ANSWERING, "scheduler > submitter"),
     _type(40, jobs.Tasks, 4 * _MANIFEST, _PEER, "scheduler > worker", durable=True),
     _type(41, jobs.Renewed, _PING, _PEER, "scheduler > worker"),
     _type(42, jobs.Stop, _DOOR, _PEER, "scheduler > worker", durable=True),

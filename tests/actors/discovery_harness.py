@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from actors.discovery import Announce, Command, DiscoveryLink, DiscoveryReady, Event, encode_command
+from actors.children import PARENT_VARIABLE
+from actors.discovery import Announce, Command, DiscoveryReady, Event, decode_event, encode_command
+from actors.framing import Unframer, to_frame
 
 LIMIT_S: Final = 15.0  # what a condition may take on a busy machine
 END_LIMIT_S: Final = 2.0  # a child is gone so long after its node
@@ -24,11 +26,11 @@ class DiscoveryChild:
     def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
         self.process = process
         self.link = link
-        self._decoder = DiscoveryLink()
+        self._frames = Unframer()
         self._events: list[Event] = []
 
     def send(self, command: Command) -> None:
-        self.link.sendall(encode_command(command))
+        self.link.sendall(to_frame(encode_command(command)))
 
     def announce(self, announce: Announce) -> DiscoveryReady:
         self.send(announce)
@@ -48,7 +50,9 @@ class DiscoveryChild:
             except TimeoutError:
                 raise AssertionError(f"no {kind.__name__} in {LIMIT_S} s, only {self._events}") from None
             assert data, f"the discovery process ended without {kind.__name__}, after {self._events}"
-            self._events += self._decoder.feed(data)
+            self._frames.push(data)
+            while (message := self._frames.pop()) is not None:
+                self._events.append(decode_event(message))
 
     def seen(self, kind: type[_E]) -> list[_E]:
         """Events of that kind that came and were not taken."""
@@ -65,10 +69,10 @@ def discovery_child(wrap: Callable[[Sequence[str]], list[str]] = list) -> Iterat
     """Start a discovery process; `wrap` may put its command line into another one, such as that of a
     namespace."""
     ours, theirs = socket.socketpair()
-    environment = {**os.environ, "FLOTTA_CHILD_FD": str(theirs.fileno())}
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
     argv = wrap([sys.executable, "-m", "actors.discovery_process"])
     with theirs:
-        process = subprocess.Popen(argv, env=environment, pass_fds=[theirs.fileno()])
+        process = subprocess.Popen(argv, env=environment, stdin=theirs)
     child = DiscoveryChild(process, ours)
     try:
         yield child

@@ -3,8 +3,8 @@ does."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import struct
 
 import pytest
 from hypothesis import given
@@ -14,14 +14,12 @@ from actors.discovery import (
     Announce,
     Command,
     DiscoveryCounts,
-    DiscoveryLink,
     DiscoveryProblem,
     DiscoveryReady,
     Event,
     Fetch,
     Fetched,
     Found,
-    FrameSplitter,
     Lost,
     Stop,
     decode_command,
@@ -52,21 +50,12 @@ FOUND = {"type": "found", "instance": "a", "statement": "AAAA", "addresses": ["1
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
 def test_commands_come_back_as_they_were(command: Command) -> None:
-    [payload] = FrameSplitter().feed(encode_command(command))
-    assert decode_command(payload) == command
+    assert decode_command(encode_command(command)) == command
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_events_come_back_as_they_were(event: Event) -> None:
-    assert DiscoveryLink().feed(encode_event(event)) == (event,)
-
-
-@given(st.lists(st.sampled_from(EVENTS), max_size=8), st.integers(1, 50))
-def test_events_come_back_however_the_stream_is_cut(events: list[Event], step: int) -> None:
-    stream = b"".join(encode_event(event) for event in events)
-    link = DiscoveryLink()
-    parts = [link.feed(stream[at : at + step]) for at in range(0, len(stream), step)]
-    assert [event for part in parts for event in part] == events
+    assert decode_event(encode_event(event)) == event
 
 
 @pytest.mark.parametrize(
@@ -117,18 +106,15 @@ def test_deeply_nested_output_is_refused() -> None:
         decode_event(b'{"x":' * 10_000)
 
 
-@given(st.lists(st.binary(max_size=60), max_size=5))
-def test_malformed_events_are_counted_and_the_next_one_still_arrives(payloads: list[bytes]) -> None:
-    link = DiscoveryLink()
-    for payload in payloads:
-        assert link.feed(struct.pack(">I", len(payload)) + payload) == ()
-    assert link.malformed == len(payloads)
-    assert link.feed(encode_event(EVENTS[0])) == (EVENTS[0],)
+@given(st.binary(max_size=200))
+def test_any_output_is_an_event_or_refused(message: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        assert decode_event(message) is not None
 
 
-def test_a_frame_beyond_the_limit_is_the_end_of_the_link_before_it_is_read() -> None:
+def test_a_message_beyond_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(RemoteProtocolError) as refused:
-        DiscoveryLink().feed(struct.pack(">I", DISCOVERY_FRAME_BYTES_MAX + 1))
+        decode_event(b" " * (DISCOVERY_FRAME_BYTES_MAX + 1))
     assert refused.value.code == Code.FRAME_TOO_LARGE
 
 
@@ -139,6 +125,6 @@ def test_a_command_beyond_the_limit_is_our_own_mistake() -> None:
 
 @pytest.mark.parametrize("field", [{"interfaces": ("0.0.0.0.0",)}, {"port": 65_535}, {"instance_prefix": "a.b"}])
 def test_an_announcement_that_cannot_be_made_is_refused(field: dict[str, object]) -> None:
-    announce = json.loads(encode_command(COMMANDS[0])[4:])
+    announce = json.loads(encode_command(COMMANDS[0]))
     with pytest.raises(RemoteProtocolError):
         decode_command(json.dumps({**announce, **field}).encode())

@@ -20,7 +20,6 @@ from zeroconf import IPVersion, ServiceInfo, Zeroconf
 from actors.adapters.neighbourhood import SERVICE_TYPE
 from actors.adapters.statements import fetch_statement
 from actors.discovery import (
-    LENGTH,
     Announce,
     DiscoveryCounts,
     DiscoveryProblem,
@@ -30,6 +29,7 @@ from actors.discovery import (
     Lost,
     Stop,
 )
+from actors.framing import to_frame
 from protocol.limits import DISCOVERY_FETCHES_MAX, STRANGERS_MAX, TXT_STATEMENT_BYTES_MAX
 from tests.actors.discovery_harness import DiscoveryChild, discovery_child, free_port
 
@@ -211,7 +211,7 @@ def test_more_fetches_than_the_limit_are_refused_not_queued(child: DiscoveryChil
 
 
 def test_nonsense_from_the_node_ends_the_process_with_the_reason(child: DiscoveryChild) -> None:
-    child.link.sendall(LENGTH.pack(2) + b"{}")
+    child.link.sendall(to_frame(b"{}"))
     assert child.wait_for(DiscoveryProblem).fatal
     assert child.process.wait(2) == 1
 

@@ -1,0 +1,187 @@
+"""The two ways from a person to a scheduling node: the control socket of this machine, and the door of a node
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import zmq
+
+from actors.adapters.clock import SystemClock
+from actors.adapters.control_socket import ControlClient
+from actors.adapters.entropy import SystemEntropy
+from actors.adapters.statements import fetch_statement
+from actors.adapters.zmq_wire import CurveKeys, endpoint, harden, set_keys
+from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
+from protocol.ids import node_id
+from protocol.key_statement import Certified, parse_address, verify_key_statement
+from protocol.limits import HANDSHAKE_LIMIT_MS, NODE_PORT
+from protocol.machines.contract import Publish, Received, Send
+from protocol.machines.enrolment import Joiner
+from protocol.machines.events import Arrived, DialDoor, Outgoing, Transmit
+from protocol.machines.gate import Gate
+from protocol.signing import SigningKey
+from protocol.tokens import ProjectKey
+from protocol.wire.control import AskProof, ProofGiven
+from protocol.wire.door import Challenge, Welcome
+from protocol.wire.peers import Refused
+
+REQUEST_LIMIT_S: Final = 10.0
+_SESSION: Final = b"dial:submitter"
+
+
+class Channel(Protocol):
+    """Asks a node one thing at a time. A refusal is raised as DeniedError with the node's code and sentence."""
+
+    def request(self, message: Any, *, limit_s: float = REQUEST_LIMIT_S) -> Any: ...
+    def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes: ...
+    def close(self) -> None: ...
+
+
+def refused(answer: Any, node: str = "") -> Any:
+    """The answer, unless it is a refusal, which is raised."""
+    if isinstance(answer, Refused):
+        code = Code(answer.code) if answer.code in set(Code) else Code.INTERNAL
+        kind = UnreachableError if code == Code.TIMED_OUT else DeniedError
+        raise kind(code, answer.sentence, node=node, next_step=answer.next_step)
+    return answer
+
+
+class ControlChannel:
+    """To the node of this machine and user; the node itself knows the project's token."""
+
+    def __init__(self, workdir: Path) -> None:
+        """Raises UnreachableError(NODE_NOT_RUNNING)."""
+        self._client = ControlClient(workdir)
+
+    def request(self, message: Any, *, limit_s: float = REQUEST_LIMIT_S) -> Any:
+        return refused(self._client.request(message, limit_s=limit_s))
+
+    def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes:
+        given = self.request(AskProof(project=project, job_id=job_id, submitter_key=submitter_key))
+        assert isinstance(given, ProofGiven)
+        return given.proof
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class DoorChannel:
+    """Through the door of a node elsewhere, as a submitter who knows the project's token. Every wait is bounded."""
+
+    def __init__(self, address: str, project: ProjectKey, key: SigningKey) -> None:
+        """Raises UnreachableError, AddressError, or DeniedError when the token is not the node's."""
+        self._address = address
+        self._project = project
+        self._key = key
+        self._clock = SystemClock()
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        try:
+            self._knock()
+        except BaseException:
+            self.close()
+            raise
+
+    def request(self, message: Any, *, limit_s: float = REQUEST_LIMIT_S) -> Any:
+        """Asks; after a silence knocks once more, since a node forgets idle sessions. Every request may be repeated."""
+        try:
+            return refused(self._ask(message, limit_s / 2), self._address)
+        except UnreachableError:
+            self._knock()
+            return refused(self._ask(message, limit_s / 2), self._address)
+
+    def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes:
+        return self._project.submit_proof(job_id, submitter_key)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+        self._context.term()
+
+    def _knock(self) -> None:
+        """One handshake at the door: both sides prove to know the token."""
+        target = self._statement()
+        self._dial(target)
+        joiner = Joiner(
+            role="submitter",
+            own_id=node_id(self._key.public_key),
+            statement=b"",
+            curve_key=self._project.door_public,
+            nonce=SystemEntropy().bytes(16),
+            target=target,
+            project=self._project,
+        )
+        limit_s = HANDSHAKE_LIMIT_MS / 1000
+        challenge = self._await(joiner.hello, lambda one: isinstance(one, Challenge | Refused), limit_s)
+        if not isinstance(challenge, Challenge):
+            refused(challenge, self._address)
+        proof = joiner.answer(challenge, self._clock.now())
+        refused(self._await(proof, lambda one: isinstance(one, Welcome | Refused), limit_s), self._address)
+
+    def _statement(self) -> Certified:
+        host, port = parse_address(self._address, default_port=NODE_PORT)
+        try:
+            return verify_key_statement(fetch_statement(host, port), self._clock.now().wall_ms)
+        except RemoteProtocolError as error:
+            raise UnreachableError(
+                Code.NODE_UNREACHABLE,
+                f"what answers at {self._address} is no node of this version ({error.sentence})",
+                next_step="check the address and the port",
+            ) from error
+
+    def _dial(self, target: Certified) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+        host, port = parse_address(self._address, default_port=NODE_PORT)
+        self._socket = self._context.socket(zmq.DEALER)
+        harden(self._socket)
+        self._socket.setsockopt(zmq.CURVE_SERVERKEY, target.statement.curve_key)
+        set_keys(self._socket, CurveKeys(secret=self._project.door_secret, public=self._project.door_public))
+        self._socket.connect(endpoint(f"{host}:{port}"))
+        now = self._clock.now()
+        self._gate = Gate(self._key, now.wall_ms, {})
+        self._gate.step(
+            DialDoor(
+                session=_SESSION,
+                node=target.node,
+                node_key=target.node_key,
+                server_curve=target.statement.curve_key,
+                addresses=(),
+                project=self._project.project_id,
+            ),
+            now,
+        )
+
+    def _ask(self, message: Any, limit_s: float) -> Any:
+        return self._await(message, lambda _: True, limit_s)
+
+    def _await(self, message: Any, wanted: Callable[[Any], bool], limit_s: float) -> Any:
+        """Sends one message and returns the first wanted answer to it."""
+        assert self._socket is not None
+        send = Send(message=message, session=_SESSION, project=self._project.project_id)
+        for effect in self._gate.step(Outgoing(send=send), self._clock.now()):
+            if isinstance(effect, Publish) and isinstance(effect.event, Transmit):
+                self._socket.send(effect.event.raw)
+        deadline_ns = self._clock.now().after_ms(int(limit_s * 1000))
+        while (left_ms := (deadline_ns - self._clock.now().boot_ns) // 1_000_000) > 0:
+            if not self._socket.poll(left_ms):
+                break
+            answer = self._open(self._socket.recv())
+            if answer is not None and wanted(answer):
+                return answer
+        raise UnreachableError(
+            Code.NODE_UNREACHABLE,
+            f"the node at {self._address} did not answer within {limit_s:g} s",
+            next_step="check that the token is one of its projects and that it runs (`flotta-p2p status` there)",
+        )
+
+    def _open(self, raw: bytes) -> Any:
+        arrived = Arrived(raw=raw, session=_SESSION, dialled=True)
+        for effect in self._gate.step(arrived, self._clock.now()):
+            if isinstance(effect, Publish) and isinstance(effect.event, Received):
+                return effect.event.message
+        return None
