@@ -152,6 +152,7 @@ class DoorChannel:
                 server_curve=target.statement.curve_key,
                 addresses=(),
                 project=self._project.project_id,
+                submitting=True,
             ),
             now,
         )

@@ -104,6 +104,10 @@ class Node:
         wall_ms = WALL_MS + now_ns // 1_000_000 + self.plan.clock_offset_ms
         return Now(boot_ns=now_ns + self._boot_base_ns, wall_ms=wall_ms)
 
+    def offers(self, projects: set[bytes]) -> set[tuple[str, bytes]]:
+        """Its sources, each with a project that may reach it."""
+        return {(name, one) for name, ids in self._source_projects().items() for one in ids if one in projects}
+
     # --- life and death ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -157,10 +161,7 @@ class Node:
 
     def _build(self, boot_id: int) -> dict[str, Machine]:
         rows, parts = self.store.rows(), self._world.parts
-        sources = {
-            name: frozenset(self._world.projects[number].project_id for number in numbers)
-            for name, numbers in self.plan.sources.items()
-        }
+        sources = self._source_projects()
         policy = NodePolicy(sources={name: SourcePolicy(projects=ids) for name, ids in sources.items()})
         typed = self.plan.meets == "typed"
         joins = tuple(node.address for node in self._world.nodes if node is not self and typed)
@@ -173,6 +174,12 @@ class Node:
             "gate": parts.gate(self._key, boot_id, rows),
             "enrolment": Enrolment(self.own_id, boot_id, self._nonce_secret, self._curve_key),
             **{name: parts.courier(one, name, self.own_id, boot_id, 1, rows) for name, one in core.items()},
+        }
+
+    def _source_projects(self) -> dict[str, frozenset[bytes]]:
+        return {
+            name: frozenset(self._world.projects[number].project_id for number in numbers)
+            for name, numbers in self.plan.sources.items()
         }
 
     def _tell_projects(self) -> None:

@@ -77,7 +77,7 @@ class Options(Record, frozen=True):
 def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
     """The options of this seed; the same for the same arguments, whatever else happens."""
     rng = Random(f"options/{seed}/{nodes}")
-    chaos_ms = rng.choice((20_000, 40_000, 60_000))
+    chaos_ms = rng.choice((20_000, 60_000, 120_000))
     plans = tuple(_draw_node(rng, number) for number in range(nodes))
     delay_ms_min = rng.choice((0, 1, 20))
     calm = rng.random() < 0.1  # some seeds break nothing: what fails then is no fault's consequence
@@ -97,7 +97,7 @@ def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
         task_deaths=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
         nodes=plans,
         crashes=() if calm else _draw_crashes(rng, nodes, chaos_ms),
-        jobs=_draw_jobs(rng, plans, chaos_ms, rng.randint(3, 10) if jobs is None else jobs),
+        jobs=_draw_jobs(rng, plans, chaos_ms, rng.randint(4, 30) if jobs is None else jobs),
     )
 
 
@@ -115,7 +115,7 @@ def _draw_node(rng: Random, number: int) -> NodePlan:
 
 
 def _draw_crashes(rng: Random, nodes: int, chaos_ms: int) -> tuple[CrashPlan, ...]:
-    count = rng.choice((0, 1, nodes, 3 * nodes))
+    count = rng.choice((0, 1, nodes, 4 * nodes))
     drawn = (
         CrashPlan(
             at_ms=rng.randint(500, chaos_ms),

@@ -208,6 +208,8 @@ class World:
                     continue
                 if view is None or set(view.projects) != common or view.presence != "present":
                     return f"{node.name} and {other.name} are apart"
+                if {(offer.name, offer.project) for offer in view.sources} != other.offers(common):
+                    return f"{node.name} does not know the sources of {other.name}"
         return ""
 
     def _live(self) -> str:

@@ -100,10 +100,9 @@ class Courier:
         self._timer_generation = 0
         self._timer_at_ns = 0  # 0: no timer is set
         prefix = self._prefix = owner.encode() + b"\0"
-        self._inbox = {  # limits.INBOX_ROWS_MAX: sender + message id → when
-            key.removeprefix(prefix): int.from_bytes(value)
-            for key, value in rows.get(kinds.INBOX, [])
-            if key.startswith(prefix)
+        mine = [(key, int.from_bytes(value)) for key, value in rows.get(kinds.INBOX, []) if key.startswith(prefix)]
+        self._inbox = {  # limits.INBOX_ROWS_MAX: sender + message id → when, the oldest first
+            key.removeprefix(prefix): when for key, when in sorted(mine, key=lambda row: row[1])
         }
         self._outbox: dict[bytes, _Waiting] = {}  # limits.OUTBOX_ROWS_PER_PEER_MAX for each peer
         self._per_peer: dict[bytes, int] = {}  # one for each peer in the outbox

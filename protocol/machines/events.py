@@ -89,7 +89,7 @@ class Encountered(Record, frozen=True):
 
 
 class DialDoor(Record, frozen=True):
-    """Open a door session to a node with the project's door key."""
+    """Open a door session to a node with the project's door key; `submitting`: as a person, to have a job scheduled."""
 
     session: bytes
     node: bytes
@@ -97,6 +97,7 @@ class DialDoor(Record, frozen=True):
     server_curve: bytes
     addresses: tuple[str, ...]
     project: bytes
+    submitting: bool = False
 
 
 class HangUp(Record, frozen=True):

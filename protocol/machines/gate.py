@@ -106,7 +106,10 @@ class Gate:
             case PeerAdmitted():
                 return self._admit(event)
             case DialDoor():
-                return self._open_session(event.session, _Link("dialled", event.node_key, (event.project,)))
+                return self._open_session(
+                    event.session,
+                    _Link("scheduler" if event.submitting else "dialled", event.node_key, (event.project,)),
+                )
             case SubmitterProved():
                 return self._promote(event)
             case HangUp(session=session):
