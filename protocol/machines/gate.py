@@ -8,6 +8,7 @@ was not signed by the one who may say it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
@@ -51,7 +52,7 @@ from protocol.wire.registry import (
 
 _NO_PROJECT = bytes(16)
 _ALLOWED: dict[Connection, dict[int, int]] = {
-    connection: allowed_over(connection) for connection in ("peer", "knocking", "submitter", "dialled")
+    connection: allowed_over(connection) for connection in get_args(Connection)
 }
 
 
