@@ -1,6 +1,4 @@
-"""The datasource actor: one for each configured source. It knows whether the source can be read, and which columns it
-has.
-"""
+"""The datasource actor: one for each configured source. It knows whether it can be read, and which columns it has."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from actors.base import ActorHandle, Context, SupervisedActor
 from actors.messages import Inspected, InspectWanted, Snapshot, SnapshotWanted
 from actors.ports import Clock
 from actors.timers import TimerService
-from protocol.limits import SOURCE_CHECK_MS
+from protocol.limits import COLUMNS_SHOWN_MAX, SOURCE_CHECK_MS
 from protocol.machines.contract import TimerFired
 from protocol.plan.tasks import Column, Fault, SourceFile
 
@@ -33,7 +31,8 @@ class DatasourceActor(SupervisedActor):
         self._runner = runner
         self._clock = clock
         self._timers = timers
-        self._facts: tuple[int, int] | None = None
+        self._facts: tuple[int, int] | None = None  # of the file that was inspected last
+        self._asked = False  # an inspection is under way
         self._columns: tuple[Column, ...] = ()
         self._fault: Fault | None = None
         self._inspected = False
@@ -48,6 +47,7 @@ class DatasourceActor(SupervisedActor):
                 self._look()
             case Inspected(columns=columns, fault=fault):
                 self._columns, self._fault, self._inspected = columns, fault, True
+                self._asked = False
             case SnapshotWanted(ticket=ticket, reply_to=reply_to):
                 reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._values()))
 
@@ -57,9 +57,9 @@ class DatasourceActor(SupervisedActor):
     def _look(self) -> None:
         """Has the source inspected when it is new or has changed, and looks again after SOURCE_CHECK_MS."""
         facts = _facts(Path(self._source.path))
-        if facts != self._facts or not self._inspected:
+        if not self._asked and (facts != self._facts or not self._inspected):
             self._facts = facts
-            self._runner.tell(InspectWanted(source=self._source, reply_to=self.address))
+            self._asked = self._runner.tell(InspectWanted(source=self._source, reply_to=self.address))
         self._timers.set(self.address, "look", self._clock.now().after_ms(SOURCE_CHECK_MS), 0)
 
     def _values(self) -> dict[str, Any]:
@@ -67,7 +67,8 @@ class DatasourceActor(SupervisedActor):
             "name": self._source.name,
             "path": self._source.path,
             "state": "unreadable" if self._fault else "ready" if self._inspected else "being read",
-            "columns": {column.name: column.type for column in self._columns},
+            "columns": [[column.name, column.type] for column in self._columns[:COLUMNS_SHOWN_MAX]],
+            "columns_all": len(self._columns),
             "problem": self._fault.sentence if self._fault else "",
             "next_step": self._fault.next_step if self._fault else "",
         }

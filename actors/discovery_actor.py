@@ -27,8 +27,9 @@ from protocol.errors import AddressError, Code, RemoteProtocolError
 from protocol.ids import short_id
 from protocol.key_statement import parse_address, verify_key_statement
 from protocol.limits import (
+    DISCOVERY_FETCHES_MAX,
     DISCOVERY_MEMORY_BYTES_MAX,
-    FETCHES_MAX,
+    FETCH_LIMIT_MS,
     NODE_PORT,
     RESTART_BACKOFF_MS_MAX,
     RESTART_BACKOFF_MS_MIN,
@@ -76,7 +77,8 @@ class DiscoveryActor(SupervisedActor):
         self._problems: dict[str, None] = {}  # at most eight, the newest
         self._counts: dict[str, int] = {}
         self._heard: dict[str, bytes] = {}  # limits.STRANGERS_MAX: instance → node id
-        self._fetches: dict[int, str] = {}  # limits.FETCHES_MAX: ticket → address
+        self._runs = False  # the process has started and has not ended
+        self._fetches: dict[int, str] = {}  # limits.DISCOVERY_FETCHES_MAX: ticket → address
         self._tickets = 0
         self._starts = 0
         self._malformed = 0
@@ -97,15 +99,18 @@ class DiscoveryActor(SupervisedActor):
             case StatementWanted(address=address):
                 self._fetch(address)
             case ChildStarted(key=key) if key == self._child:
+                self._runs = True
                 self._announce()
-                for ticket, address in self._fetches.items():
+                for ticket, address in list(self._fetches.items()):
                     self._ask(ticket, address)
             case ChildSaid(key=key, message=said) if key == self._child:
                 self._said(said)
             case ChildGone(key=key, reason=reason) if key == self._child:
                 self._gone(reason)
-            case TimerFired():
+            case TimerFired(name="spawn"):
                 self._spawn()
+            case TimerFired(name=name):
+                self._missed(int(name), "discovery gave no answer in time")
             case SnapshotWanted(ticket=ticket, reply_to=reply_to):
                 reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._values()))
 
@@ -130,7 +135,7 @@ class DiscoveryActor(SupervisedActor):
         self._spawner.spawn(self._child, ROLE, on_node_death="kill", rss_bytes_max=DISCOVERY_MEMORY_BYTES_MAX)
 
     def _gone(self, reason: str) -> None:
-        self._state = "down"
+        self._state, self._runs = "down", False
         self._note(f"the discovery process ended ({reason}) and is started again")
         pause = min(RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN << min(self._starts, 10))
         self._timers.set(self.address, "spawn", self._clock.now().after_ms(pause), 0)
@@ -139,7 +144,7 @@ class DiscoveryActor(SupervisedActor):
         self._spawner.send(self._child, encode_command(command))
 
     def _announce(self) -> None:
-        if self._statement:
+        if self._runs and self._statement:
             self._tell(
                 Announce(
                     instance_prefix=short_id(self._own_id),
@@ -151,21 +156,33 @@ class DiscoveryActor(SupervisedActor):
             )
 
     def _fetch(self, address: str) -> None:
-        if len(self._fetches) >= FETCHES_MAX:
+        """Asks the process now, or as soon as it runs (again). Answered within FETCH_LIMIT_MS whatever happens."""
+        if len(self._fetches) >= DISCOVERY_FETCHES_MAX:
             self._publish(StatementMissing(address=address, sentence="too many addresses are being asked"))
             return
         self._tickets += 1
         self._fetches[self._tickets] = address
-        self._ask(self._tickets, address)
+        self._timers.set(self.address, str(self._tickets), self._clock.now().after_ms(FETCH_LIMIT_MS), 0)
+        if self._runs:
+            self._ask(self._tickets, address)
 
     def _ask(self, ticket: int, address: str) -> None:
         try:
             host, port = parse_address(address, default_port=NODE_PORT)
         except AddressError as error:
-            self._fetches.pop(ticket, None)
-            self._publish(StatementMissing(address=address, sentence=str(error)))
+            self._missed(ticket, str(error))
             return
         self._tell(Fetch(ticket=ticket, host=host, port=port))
+
+    def _missed(self, ticket: int, sentence: str) -> None:
+        address = self._closed(ticket)
+        if address is not None:
+            self._publish(StatementMissing(address=address, sentence=sentence))
+
+    def _closed(self, ticket: int) -> str | None:
+        """The address of a fetch that is over now; None when it was over before."""
+        self._timers.clear(self.address, str(ticket))
+        return self._fetches.pop(ticket, None)
 
     # --- what it hears ---------------------------------------------------------------------------
 
@@ -206,7 +223,7 @@ class DiscoveryActor(SupervisedActor):
         self._publish(Discovered(certified=certified, heard_at=heard_at))
 
     def _fetched(self, event: Fetched) -> None:
-        address = self._fetches.pop(event.ticket, None)
+        address = self._closed(event.ticket)
         if address is None:
             return
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from actors.adapters.control_socket import ControlServer
 from actors.base import ActorHandle, Context, SupervisedActor
@@ -12,43 +12,65 @@ from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
 from actors.projects import HoldProjects
 from actors.timers import TimerService
-from protocol.errors import Code, FlottaError
-from protocol.limits import CONTROL_WAIT_MS_MAX, REPORT_LIMIT_MS
+from protocol.errors import Code, FlottaError, RemoteProtocolError
+from protocol.limits import ASK_LIMIT_MS, CONTROL_WAIT_MS_MAX, REPORT_LIMIT_MS
 from protocol.machines.contract import Received, Record, TimerFired
 from protocol.machines.events import CONTROL_SESSION, OPERATOR, ControlAnswer, Counted, JobChanged
 from protocol.tokens import ProjectKey
 from protocol.wire.control import AskPeers, AskProof, AskStatus, ProofGiven, ReloadProjects, Report, WaitJob
-from protocol.wire.jobs import ENDED, AskJob, JobStatus
+from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, JobStatus, Submit
 from protocol.wire.peers import Refused
+
+_NUMBER_BITS: Final = 32  # requests of one incarnation; the generation stands above them, so that none ever returns
 
 
 class Requested(Record, frozen=True):
-    """One request of a control client."""
+    """One request of a control client, which has no other one open."""
 
     client: int
     message: Any
 
 
-class _Report:
-    """A report that still waits for the snapshots of some actors."""
+class ClientGone(Record, frozen=True):
+    """A control client has left: nobody waits for its answer any more."""
 
-    def __init__(self, missing: set[str]) -> None:
-        self.missing = missing
-        self.parts: dict[str, Any] = {}
+    client: int
 
 
-class _Wait:
-    """A client that waits for news of a job."""
+class ServerFailed(Record, frozen=True):
+    """The thread of the control socket has ended by itself."""
 
-    def __init__(self, wait: WaitJob) -> None:
+    error: Exception
+
+
+class _Open:
+    """A request that is not answered yet."""
+
+    def __init__(self, client: int) -> None:
+        self.client = client
+
+
+class _Report(_Open):
+    """It still waits for the snapshots of some actors."""
+
+    def __init__(self, client: int, kind: Literal["status", "peers"], reporters: tuple[str, ...]) -> None:
+        super().__init__(client)
+        self.kind = kind
+        self.missing = set(reporters)
+        self.parts: dict[str, Any] = dict.fromkeys(reporters)
+
+
+class _Wait(_Open):
+    """The client waits for news of a job."""
+
+    def __init__(self, client: int, wait: WaitJob) -> None:
+        super().__init__(client)
         self.wait = wait
         self.latest: JobStatus | None = None
 
     def has_news(self, status: JobStatus) -> bool:
-        return status.state in ENDED or (status.state, status.tasks_done) != (
-            self.wait.known_state,
-            self.wait.known_done,
-        )
+        known = (self.wait.known_state, self.wait.known_done)
+        return status.state in ENDED or (status.state, status.tasks_done) != known
 
 
 class GatewayActor(SupervisedActor):
@@ -76,16 +98,19 @@ class GatewayActor(SupervisedActor):
         self._clock = clock
         self._timers = timers
         self._projects: tuple[ProjectKey, ...] = ()
-        self._requests = 0
-        self._reports: dict[int, tuple[str, _Report]] = {}  # limits.CONTROL_CLIENTS_MAX
-        self._waits: dict[int, _Wait] = {}  # limits.CONTROL_CLIENTS_MAX
+        # Numbers the requests: an answer that comes late must not be taken for the next one's.
+        self._requests = context.generation << _NUMBER_BITS
+        self._open: dict[int, _Open] = {}  # limits.CONTROL_CLIENTS_MAX: number → one request of each client
         self._socket_path = socket_path
         self._server: ControlServer | None = None
 
     def begin(self) -> None:
         self._projects = self._reload()
         self._server = ControlServer(
-            self._socket_path, lambda client, message: self._tell_self(Requested(client=client, message=message))
+            self._socket_path,
+            on_request=lambda client, message: self._tell_self(Requested(client=client, message=message)),
+            on_gone=lambda client: self._tell_self(ClientGone(client=client)),
+            on_fault=lambda error: self._tell_self(ServerFailed(error=error)),
         )
         self._server.start()
         self.ready()
@@ -94,6 +119,8 @@ class GatewayActor(SupervisedActor):
         match message:
             case Requested(client=client, message=request):
                 self._request(client, request)
+            case ClientGone(client=client):
+                self._forget(client)
             case ControlAnswer(session=session, message=answer):
                 self._answered(int(session.removeprefix(CONTROL_SESSION)), answer)
             case Snapshot():
@@ -101,7 +128,9 @@ class GatewayActor(SupervisedActor):
             case JobChanged(status=status):
                 self._job_changed(status)
             case TimerFired(name=name):
-                self._late(name)
+                self._late(int(name))
+            case ServerFailed(error=error):
+                raise error
             case Counted():
                 pass  # the gate counts; its snapshot tells
 
@@ -113,39 +142,86 @@ class GatewayActor(SupervisedActor):
     def _tell_self(self, message: Any) -> None:
         self.address.tell(message)
 
-    def _send(self, client: int, message: Any) -> None:
-        assert self._server is not None
-        self._server.answer(client, message)
+    # --- requests and answers --------------------------------------------------------------------
 
     def _request(self, client: int, request: Any) -> None:
         match request:
             case AskStatus():
-                self._gather(client, "status")
+                self._gather(_Report(client, "status", self._reporters))
             case AskPeers():
-                self._gather(client, "peers")
+                self._gather(_Report(client, "peers", self._reporters))
             case AskProof():
                 self._send(client, self._prove(request))
             case ReloadProjects():
                 self._send(client, self._reload_projects())
             case WaitJob(job_id=job_id, wait_ms=wait_ms):
-                self._waits[client] = _Wait(request)
-                pause = max(0, min(wait_ms, CONTROL_WAIT_MS_MAX))
-                self._timers.set(self.address, f"wait:{client}", self._clock.now().after_ms(pause), 0)
-                self._ask(client, AskJob(job_id=job_id))
+                number = self._opened(_Wait(client, request), max(0, min(wait_ms, CONTROL_WAIT_MS_MAX)))
+                self._ask(number, AskJob(job_id=job_id))
+            case Submit() | AskJob() | AskResult() | AskCancel() | AskJobs():
+                self._ask(self._opened(_Open(client), ASK_LIMIT_MS), request)
             case _:
-                self._ask(client, request)
+                refused = Refused(code=Code.TYPE_NOT_ALLOWED, sentence=f"{type(request).__name__} is no request")
+                self._send(client, refused)
 
-    def _ask(self, client: int, message: Any) -> None:
-        """Hands a job message to the scheduler, as from the operator of this node."""
+    def _opened(self, opened: _Open, limit_ms: int) -> int:
+        """Keeps a request until it is answered, `limit_ms` have passed or its client has gone. Returns its number."""
         self._requests += 1
+        self._open[self._requests] = opened
+        self._timers.set(self.address, str(self._requests), self._clock.now().after_ms(limit_ms), 0)
+        return self._requests
+
+    def _close(self, number: int, answer: Any) -> None:
+        self._timers.clear(self.address, str(number))
+        self._send(self._open.pop(number).client, answer)
+
+    def _forget(self, client: int) -> None:
+        for number in [number for number, opened in self._open.items() if opened.client == client]:
+            self._timers.clear(self.address, str(number))
+            del self._open[number]
+
+    def _send(self, client: int, message: Any) -> None:
+        assert self._server is not None
+        try:
+            self._server.answer(client, message)
+        except RemoteProtocolError as error:
+            self._server.answer(client, Refused(code=error.code, sentence=error.sentence))
+
+    def _ask(self, number: int, message: Any) -> None:
+        """Hands a job message to the scheduler, as from the operator of this node."""
         self._publish(
             Received(
                 message=message,
                 sender=OPERATOR,
-                message_id=self._requests.to_bytes(16),
-                session=CONTROL_SESSION + str(client).encode(),
+                message_id=number.to_bytes(16),
+                session=CONTROL_SESSION + str(number).encode(),
             )
         )
+
+    def _answered(self, number: int, answer: Any) -> None:
+        opened = self._open.get(number)
+        if isinstance(opened, _Wait) and isinstance(answer, JobStatus) and not opened.has_news(answer):
+            opened.latest = answer
+        elif opened is not None:
+            self._close(number, answer)
+
+    def _job_changed(self, status: JobStatus) -> None:
+        for number, opened in list(self._open.items()):
+            if isinstance(opened, _Wait) and opened.wait.job_id == status.job_id:
+                opened.latest = status
+                if opened.has_news(status):
+                    self._close(number, status)
+
+    def _late(self, number: int) -> None:
+        """A report is given without the actors that did not answer; a wait ends with what is known."""
+        opened = self._open.get(number)
+        if isinstance(opened, _Report):
+            self._finish_report(number, opened)
+        elif opened is not None:
+            latest = opened.latest if isinstance(opened, _Wait) else None
+            refused = Refused(code=Code.TIMED_OUT, sentence="the scheduler did not answer in time")
+            self._close(number, latest or refused)
+
+    # --- what the gateway answers itself ---------------------------------------------------------
 
     def _prove(self, ask: AskProof) -> ProofGiven | Refused:
         for project in self._projects:
@@ -165,64 +241,21 @@ class GatewayActor(SupervisedActor):
         self._siblings["projects"].tell(HoldProjects(projects=self._projects))
         return Report(values={"projects": len(self._projects)})
 
-    # --- waiting for a job -----------------------------------------------------------------------
-
-    def _answered(self, client: int, answer: Any) -> None:
-        wait = self._waits.get(client)
-        if wait is None:
-            self._send(client, answer)
-        elif isinstance(answer, JobStatus) and not wait.has_news(answer):
-            wait.latest = answer
-        else:
-            self._end_wait(client, answer)
-
-    def _job_changed(self, status: JobStatus) -> None:
-        for client, wait in list(self._waits.items()):
-            if wait.wait.job_id == status.job_id:
-                wait.latest = status
-                if wait.has_news(status):
-                    self._end_wait(client, status)
-
-    def _end_wait(self, client: int, answer: Any) -> None:
-        del self._waits[client]
-        self._timers.clear(self.address, f"wait:{client}")
-        self._send(client, answer)
-
-    # --- reports ---------------------------------------------------------------------------------
-
-    def _gather(self, client: int, kind: str) -> None:
-        report = _Report(set(self._reporters))
-        self._reports[client] = (kind, report)
+    def _gather(self, report: _Report) -> None:
+        number = self._opened(report, REPORT_LIMIT_MS)
         for name in self._reporters:
-            if not self._siblings[name].tell(SnapshotWanted(ticket=client, reply_to=self.address)):
+            if not self._siblings[name].tell(SnapshotWanted(ticket=number, reply_to=self.address)):
                 report.missing.discard(name)
-        self._timers.set(self.address, f"report:{client}", self._clock.now().after_ms(REPORT_LIMIT_MS), 0)
-        self._finish_report(client)
+        if not report.missing:
+            self._finish_report(number, report)
 
     def _reported(self, snapshot: Snapshot) -> None:
-        waiting = self._reports.get(snapshot.ticket)
-        if waiting is not None:
-            _, report = waiting
+        report = self._open.get(snapshot.ticket)
+        if isinstance(report, _Report):
             report.parts[snapshot.name] = snapshot.values
             report.missing.discard(snapshot.name)
-            self._finish_report(snapshot.ticket)
+            if not report.missing:
+                self._finish_report(snapshot.ticket, report)
 
-    def _finish_report(self, client: int) -> None:
-        kind, report = self._reports[client]
-        if report.missing:
-            return
-        del self._reports[client]
-        self._timers.clear(self.address, f"report:{client}")
-        self._send(client, Report(values=self._describe(kind, report.parts)))
-
-    def _late(self, name: str) -> None:
-        """A report is given without the actors that did not answer; a wait ends with what is known."""
-        kind, _, number = name.partition(":")
-        client = int(number)
-        if kind == "report" and client in self._reports:
-            self._reports[client][1].missing.clear()
-            self._finish_report(client)
-        elif kind == "wait" and client in self._waits:
-            latest = self._waits[client].latest
-            refused = Refused(code=Code.TIMED_OUT, sentence="the scheduler did not answer in time")
-            self._end_wait(client, latest or refused)
+    def _finish_report(self, number: int, report: _Report) -> None:
+        self._close(number, Report(values=self._describe(report.kind, report.parts)))

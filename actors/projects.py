@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from actors.base import Context, SupervisedActor
@@ -32,22 +32,27 @@ class ProjectsActor(SupervisedActor):
         curve_public: bytes,
         addresses: tuple[str, ...],
         name: str,
-        boot_id: int,
-        projects: tuple[ProjectKey, ...],
+        sequences: Iterator[int],
+        read: Callable[[], tuple[ProjectKey, ...]],
         clock: Clock,
         publish: Callable[[Any], None],
     ) -> None:
+        """`sequences` number the node's key statements and rise, through restarts of node and actor; `read` gives the
+        projects held at a start of this actor.
+        """
         super().__init__(context)
         self._key = key
         self._curve_public = curve_public
         self._addresses = addresses
         self._node_name = name
-        self._sequence = boot_id  # rises with every start, and by one with every change
-        self._projects = projects
+        self._sequences = sequences
+        self._read = read
+        self._projects: tuple[ProjectKey, ...] = ()
         self._clock = clock
         self._publish = publish
 
     def begin(self) -> None:
+        self._projects = self._read()
         self._tell()
         self.ready()
 
@@ -55,7 +60,6 @@ class ProjectsActor(SupervisedActor):
         match message:
             case HoldProjects(projects=projects):
                 self._projects = projects
-                self._sequence += 1
                 self._tell()
 
     def _tell(self) -> None:
@@ -64,7 +68,7 @@ class ProjectsActor(SupervisedActor):
             version=1,
             curve_key=self._curve_public,
             addresses=self._addresses,
-            sequence=self._sequence,
+            sequence=next(self._sequences),
             not_after_ms=self._clock.now().wall_ms + LIFE_MS,
             name=self._node_name,
             hints=tuple(sorted(project.hint(own_id) for project in self._projects)),

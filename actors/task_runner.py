@@ -1,8 +1,7 @@
 """The task runner: task slots, each a child process that serves one job and goes home.
 
 A spare child waits, already started, so that a task need not wait for an interpreter. No data crosses jobs: a child
-is never given to a
-second one.
+is never given to a second one.
 """
 
 from __future__ import annotations
@@ -51,6 +50,7 @@ class _Child:
     def __init__(self) -> None:
         self.owner = b""  # empty: spare
         self.work: _Work | None = None
+        self.leaving = False  # it was killed: nothing is given to it any more
         self.reason: Literal["crashed", "out-of-time"] = "crashed"
 
 
@@ -108,6 +108,10 @@ class TaskRunnerActor(SupervisedActor):
     # --- work in and out -------------------------------------------------------------------------
 
     def _start(self, start: StartTask, reply_to: ActorHandle) -> None:
+        """A worker that was restarted wants its running tasks again: they go on."""
+        running = (child.work for child in self._children.values())
+        if any(work is not None and work.key == start.key for work in (*running, *self._waiting)):
+            return
         source = self._sources.get(start.source)
         request = msgspec.structs.replace(start.request, source=source)
         self._waiting.append(_Work(start.job_id, start.key, encode_record(request), start.limit_ms, reply_to))
@@ -118,7 +122,11 @@ class TaskRunnerActor(SupervisedActor):
         for name, child in self._children.items():
             if child.work is not None and child.work.key == key:
                 child.work = None
-                self._spawner.kill(name)
+                self._send_home(name)
+
+    def _send_home(self, name: str) -> None:
+        self._children[name].leaving = True
+        self._spawner.kill(name)
 
     def _said(self, name: str, answer: bytes) -> None:
         child = self._children.get(name)
@@ -127,7 +135,7 @@ class TaskRunnerActor(SupervisedActor):
         work, child.work = child.work, None
         self._timers.clear(self.address, f"limit:{name}")
         if work.owner.startswith(_INSPECTION):
-            self._spawner.kill(name)
+            self._send_home(name)
         else:
             self._timers.set(self.address, f"home:{name}", self._clock.now().after_ms(CHILD_SPARE_MS), 0)
         work.reply_to.tell(_outcome(work, answer))
@@ -138,18 +146,23 @@ class TaskRunnerActor(SupervisedActor):
             return
         self._timers.clear(self.address, f"limit:{gone.key}")
         self._timers.clear(self.address, f"home:{gone.key}")
-        if gone.code is None and gone.signal is None:  # it never ran: not at once again
+        if not child.owner or (gone.code is None and gone.signal is None):  # it never ran, or not for long
             self._pausing = True
             self._timers.set(self.address, "pause", self._clock.now().after_ms(SPAWN_PAUSE_MS), 0)
-        work = child.work
-        if work is None:
-            return
         detail = f"signal {gone.signal}" if gone.signal else gone.reason
+        if child.work is not None:
+            self._died(child.work, child, gone.reason, detail)
+        elif self._pausing and not self._children:  # nobody is left who could take what waits
+            waiting, self._waiting = self._waiting, deque()
+            for work in waiting:
+                self._died(work, child, gone.reason, f"no process could be started for it ({detail})")
+
+    def _died(self, work: _Work, child: _Child, ended: str, detail: str) -> None:
         if work.owner.startswith(_INSPECTION):
             fault = Fault(code=Code.TASK_CRASHED, sentence=f"the process that read it ended ({detail})")
             work.reply_to.tell(Inspected(fault=fault))
         else:
-            out_of_memory = gone.reason.startswith("out-of-memory")
+            out_of_memory = ended.startswith("out-of-memory")
             reason: Final = "out-of-memory" if out_of_memory else child.reason
             work.reply_to.tell(TaskDied(key=work.key, reason=reason, detail=detail))
 
@@ -160,19 +173,22 @@ class TaskRunnerActor(SupervisedActor):
             self._pausing = False
         elif child is not None and kind == "limit":
             child.reason = "out-of-time"
-            self._spawner.kill(key)
+            self._send_home(key)
         elif child is not None and child.work is None:
-            self._spawner.kill(key)  # its job sends nothing more: it goes home
+            self._send_home(key)  # its job sends nothing more
 
     # --- slots -----------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Gives waiting work to children, and keeps one spare child as long as a slot is free."""
-        for work in list(self._waiting):
+        still_waiting: deque[_Work] = deque()
+        for work in self._waiting:
             name = self._child_for(work)
-            if name is not None:
-                self._waiting.remove(work)
+            if name is None:
+                still_waiting.append(work)
+            else:
                 self._give(name, work)
+        self._waiting = still_waiting
         spare = any(not child.owner for child in self._children.values())
         if (not spare or self._waiting) and len(self._children) < TASK_SLOTS and not self._pausing:
             self._spawn()
@@ -180,7 +196,7 @@ class TaskRunnerActor(SupervisedActor):
             self._make_room()
 
     def _child_for(self, work: _Work) -> str | None:
-        idle = [(name, child) for name, child in self._children.items() if child.work is None]
+        idle = [(name, child) for name, child in self._children.items() if child.work is None and not child.leaving]
         own = next((name for name, child in idle if child.owner == work.owner), None)
         return own or next((name for name, child in idle if not child.owner), None)
 
@@ -190,7 +206,7 @@ class TaskRunnerActor(SupervisedActor):
         self._timers.clear(self.address, f"home:{name}")
         self._timers.set(self.address, f"limit:{name}", self._clock.now().after_ms(work.limit_ms), 0)
         if not self._spawner.send(name, work.message):
-            self._spawner.kill(name)  # its end is told as that of the task
+            self._send_home(name)  # its end is told as that of the task
 
     def _spawn(self) -> None:
         self._count += 1
@@ -201,8 +217,8 @@ class TaskRunnerActor(SupervisedActor):
     def _make_room(self) -> None:
         """All slots are taken and work waits: a child that only waits for more of its job goes home now."""
         for name, child in self._children.items():
-            if child.owner and child.work is None:
-                self._spawner.kill(name)
+            if child.owner and child.work is None and not child.leaving:
+                self._send_home(name)
                 return
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,12 @@ from actors.adapters.zmq_wire import Allowed, Carry, Close, CurveKeys, Dial, Zmq
 from actors.base import Context, SupervisedActor
 from actors.ports import Clock
 from protocol.errors import FlottaError
+from protocol.ids import format_id
 from protocol.machines.contract import Record
 from protocol.machines.events import DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
 from protocol.tokens import ProjectKey
+
+_log = logging.getLogger(__name__)
 
 
 class WireReady(Record, frozen=True):
@@ -77,7 +81,9 @@ class TransportActor(SupervisedActor):
         self.address.tell(message)
 
     def _dial_door(self, event: DialDoor) -> None:
-        project = self._projects[event.project]
+        project = self._projects.get(event.project)
+        if project is None:
+            return  # its token was taken away meanwhile; the session runs into its limit
         self._wire.post(
             Dial(
                 name=event.session,
@@ -89,6 +95,12 @@ class TransportActor(SupervisedActor):
         )
 
     def _admit(self, peer: PeerAdmitted) -> None:
+        """A CURVE key stays with the first node that it was certified for: a peer must not cut off another one by
+        certifying that one's key as its own.
+        """
+        if self._nodes.get(peer.curve_key, peer.node) != peer.node:
+            _log.warning("node %s claims the transport key of another peer and is not connected", format_id(peer.node))
+            return
         former = self._curves.get(peer.node)
         if former is not None and former != peer.curve_key:
             self._nodes.pop(former, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from actors.adapters.key_files import load_or_create_curve_secret, load_or_creat
 from actors.adapters.token_files import list_projects
 from actors.adapters.zmq_wire import CurveKeys
 from flotta_p2p.configuration.schema import Configuration
-from protocol.errors import ConfigError
+from protocol.errors import Code, ConfigError
 from protocol.ids import node_id
+from protocol.limits import PROJECTS_MAX
 from protocol.plan.tasks import DisclosureRules, SourceFile
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.secret_text import SecretText
@@ -42,16 +44,20 @@ def load_identity(workdir: Path) -> Identity:
 class Projects:
     """The projects of a node: those of its configuration, of its work directory, and of its sources' tokens.
 
-    Deriving a key takes about 60 ms, so that each token is derived once.
+    Deriving a key takes about 60 ms, so that each token is derived once. Any thread may call.
     """
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._derived: dict[str, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._lock = threading.Lock()
+        self._derived: dict[str, ProjectKey] = {}  # as many as the operator adds while the node runs
         self.names: dict[bytes, str] = {}
 
     def read(self) -> tuple[ProjectKey, ...]:
-        """Every project held now; reads the work directory's token files anew. Raises ConfigError for a weak token."""
+        """Every project held now; reads the work directory's token files anew.
+
+        Raises ConfigError for a weak token, and for more than PROJECTS_MAX projects in all.
+        """
         named: list[tuple[str, SecretText]] = [
             *((project.name, project.token) for project in self._configuration.node.token_projects_initial),
             *list_projects(self._configuration.workdir),
@@ -65,6 +71,12 @@ class Projects:
             for token in source.token:
                 key = self._derive(token, f"a token of the data source {source.name}")
                 keys.setdefault(key.project_id, key)
+        if len(keys) > PROJECTS_MAX:
+            raise ConfigError(
+                Code.CONFIG_VALUE_WRONG,
+                f"the configuration and the work directory name {len(keys)} projects; at most {PROJECTS_MAX} are held",
+                next_step="take the tokens of some projects away",
+            )
         return tuple(keys.values())
 
     def policy(self) -> NodePolicy:
@@ -85,15 +97,16 @@ class Projects:
 
     def _derive(self, token: SecretText, what: str) -> ProjectKey:
         text = token.reveal()
-        if text not in self._derived:
-            try:
-                check_token(text)
-            except ConfigError as error:
-                raise ConfigError(
-                    error.code, f"{what} cannot be used: {error.sentence}", next_step=error.next_step
-                ) from error
-            self._derived[text] = ProjectKey.derive(text)
-        return self._derived[text]
+        with self._lock:
+            if text not in self._derived:
+                try:
+                    check_token(text)
+                except ConfigError as error:
+                    raise ConfigError(
+                        error.code, f"{what} cannot be used: {error.sentence}", next_step=error.next_step
+                    ) from error
+                self._derived[text] = ProjectKey.derive(text)
+            return self._derived[text]
 
 
 def source_files(configuration: Configuration) -> dict[str, SourceFile]:

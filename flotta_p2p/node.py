@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.control_socket import control_path
@@ -27,7 +27,7 @@ from actors.projects import ProjectsActor
 from actors.root import Root
 from actors.store import StoreActor
 from actors.supervisor import supervisor_spec
-from actors.task_runner import CHILD_ROLE, TaskRunnerActor
+from actors.task_runner import TaskRunnerActor
 from actors.timers import TimerService
 from actors.transport import TransportActor
 from flotta_p2p.configuration.schema import Configuration
@@ -53,11 +53,6 @@ from protocol.machines.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-# `-P`: the current folder is no place to import from.
-CHILD_PROGRAMS: Final = {
-    CHILD_ROLE: (sys.executable, "-P", "-m", "flotta_p2p.federated.child"),
-    DISCOVERY_ROLE: (sys.executable, "-P", "-m", "actors.discovery_process"),
-}
 MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
 
 
@@ -70,6 +65,7 @@ class _Parts:
     listening: Listening
     projects: Projects
     boot_id: int
+    statement_sequences: Iterator[int]
     clock: SystemClock
     timers: TimerService
     bus: Bus
@@ -121,9 +117,7 @@ class Node:
         held = projects.read()
         listening = choose_listening(configuration)
         clock = SystemClock()
-        store = self._open_store()
-        boot_id = store.next_boot_id(clock.now().wall_ms)
-        store.close()
+        boot_id = self._next_boot_id(clock.now().wall_ms)
         timers = TimerService(clock)
         timers.start()
         self._undo.append(timers.stop)
@@ -131,7 +125,8 @@ class Node:
         handles: dict[str, ActorHandle] = {}
         spawner = self._make_spawner(lambda event: self._child_event(handles, event))
         self._undo.append(spawner.stop)
-        parts = _Parts(configuration, identity, listening, projects, boot_id, clock, timers, bus, spawner)
+        sequences = itertools.count(boot_id)
+        parts = _Parts(configuration, identity, listening, projects, boot_id, sequences, clock, timers, bus, spawner)
         facts = Facts(
             node=identity.node,
             name=configuration.node.name,
@@ -153,6 +148,13 @@ class Node:
         root.start()
         root.wait_ready()
         return facts
+
+    def _next_boot_id(self, wall_ms: int) -> int:
+        store = self._open_store()
+        try:
+            return store.next_boot_id(wall_ms)
+        finally:
+            store.close()
 
     def _open_store(self) -> LocalStore:
         configuration = self._configuration
@@ -239,7 +241,8 @@ class Node:
         return ChildSpec(name, factory)
 
     def _gate(self, parts: _Parts) -> Callable[[Rows], Machine]:
-        return lambda rows: Gate(parts.identity.key, parts.boot_id, rows)
+        """A gate sends far fewer frames than nanoseconds pass: the boot clock is above all that an earlier one used."""
+        return lambda rows: Gate(parts.identity.key, parts.boot_id, rows, first_sequence=parts.clock.now().boot_ns)
 
     def _enrolment(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity = parts.identity
@@ -332,8 +335,8 @@ class Node:
             curve_public=parts.identity.curve.public,
             addresses=parts.listening.addresses,
             name=parts.configuration.node.name,
-            boot_id=parts.boot_id,
-            projects=parts.projects.read(),
+            sequences=parts.statement_sequences,
+            read=parts.projects.read,
             clock=parts.clock,
             publish=parts.bus.publish,
         )

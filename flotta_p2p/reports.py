@@ -50,8 +50,8 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now_wall_ms: in
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
         "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
-        "projects": [_project(facts, project) for project in facts.project_names],
-        "sources": [values for name, values in snapshots.items() if name.startswith("source ")],
+        "projects": [_project(facts, project) for project in list(facts.project_names)],
+        "sources": [values for name, values in snapshots.items() if name.startswith("source ") and values],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
             for presence in ("present", "away", "admitted")
@@ -114,6 +114,7 @@ def _work(courier: CourierSnapshot | None) -> dict[str, Any]:
     worker: WorkerSnapshot = courier.inner
     return {
         "tasks_running": worker.running,
+        "tasks_started": worker.started,
         "orders_accepted": worker.orders,
         "bytes_released": worker.bytes_released,
         "messages_waiting": courier.waiting,

@@ -71,7 +71,6 @@ class Code(StrEnum):
     RESULT_NOT_READY = "result-not-ready"
     # permission
     POLICY_DENIED = "policy-denied"
-    COHORT_TOO_SMALL = "cohort-too-small"
     STRANGER = "stranger"
     # artifact and data
     ARTIFACT_MALFORMED = "artifact-malformed"

@@ -12,10 +12,8 @@ MIB: Final = 1024 * KIB
 
 # --- frames and bodies ---------------------------------------------------------------------------
 # Parsing 64 KiB of empty msgpack containers costs about 10 ms and 3 MB, 1 MiB about 470 ms and 72 MB: bodies are
-# therefore
-# capped per message type before anything is parsed (see protocol/wire/registry.py).
+# therefore capped per message type before anything is parsed (see protocol/wire/registry.py).
 BODY_BYTES_PING_MAX: Final = 1 * KIB  # acknowledgements and heartbeats; any peer, many per second
-OWN_ROW_BYTES_MAX: Final = 64 * MIB  # rows that this node wrote itself and reads back from its own store
 BODY_BYTES_DOOR_MAX: Final = 4 * KIB  # whoever knows a project's door key, before the proof
 BODY_BYTES_CONTROL_MAX: Final = 64 * KIB  # status, greeting, renewals; peers only
 BODY_BYTES_MANIFEST_MAX: Final = 256 * KIB  # orders, plans, lists of tasks and results; peers and proved submitters
@@ -34,17 +32,20 @@ TOKEN_CHARS_MAX: Final = 256  # a project token; typed, piped or read from a fil
 
 # --- time ----------------------------------------------------------------------------------------
 CLOCK_TOLERANCE_MS: Final = 120_000  # how far a peer's corrected clock may be off before its frame is refused
-CLOCK_WARN_MS: Final = 30_000  # offset shown to people
 FRAME_TTL_MS: Final = 60_000  # life of a frame that says nothing else
+# of a message that is repeated until acknowledged: a peer may be away over a long weekend
 FRAME_TTL_MS_MAX: Final = 7 * 24 * 3_600_000
 HEARTBEAT_INTERVAL_MS: Final = 2_000  # between peers; 2,000 ms × 100 peers is 50 small frames a second
 PEER_AWAY_MS: Final = 7_000  # three heartbeats missed and one second of grace: the peer is shown as away
 HANDSHAKE_LIMIT_MS: Final = 2_000  # a door session must have proved itself by then
 SELF_TEST_LIMIT_MS: Final = 5_000  # the node refuses to run unless a stranger of its own was refused by then
+SELF_TEST_HANDSHAKE_MS: Final = 250  # between two sockets of one machine; repeated until SELF_TEST_LIMIT_MS
+ZAP_HOLD_MS: Final = 500  # an unknown key may have become a peer's by then: one commit and one frame on the way
+ZAP_HELD_MAX: Final = 256  # connections that wait so long for their refusal; anybody grows it, 200 bytes each
 DOOR_ROTATE_MS: Final = 500  # a door session tries the next address; four fit into HANDSHAKE_LIMIT_MS
 PEER_ROTATE_MS: Final = 3_000  # so does a link to a peer
-ENROL_RETRY_MS_MIN: Final = 500
-ENROL_RETRY_MS_MAX: Final = 30_000
+ENROL_RETRY_MS_MIN: Final = 500  # first pause before a door is tried again; doubles
+ENROL_RETRY_MS_MAX: Final = 30_000  # two tries a minute at a door that stays shut
 ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
 
 # --- replay --------------------------------------------------------------------------------------
@@ -58,14 +59,14 @@ WIRE_COMMANDS_MAX: Final = 20_000
 PEERS_MAX: Final = 1_024  # accepted peers; each holds one DEALER socket and one outbox
 STRANGERS_MAX: Final = 256  # discovered nodes without a common project; anybody on the LAN grows it; 1 KiB each
 DOOR_SESSIONS_MAX: Final = 256  # half-done enrolments; whoever knows a door key grows it; 5 KiB each, 2 s each
-SUBMITTER_SESSIONS_MAX: Final = 256  # proved submitters at the door; project members grow it; dropped when idle
-SUBMITTER_IDLE_MS: Final = 120_000
+SUBMITTER_IDLE_MS: Final = 120_000  # a submitter that asked nothing so long is hung up; four of its longest polls
 PROJECTS_MAX: Final = 64  # one scrypt (16 MiB, 60 ms) at start for each
 SOURCES_MAX: Final = 64  # data sources of one node
+COLUMNS_SHOWN_MAX: Final = 64  # columns of one source in a status report, which names how many there are
 COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them all
 OUTBOX_ROWS_PER_PEER_MAX: Final = 10_000  # a peer that is away; beyond it the producer is told busy
 INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept for INBOX_KEEP_MS
-INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000
+INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000  # as long as any copy may live, and ten minutes for clocks
 JOBS_LIVE_MAX: Final = 1_000  # jobs in execution on one scheduler; submitters grow it
 JOBS_KEPT_MAX: Final = 10_000  # ended jobs kept in memory for `jobs`; the oldest leave memory, never the database
 JOBS_LISTED_MAX: Final = 100  # jobs in one answer, 1.4 KiB each at most; fits into BODY_BYTES_MANIFEST_MAX
@@ -77,32 +78,34 @@ EXECUTED_ORDERS_MAX: Final = (
 )
 TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
 STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
-STORY_KEYS_MAX: Final = 4_096
+STORY_KEYS_MAX: Final = 4_096  # histories kept; the oldest leave first, 4 KiB each at most
 RETRY_MS_MIN: Final = 500  # outbox: first repetition
-RETRY_MS_MAX: Final = 30_000
+RETRY_MS_MAX: Final = 30_000  # a peer that is away costs two small frames a minute and message
 STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop
 
 # --- jobs ----------------------------------------------------------------------------------------
 LEASE_MS: Final = 15_000  # a holder that stays silent so long loses its task, and its job fails naming it
-LEASE_MS_MIN: Final = 1_000
-LEASE_MS_MAX: Final = 3_600_000
+LEASE_MS_MIN: Final = 1_000  # four renewals a second; shorter leases break on a busy machine
+LEASE_MS_MAX: Final = 3_600_000  # an hour of silence; the deadline of the job still holds
 LEASE_GRACE_MS: Final = 1_000  # the scheduler waits so much longer than the worker: clocks and frames on the way
-RENEWALS_PER_LEASE: Final = 4
+RENEWALS_PER_LEASE: Final = 4  # three may be lost before the lease is
 ORDER_LIFE_MS: Final = 3_600_000  # an order may be started so long after it was signed
-ORDER_LIFE_MS_MAX: Final = 7 * 24 * 3_600_000
+ORDER_LIFE_MS_MAX: Final = 7 * 24 * 3_600_000  # workers remember an order until it has expired
 JOB_DEADLINE_MS: Final = 600_000  # a job ends by then whatever happens
-JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000
+JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000  # a week, the longest training that is planned for
 TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
 TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
 RESULT_BYTES_MAX: Final = 192 * KIB  # what one task may produce; larger resources need chunked transfer
 # products that one task takes; a message of tasks holds so much beside an order and a plan of STATEMENT_BYTES_MAX each
 TASK_INPUT_BYTES_MAX: Final = 640 * KIB
 SENTENCE_CHARS_MAX: Final = 1_000  # a worker's reason in an outcome; it is shown to people and stored with the job
-FILTER_TERMS_MAX: Final = 256
+FILTER_TERMS_MAX: Final = 256  # and, or, not and conditions of one filter; its author writes them, 100 bytes each
+FILTER_DEPTH_MAX: Final = 6  # terms within terms; two levels of an artifact each, which has MSGPACK_DEPTH_MAX
+# values of one membership; its author lists them, an order still fits STATEMENT_BYTES_MAX
 FILTER_VALUES_MAX: Final = 4_096
-QUERY_COLUMNS_MAX: Final = 256
-HISTOGRAM_BINS_MAX: Final = 1_000
-STEPS_MAX: Final = 64
+QUERY_COLUMNS_MAX: Final = 256  # columns of one query; a result names each, 500 bytes
+HISTOGRAM_BINS_MAX: Final = 1_000  # bins of one column, 9 bytes each in every product
+STEPS_MAX: Final = 64  # steps of one artifact; ours have three
 
 # --- discovery -----------------------------------------------------------------------------------
 DISCOVERY_FRAME_BYTES_MAX: Final = (
@@ -131,9 +134,9 @@ CELL_ROWS_MIN: Final = 5  # histogram cells with fewer rows (but not zero) are w
 # --- actors and processes ------------------------------------------------------------------------
 INBOX_MESSAGES_MAX: Final = 10_000  # mailbox of one actor; a full one refuses the newest
 RESTARTS_MAX: Final = 5  # of one actor within RESTART_WINDOW_MS, then the fault escalates
-RESTART_WINDOW_MS: Final = 60_000
-RESTART_BACKOFF_MS_MIN: Final = 100
-RESTART_BACKOFF_MS_MAX: Final = 10_000
+RESTART_WINDOW_MS: Final = 60_000  # restarts further apart do not add up
+RESTART_BACKOFF_MS_MIN: Final = 100  # pause before an actor starts again; doubles
+RESTART_BACKOFF_MS_MAX: Final = 10_000  # a node whose store is slow to come back is tried six times a minute
 READY_LIMIT_MS: Final = 20_000  # an actor that is not ready by then counts as failed
 STOP_LIMIT_MS: Final = 5_000  # an actor that has not ended so long after it was asked to counts as hung
 PING_INTERVAL_MS: Final = 3_000  # supervisors ask each child for a sign of life
@@ -159,20 +162,21 @@ LAUNCHER_LINE_BYTES_MAX: Final = 64 * KIB  # one line between launcher and node;
 LAUNCHER_OUTBOX_LINES_MAX: Final = 1_024  # lines waiting for the node; two per child, more means that it does not read
 LAUNCHER_GREETING_MS: Final = 5_000  # the launcher's first line is written before the node starts
 NODE_BACKOFF_MS_MIN: Final = 1_000  # pause before the launcher starts the node again; doubles
-NODE_BACKOFF_MS_MAX: Final = 60_000
+NODE_BACKOFF_MS_MAX: Final = 60_000  # one try a minute
 NODE_ENDS_MAX: Final = 5  # so many ends of the node within NODE_ENDS_WINDOW_MS and the launcher gives up
-NODE_ENDS_WINDOW_MS: Final = 600_000
+NODE_ENDS_WINDOW_MS: Final = 600_000  # ends further apart do not add up
 NODE_STOP_MS: Final = 10_000  # from the wish to stop until the node is killed; twice STOP_LIMIT_MS
-TASK_SLOTS: Final = 4
-CONTROL_CLIENTS_MAX: Final = 64
-CONTROL_BYTES_MAX: Final = 1 * MIB
+TASK_SLOTS: Final = 4  # tasks computed at once; each has CHILD_MEMORY_BYTES_MAX
+CONTROL_CLIENTS_MAX: Final = 64  # command lines connected at once; the operator starts them, two descriptors each
+CONTROL_BYTES_MAX: Final = 1 * MIB  # one message of the control socket; a result of RESULT_BYTES_MAX or 100 jobs fit
 CONTROL_WAIT_MS_MAX: Final = 30_000  # one long poll on the control socket
-WATCHERS_MAX: Final = 256
+WATCHERS_MAX: Final = 256  # requests that wait for news or for a stored result at once; submitters grow it, 1 KiB each
 INSPECT_LIMIT_MS: Final = 60_000  # reading a source of SOURCE_BYTES_MAX takes about 20 s
 SPAWN_PAUSE_MS: Final = 1_000  # after a child that never ran: the cause is seldom gone at once
 SOURCE_CHECK_MS: Final = 30_000  # how often a source is looked at for changes; two system calls
+ASK_LIMIT_MS: Final = 8_000  # an answer of the scheduler to the operator; a store that waits takes STORE_BUSY_MS_MAX
 REPORT_LIMIT_MS: Final = 2_000  # a status report does not wait longer for an actor
-FETCHES_MAX: Final = 64  # typed addresses asked at the same time; the operator types them
+FETCH_LIMIT_MS: Final = 6_000  # one answer about a typed address; the discovery process may have to start first
 NODE_PORT: Final = 1456  # where a node is reached when nobody says otherwise; the statement server is at the next
 SOURCE_BYTES_MAX: Final = 2 * 1024 * MIB  # a CSV file larger than this is refused with the reason
 

@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run one seed", epilog=_EXAMPLES, formatter_class=parser.formatter_class)
-    run.add_argument("--nodes", type=_number(2, NODES_MAX), default=4, help="2 to %(const)s" % {"const": NODES_MAX})
-    run.add_argument("--seed", type=_number(0, 2**63), default=1)
-    run.add_argument("--seeds", type=_number(1, 1_000_000), default=1, help="how many seeds from --seed on")
-    run.add_argument("--jobs", type=_number(0, JOBS_MAX), default=None, help="instead of the seed's own number")
+    run.add_argument("--nodes", type=_Number(2, NODES_MAX), default=4, help=f"2 to {NODES_MAX}")
+    run.add_argument("--seed", type=_Number(0, 2**63), default=1)
+    run.add_argument("--seeds", type=_Number(1, 1_000_000), default=1, help="how many seeds from --seed on")
+    run.add_argument("--jobs", type=_Number(0, JOBS_MAX), default=None, help="instead of the seed's own number")
     run.add_argument("--trace", action="store_true", help="show every step, not only the main events")
     chosen = parser.parse_args(arguments)
     if chosen.seeds == 1:
@@ -94,7 +94,7 @@ def _summary(world: World) -> str:
     )
 
 
-class _number:  # noqa: N801 - argparse shows the name in its message
+class _Number:
     """An integer between two bounds, for argparse."""
 
     def __init__(self, low: int, high: int) -> None:

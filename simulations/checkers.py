@@ -104,7 +104,7 @@ class Checkers:
                     self._check_task(node, key, decode_record(value, TaskRow, bytes_max=ROW_BYTES_MAX))
                 case Put(kind=kinds.JOB, value=value):
                     self._check_job(node, decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX))
-                case LogJob(event="task succeeded") if owner == "scheduler":
+                case LogJob(event="result accepted") if owner == "scheduler":
                     self._accept_once(node, write)
 
     def _apply_once(self, node: Node, key: bytes) -> None:
@@ -149,6 +149,9 @@ class Checkers:
             raise Violation(f"{node.name} moves the ended job {short_job_id(row.job_id)} from {before} to {row.state}")
         if row.state in ENDED:
             self._ended[row.job_id] = row.state
+            busy = next((one for one in self._world.nodes if one.tasks.runs(row.job_id)), None)
+            if row.state == "cancelled" and before is None and busy is not None:
+                raise Violation(f"{short_job_id(row.job_id)} is finally cancelled while {busy.name} still runs a task")
             if row.cause is not None and row.cause.code not in self._causes(row):
                 raise Violation(f"{short_job_id(row.job_id)} {row.state} for no planted reason: {row.cause.sentence}")
 
@@ -179,7 +182,9 @@ class Checkers:
         if client.status is None or client.status.state != row.state:
             raise Violation(f"job {client.number} is {row.state}, its submitter was told otherwise")
         if (client.result is not None) != (row.state == "succeeded"):
-            raise Violation(f"job {client.number} is {row.state}, and its result was{' not' * (not client.result)} given")
+            raise Violation(
+                f"job {client.number} is {row.state}, and its result was{' not' * (not client.result)} given"
+            )
         if client.result is not None:
             job = restore_job(row, {}, client.node.own_id)
             expected = expected_products(job.verified.artifact, tuple(state.task for state in job.tasks))[-1]

@@ -53,6 +53,9 @@ class Tasks:
         """They end with their node."""
         self._running.clear()
 
+    def runs(self, job_id: bytes) -> bool:
+        return any(key.startswith(job_id) for key in self._running)
+
     def idle(self) -> bool:
         return not self._running
 

@@ -1,8 +1,7 @@
 """The control socket: AF_UNIX stream under the runtime folder, for the user who runs the node and for root alone.
 
 Its name is a hash of the work directory, since the path of a socket has at most 107 bytes. `ControlServer` is the
-node's end, with
-one thread; `ControlClient` is the command line's.
+node's end, with one thread; `ControlClient` is the command line's.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import logging
 import os
 import selectors
 import socket
+import stat
 import struct
 import sys
 import tempfile
@@ -20,14 +20,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from protocol.errors import Code, ConfigError, RemoteProtocolError, UnreachableError
 from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
 from protocol.wire.control import HEAD, body_length, decode_control, encode_control
 
 _log = logging.getLogger(__name__)
-_READ_BYTES = 65_536
+_READ_BYTES: Final = 65_536
+_CLIENT_BYTES_MAX: Final = HEAD.size + CONTROL_BYTES_MAX + _READ_BYTES  # one frame, and what was read along with it
 
 
 def control_path(workdir: Path) -> Path:
@@ -41,25 +42,38 @@ class _Client:
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.socket = sock
         self.number = number
-        self.read = bytearray()  # at most one frame: limits.CONTROL_BYTES_MAX
-        self.write = bytearray()  # limits.CONTROL_BYTES_MAX for each answer; one request at a time
+        self.asked = False  # a request waits for its answer; the next one is taken after it
+        self.read = bytearray()  # _CLIENT_BYTES_MAX
+        self.write = bytearray()  # limits.CONTROL_BYTES_MAX: one answer
 
 
 class ControlServer:
-    """Accepts clients and reads requests in its own thread; `on_request(number, message)` is called there.
+    """Accepts clients and reads their requests, of each client one at a time, in its own thread.
 
-    `answer` may be called from any thread. A client that breaks the rules is dropped.
+    There it calls `on_request(number, message)`; `on_gone(number)` when that client has left; `on_fault(error)` when
+    the thread ends without having been asked to. `answer` may be called from any thread. A client that breaks the
+    rules is dropped.
     """
 
-    def __init__(self, path: Path, on_request: Callable[[int, Any], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_request: Callable[[int, Any], None],
+        on_gone: Callable[[int], None],
+        on_fault: Callable[[Exception], None],
+    ) -> None:
+        """Raises ConfigError(FOLDER_UNUSABLE)."""
+        self._listener = _listen(path)
         self._on_request = on_request
+        self._on_gone = on_gone
+        self._on_fault = on_fault
         self._path = path
         self._clients: dict[int, _Client] = {}  # limits.CONTROL_CLIENTS_MAX
         self._answers: deque[tuple[int, bytes]] = deque()  # one for each client
         self._next = 0
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
-        self._listener = _listen(path)
+        self._wake_in.setblocking(False)
         self._stopping = False
         for sock in (self._listener, self._wake_out):
             sock.setblocking(False)
@@ -70,7 +84,10 @@ class ControlServer:
         self._thread.start()
 
     def answer(self, number: int, message: Any) -> None:
-        """Queues the answer of client `number`; nothing happens when it has gone."""
+        """Queues the answer of client `number`; nothing happens when it has gone.
+
+        Raises RemoteProtocolError(FRAME_TOO_LARGE).
+        """
         self._answers.append((number, encode_control(message)))
         self._wake()
 
@@ -97,6 +114,8 @@ class ControlServer:
                     else:
                         self._serve(key.data, mask)
                 self._take_answers()
+        except Exception as error:  # the outermost frame of this thread
+            self._on_fault(error)
         finally:
             for client in list(self._clients.values()):
                 self._drop(client)
@@ -125,21 +144,27 @@ class ControlServer:
                     self._drop(client)
                     return
                 client.read += data
-                self._requests(client)
+                self._next_request(client)
         except BlockingIOError:
             pass
         except (OSError, RemoteProtocolError) as error:
             _log.info("control client dropped: %s", error)
             self._drop(client)
 
-    def _requests(self, client: _Client) -> None:
-        while len(client.read) >= HEAD.size:
-            length, number = body_length(bytes(client.read[: HEAD.size]))
-            if len(client.read) < HEAD.size + length:
-                return
-            body = bytes(client.read[HEAD.size : HEAD.size + length])
-            del client.read[: HEAD.size + length]
-            self._on_request(client.number, decode_control(number, body))
+    def _next_request(self, client: _Client) -> None:
+        """Hands on one whole request, unless the one before it still waits for its answer."""
+        if len(client.read) > _CLIENT_BYTES_MAX:
+            raise RemoteProtocolError(Code.FRAME_TOO_LARGE, "it asks on and on before it has its answer")
+        if client.asked or len(client.read) < HEAD.size:
+            return
+        length, number = body_length(bytes(client.read[: HEAD.size]))
+        if len(client.read) < HEAD.size + length:
+            return
+        body = bytes(client.read[HEAD.size : HEAD.size + length])
+        del client.read[: HEAD.size + length]
+        message = decode_control(number, body)
+        client.asked = True
+        self._on_request(client.number, message)
 
     def _take_answers(self) -> None:
         while self._answers:
@@ -148,18 +173,14 @@ class ControlServer:
             if client is None:
                 continue
             client.write += frame
-            if len(client.write) > 4 * CONTROL_BYTES_MAX:
-                self._drop(client)  # it asks and does not read
-                continue
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    self._flush(client)
-                except BlockingIOError:
-                    raise
-                except OSError:
-                    self._drop(client)
+            try:
+                self._flush(client)
+            except (OSError, RemoteProtocolError) as error:
+                _log.info("control client dropped: %s", error)
+                self._drop(client)
 
     def _flush(self, client: _Client) -> None:
+        """Writes what the client takes. Its next request is looked at once it has the whole answer."""
         while client.write:
             try:
                 sent = client.socket.send(client.write)
@@ -168,11 +189,15 @@ class ControlServer:
             del client.write[:sent]
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.write else 0)
         self._selector.modify(client.socket, wanted, client)
+        if client.asked and not client.write:
+            client.asked = False
+            self._next_request(client)
 
     def _drop(self, client: _Client) -> None:
         if self._clients.pop(client.number, None) is not None:
             self._selector.unregister(client.socket)
             client.socket.close()
+            self._on_gone(client.number)
 
 
 class ControlClient:
@@ -195,13 +220,17 @@ class ControlClient:
             ) from error
 
     def request(self, message: Any, *, limit_s: float | None = None) -> Any:
-        """Sends one request and returns its answer. Raises UnreachableError(TIMED_OUT | NODE_NOT_RUNNING)."""
+        """Sends one request and returns its answer. Raises UnreachableError(TIMED_OUT | NODE_NOT_RUNNING).
+
+        After either the connection is of no more use: an answer that comes late must not be taken for the next one.
+        """
         self._socket.settimeout(limit_s or self._limit_s)
         try:
             self._socket.sendall(encode_control(message))
             length, number = body_length(self._exactly(HEAD.size))
             return decode_control(number, self._exactly(length))
         except TimeoutError as error:
+            self.close()
             raise UnreachableError(
                 Code.TIMED_OUT,
                 f"the node did not answer within {limit_s or self._limit_s:g} s",
@@ -230,22 +259,24 @@ def _gone() -> UnreachableError:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket that only this user can reach. The work directory's lock is held, so an old socket file is
-    stale.
-    """
+    """A listening socket that only this user can reach. The work directory's lock is held: an old file is stale."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = path.parent.stat()
-        if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        facts = path.parent.lstat()
+        if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077:
             raise ConfigError(
                 Code.FOLDER_UNUSABLE,
-                f"the runtime folder {path.parent} is open to other users",
-                next_step=f"remove it, or close it with `chmod 700 {path.parent}`",
+                f"the runtime folder {path.parent} belongs to another user or is open to others",
+                next_step=f"remove it, close it with `chmod 700 {path.parent}`, or set XDG_RUNTIME_DIR",
             )
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))
-        listener.listen(16)
+        try:
+            listener.bind(str(path))
+            listener.listen(16)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise ConfigError(
             Code.FOLDER_UNUSABLE,

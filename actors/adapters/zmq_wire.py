@@ -1,12 +1,13 @@
 """The wire: one thread owns every ZeroMQ socket of the node, and the ZAP handler that decides who may connect.
 
 The door knows three classes of CURVE keys: a peer's own key (User-Id `node:<id>`), a project's door key
-(`door:<project>`), and anything
-else, which is refused with status 300: after it a DEALER tries again, and is let in once its key is known.
+(`door:<project>`), and anything else, which is refused with status 300: after it a DEALER tries again, and is let
+in once its key is known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -19,15 +20,21 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from actors.ports import Clock
-from protocol.errors import Code, ConfigError, DeniedError, FlottaError
+from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
+from protocol.key_statement import parse_address
 from protocol.limits import (
     DOOR_ROTATE_MS,
+    DOOR_SESSIONS_MAX,
     FRAME_BYTES_MAX,
     HANDSHAKE_LIMIT_MS,
     LINK_FRAMES_WAITING_MAX,
     PEER_ROTATE_MS,
+    PEERS_MAX,
+    SELF_TEST_HANDSHAKE_MS,
     SELF_TEST_LIMIT_MS,
     WIRE_COMMANDS_MAX,
+    ZAP_HELD_MAX,
+    ZAP_HOLD_MS,
 )
 from protocol.machines.contract import Record
 from protocol.machines.events import Arrived
@@ -38,6 +45,7 @@ DOMAIN: Final = "flotta-p2p-main"
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _TICK_MS: Final = 100  # resolution of address rotation; nothing else waits for it
 _READ_BATCH: Final = 256  # frames taken from one socket before the others get their turn
+_SOCKETS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + 16  # libzmq's own default, 1,023, has no room for all peers
 
 
 class CurveKeys(Record, frozen=True):
@@ -90,27 +98,32 @@ class _Link:
         self.dial = dial
         self.socket = socket
         self.turn = -1
-        self.connected = False
+        self.endpoint = ""  # the present one
         self.since_ms = now_ms
         self.waiting: deque[bytes] = deque()  # limits.LINK_FRAMES_WAITING_MAX
 
     def rotate(self, now_ms: int) -> None:
-        """Leaves the present address, if any, for the next one."""
+        """Leaves the present address, if any, for the next one. Others choose the addresses: none is a fault here."""
         addresses = self.dial.addresses
-        if self.turn >= 0 and len(addresses) > 1:
-            self.socket.disconnect(endpoint(addresses[self.turn % len(addresses)]))
         if self.turn < 0 or len(addresses) > 1:
             self.turn += 1
-            self.socket.connect(endpoint(addresses[self.turn % len(addresses)]))
+            with contextlib.suppress(zmq.ZMQError):
+                if self.endpoint:
+                    self.socket.disconnect(self.endpoint)
+            self.endpoint = ""
+            with contextlib.suppress(zmq.ZMQError, AddressError):
+                following = endpoint(addresses[self.turn % len(addresses)])
+                self.socket.connect(following)
+                self.endpoint = following
         self.since_ms = now_ms
 
 
 class ZmqWire:
     """Sockets, ZAP and the thread that owns them.
 
-    `open` binds and starts; afterwards any thread may call `post`. `deliver` gets every frame, `fail` the reason when
-    the thread ends
-    without having been asked to; both are called in the wire's thread.
+    `open` binds and starts; afterwards any thread may call `post`. `deliver` gets every frame, `ready` is called once
+    the self-test has passed, `fail` with the reason when the thread ends without having been asked to; all three in
+    the wire's thread.
     """
 
     def __init__(
@@ -131,34 +144,36 @@ class ZmqWire:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._allowed = Allowed(nodes={}, doors={})
+        self._held: deque[tuple[int, list[bytes]]] = deque()  # limits.ZAP_HELD_MAX: until when, request; oldest first
         self._links: dict[bytes, _Link] = {}  # limits.PEERS_MAX and limits.DOOR_SESSIONS_MAX
         self._by_socket: dict[zmq.Socket[bytes], _Link] = {}
         self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+        self._zap: zmq.Socket[bytes] | None = None
+        self._router: zmq.Socket[bytes] | None = None
         self._poller = zmq.Poller()
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
         self._self_test: _SelfTest | None = None
         self._bound: tuple[str, ...] = ()
         self.dropped = 0  # frames that found no room; the outbox repeats what matters
 
-    # --- any thread
-    # ----------------------------------------------------------------------------------------------------
+    # --- any thread ------------------------------------------------------------------------------
 
     def open(self, hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
         """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN)."""
-        self._zap = self._context.socket(zmq.ROUTER)
-        self._zap.setsockopt(zmq.LINGER, 0)
-        self._zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
-        self._router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        harden(self._router)
+        self._zap = zap = self._context.socket(zmq.ROUTER)
+        zap.setsockopt(zmq.LINGER, 0)
+        zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
+        self._router = router = self._context.socket(zmq.ROUTER)
+        harden(router)
         for option, value in ((zmq.ROUTER_MANDATORY, 1), (zmq.ROUTER_HANDOVER, 0), (zmq.CURVE_SERVER, 1)):
-            self._router.setsockopt(option, value)
-        self._router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
-        self._router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        set_keys(self._router, self._keys)
-        bound = [self._bind(host, port) for host in hosts]
-        self._bound = tuple(bound)
-        self._poller.register(self._zap, zmq.POLLIN)
-        self._poller.register(self._router, zmq.POLLIN)
+            router.setsockopt(option, value)
+        router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
+        router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        set_keys(router, self._keys)
+        self._bound = tuple(_bind(router, host, port) for host in hosts)
+        self._poller.register(zap, zmq.POLLIN)
+        self._poller.register(router, zmq.POLLIN)
         self._poller.register(self._wake_out, zmq.POLLIN)
         self._thread.start()
         return self._bound
@@ -183,28 +198,9 @@ class ZmqWire:
         if self._thread.ident is not None:
             self._thread.join(timeout=2)
         else:
-            self._close_sockets()
+            self._close_sockets()  # it was never opened, or not to the end
 
-    def _bind(self, host: str, port: int) -> str:
-        try:
-            self._router.bind(endpoint(f"{host}:{port}"))
-        except zmq.ZMQError as error:
-            self._close_sockets()
-            if error.errno == zmq.EADDRINUSE:
-                raise ConfigError(
-                    Code.PORT_TAKEN,
-                    f"port {port} on {host} is in use by another program",
-                    next_step="stop it, or choose another node.port in the configuration",
-                ) from error
-            raise ConfigError(
-                Code.PORT_TAKEN,
-                f"this machine cannot listen on {host}:{port} ({error.strerror})",
-                next_step="check node.interface and node.port in the configuration",
-            ) from error
-        return f"{host}:{port}"
-
-    # --- the wire's thread
-    # -----------------------------------------------------------------------------------------------
+    # --- the wire's thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -223,9 +219,9 @@ class ZmqWire:
     def _turn(self) -> bool:
         for ready, _ in self._poller.poll(_TICK_MS):
             if ready is self._zap:
-                self._answer_zap()
+                self._answer_zap(self._zap)
             elif ready is self._router:
-                self._read_router()
+                self._read_router(self._router)
             elif ready in self._by_socket:
                 self._serve_link(self._by_socket[ready])
             elif self._self_test is not None and ready is self._self_test.monitor:
@@ -255,6 +251,7 @@ class ZmqWire:
                     self._carry(name, raw)
                 case Allowed():
                     self._allowed = command
+                    self._answer_held(self._now_ms())
                 case Dial():
                     self._dial(command)
                 case Close(name=name):
@@ -263,27 +260,45 @@ class ZmqWire:
                     return False
         return True
 
-    # --- ZAP
-    # -------------------------------------------------------------------------------------------------------------
+    # --- ZAP -------------------------------------------------------------------------------------
 
-    def _answer_zap(self) -> None:
+    def _answer_zap(self, zap: zmq.Socket[bytes]) -> None:
         for _ in range(_READ_BATCH):
             try:
-                parts = self._zap.recv_multipart(zmq.DONTWAIT)
+                parts = zap.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
             reply = answer_zap(parts, self._allowed)
-            if reply is not None:
+            if reply is None:
+                continue
+            test = self._self_test
+            if test is not None and parts[-1] == test.public_key:
+                test.was_asked = True
+            elif _refuses(reply) and len(self._held) < ZAP_HELD_MAX:
+                self._held.append((self._now_ms() + ZAP_HOLD_MS, parts))
+                continue
+            zap.send_multipart(reply)
+
+    def _answer_held(self, now_ms: int) -> None:
+        """Of two nodes that have just proved themselves one dials before the other has stored it as its peer. Refused,
+        it would try again only after HANDSHAKE_LIMIT_MS: libzmq does not tell a DEALER of status 300.
+        """
+        assert self._zap is not None
+        for _ in range(len(self._held)):
+            until_ms, parts = self._held.popleft()
+            reply = answer_zap(parts, self._allowed)
+            assert reply is not None  # it had one when it was held
+            if _refuses(reply) and now_ms < until_ms:
+                self._held.append((until_ms, parts))
+            else:
                 self._zap.send_multipart(reply)
-                if self._self_test is not None and parts[-1] == self._self_test.public_key:
-                    self._self_test.was_asked = True
 
     def _judge_self_test(self, test: _SelfTest) -> None:
         verdict = test.verdict()
         if verdict is None:
             return
         if verdict is False:
-            raise DeniedError(
+            raise ConfigError(  # no restart mends it
                 Code.DOOR_OPEN_TO_STRANGERS,
                 "the self-test connected with an unknown key and was let in: this node will not run",
                 next_step="report this as a bug; the ZeroMQ library of this machine does not ask for permission",
@@ -305,13 +320,12 @@ class ZmqWire:
         test.close()
         self._self_test = None
 
-    # --- inward
-    # ------------------------------------------------------------------------------------------------------------
+    # --- inward ----------------------------------------------------------------------------------
 
-    def _read_router(self) -> None:
+    def _read_router(self, router: zmq.Socket[bytes]) -> None:
         for _ in range(_READ_BATCH):
             try:
-                frames = self._router.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = router.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
             arrived = _arrived(frames)
@@ -332,8 +346,7 @@ class ZmqWire:
                 self._deliver(Arrived(raw=parts[0], node=link.dial.name))
         self._flush(link)
 
-    # --- outward
-    # -----------------------------------------------------------------------------------------------------------
+    # --- outward ---------------------------------------------------------------------------------
 
     def _carry(self, name: bytes, raw: bytes) -> None:
         if name.startswith(SESSION_IN):
@@ -348,6 +361,7 @@ class ZmqWire:
 
     def _answer_session(self, name: bytes, raw: bytes) -> None:
         routing_id = name[len(SESSION_IN) + 16 :]
+        assert self._router is not None
         try:
             self._router.send_multipart([routing_id, raw], zmq.DONTWAIT)
         except zmq.ZMQError:
@@ -359,9 +373,7 @@ class ZmqWire:
             try:
                 link.socket.send(link.waiting[0], zmq.DONTWAIT)
             except zmq.Again:
-                link.connected = False
                 break
-            link.connected = True
             link.since_ms = self._now_ms()
             link.waiting.popleft()
         self._poller.register(link.socket, zmq.POLLIN | (zmq.POLLOUT if link.waiting else 0))
@@ -370,21 +382,33 @@ class ZmqWire:
         before = self._links.get(dial.name)
         if before is not None and before.dial == dial:
             return
-        waiting = before.waiting if before is not None else deque()
         self._hang_up(dial.name)
         if not dial.addresses:
             return
-        dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        if dial.door:
+            self._make_room_at_the_door()
+        try:
+            dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        except zmq.ZMQError as error:  # no descriptor is left: whoever needs the connection asks for it again
+            _log.warning("no socket for another connection: %s", error)
+            return
         harden(dealer)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
         dealer.setsockopt(zmq.CURVE_SERVERKEY, dial.server_curve)
         set_keys(dealer, dial.own)
         link = _Link(dial, dealer, self._now_ms())
-        link.waiting = waiting
+        if before is not None:
+            link.waiting = before.waiting
         self._links[dial.name] = link
         self._by_socket[dealer] = link
         link.rotate(self._now_ms())
         self._flush(link)
+
+    def _make_room_at_the_door(self) -> None:
+        """Sessions that nobody hung up, since the actor that opened them crashed, give way, the oldest first."""
+        doors = [name for name, link in self._links.items() if link.dial.door]
+        for name in doors[: len(doors) + 1 - DOOR_SESSIONS_MAX]:
+            self._hang_up(name)
 
     def _hang_up(self, name: bytes) -> None:
         link = self._links.pop(name, None)
@@ -396,6 +420,8 @@ class ZmqWire:
     def _tick(self) -> None:
         """Frames that wait longer than the handshake takes mean a wrong address: the next one is tried."""
         now_ms = self._now_ms()
+        if self._held and self._held[0][0] <= now_ms:
+            self._answer_held(now_ms)
         for link in self._links.values():
             patience = DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS
             if link.waiting and now_ms - link.since_ms > patience:
@@ -406,11 +432,30 @@ class ZmqWire:
             self._self_test.close()
         for name in list(self._links):
             self._hang_up(name)
-        self._router.close(0)  # before the handler: nobody may connect while no one decides
-        self._zap.close(0)
+        for sock in (self._router, self._zap):  # the handler last: nobody may connect while no one decides
+            if sock is not None:
+                sock.close(0)
         self._wake_in.close()
         self._wake_out.close()
         self._context.term()
+
+
+def _bind(router: zmq.Socket[bytes], host: str, port: int) -> str:
+    try:
+        router.bind(f"tcp://{host}:{port}")
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EADDRINUSE:
+            raise ConfigError(
+                Code.PORT_TAKEN,
+                f"port {port} on {host} is in use by another program",
+                next_step="stop it, or choose another node.port in the configuration",
+            ) from error
+        raise ConfigError(
+            Code.PORT_TAKEN,
+            f"this machine cannot listen on {host}:{port} ({error.strerror})",
+            next_step="check node.interface and node.port in the configuration",
+        ) from error
+    return f"{host}:{port}"
 
 
 class _SelfTest:
@@ -419,16 +464,17 @@ class _SelfTest:
     def __init__(self, context: zmq.Context[Any], server_key: bytes, address: str, now_ms: int) -> None:
         public, secret = zmq.curve_keypair()
         self.public_key = z85.decode(public)
-        self._failed = False
         self.was_asked = False  # the ZAP handler was asked about this key
         self.started_ms = now_ms
         self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
         harden(self._socket)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, SELF_TEST_HANDSHAKE_MS)
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
         self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
         self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
         self.monitor = self._socket.get_monitor_socket()
-        self._socket.connect(endpoint(address.replace("0.0.0.0", "127.0.0.1")))
+        host, _, port = address.rpartition(":")
+        self._socket.connect(f"tcp://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")
 
     def verdict(self) -> bool | None:
         """True: refused, as it must be. False: let in. None: not decided yet."""
@@ -436,20 +482,23 @@ class _SelfTest:
             event = parse_monitor_message(self.monitor.recv_multipart())["event"]
             if event == zmq.Event.HANDSHAKE_SUCCEEDED:
                 return False
-            # A refusal with status 300 is a silent disconnect, which libzmq tells as "no detail".
-            if event in (zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, zmq.Event.HANDSHAKE_FAILED_AUTH):
-                self._failed = True
-        return True if self._failed and self.was_asked else None
+            # A refusal with status 300 lets the handshake run out of time, which libzmq tells as "no detail". A
+            # handshake that ran out before the handler was asked says nothing.
+            if event in (zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, zmq.Event.HANDSHAKE_FAILED_AUTH) and self.was_asked:
+                return True
+        return None
 
     def close(self) -> None:
         self._socket.disable_monitor()
+        self.monitor.close(0)
         self._socket.close(0)
 
 
 def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
     """The reply to one ZAP request [route…, b"", version, request id, domain, address, identity, mechanism, key], or
-    None when
-    it is none; then the handshake times out, which refuses as well. Source: RFC 27 (ZAP) of the ZeroMQ project."""
+    None when it is none; then the handshake times out, which refuses as well. Never raises. Source: RFC 27 (ZAP) of
+    the ZeroMQ project.
+    """
     try:
         gap = parts.index(b"")
     except ValueError:
@@ -468,6 +517,10 @@ def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
     return [*parts[: gap + 1], b"1.0", request[1], status, text, user, b""]
 
 
+def _refuses(reply: list[bytes]) -> bool:
+    return reply[-4] == b"300"
+
+
 def _arrived(frames: list[zmq.Frame]) -> Arrived | None:
     """Who sent it is told by ZAP's User-Id alone; routing ids chosen by the other side are refused, since they can be
     another's.
@@ -475,10 +528,9 @@ def _arrived(frames: list[zmq.Frame]) -> Arrived | None:
     if len(frames) != 2:
         return None
     routing_id = frames[0].bytes
-    user = frames[1].get("User-Id")
-    kind, _, hexed = str(user).partition(":")
     if len(routing_id) != 5 or routing_id[0] != 0:
         return None
+    kind, _, hexed = str(frames[1].get("User-Id")).partition(":")  # as `answer_zap` wrote it
     identity = bytes.fromhex(hexed)
     if kind == "node":
         return Arrived(raw=frames[1].bytes, node=identity)
@@ -514,5 +566,6 @@ def set_keys(sock: zmq.Socket[bytes], keys: CurveKeys) -> None:
 
 
 def endpoint(address: str) -> str:
-    """ZeroMQ's form of `host:port`."""
-    return f"tcp://{address}"
+    """ZeroMQ's form of `host:port`. Raises AddressError."""
+    host, port = parse_address(address)
+    return f"tcp://{host}:{port}"

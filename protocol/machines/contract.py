@@ -184,7 +184,7 @@ class Stories:
     """Bounded history per key, for the message of an illegal transition."""
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, list[str]] = {}
+        self._entries: dict[Hashable, list[str]] = {}  # limits.STORY_KEYS_MAX, each limits.STORY_ENTRIES_MAX
 
     def add(self, key: Hashable, before: str, event: str, after: str) -> None:
         if key not in self._entries and len(self._entries) >= STORY_KEYS_MAX:

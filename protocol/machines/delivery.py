@@ -105,7 +105,7 @@ class Courier:
             key.removeprefix(prefix): when for key, when in sorted(mine, key=lambda row: row[1])
         }
         self._outbox: dict[bytes, _Waiting] = {}  # limits.OUTBOX_ROWS_PER_PEER_MAX for each peer
-        self._per_peer: dict[bytes, int] = {}  # one for each peer in the outbox
+        self._per_peer: dict[bytes, int] = {}  # limits.PEERS_MAX: those in the outbox
         for key, value in rows.get(kinds.OUTBOX, []):
             if key.startswith(prefix):
                 self._restore(key.removeprefix(prefix), value)

@@ -359,9 +359,7 @@ class Enrolment:
             and session.certified.node == node
             and session.project.project_id in projects
         ]
-        return tuple(
-            effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now)
-        )
+        return tuple(effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
 
     def _let_in(self, session_id: bytes, idle_ms: int, now: Now) -> Effects:
         """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""

@@ -80,7 +80,10 @@ class GateSnapshot(Record, frozen=True):
 class Gate:
     """Machine of the trust actor."""
 
-    def __init__(self, key: SigningKey, boot_id: int, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
+    def __init__(
+        self, key: SigningKey, boot_id: int, rows: Mapping[str, list[tuple[bytes, bytes]]], first_sequence: int = 0
+    ) -> None:
+        """`first_sequence` is above all that an earlier life of the gate used within one boot: peers refuse copies."""
         self._key = key
         self._own_id = node_id(key.public_key)
         self._boot_id = boot_id
@@ -90,8 +93,8 @@ class Gate:
             node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
         }  # limits.PEERS_MAX
         self._banned = frozenset(node for node, _ in rows.get(kinds.BAN, []))  # grown by the operator alone
-        self._sequence = 0
-        self._refused: dict[str, int] = {}  # limits: one per Code
+        self._sequence = first_sequence
+        self._refused: dict[str, int] = {}  # bounded by Code: one for each
         self._frames_in = self._frames_out = 0
 
     def step(self, event: object, now: Now) -> Effects:

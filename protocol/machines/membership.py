@@ -145,17 +145,16 @@ class Membership:
         assert len(sources) <= SOURCES_MAX
         self._own_id = own_id
         self._name = name
-        self._sources = dict(sources)
+        self._sources = dict(sources)  # limits.SOURCES_MAX
         self._statement = b""
         self._held: frozenset[bytes] = frozenset()
         self._peers: dict[bytes, _Peer] = {}  # limits.PEERS_MAX
         self._strangers: dict[bytes, Certified] = {}  # limits.STRANGERS_MAX
-        self._joins = {address: _Join() for address in joins}  # as many as the operator typed
-        self._rows = list(rows.get(kinds.PEER, []))
+        self._joins = {address: _Join() for address in joins}  # bounded by the operator, who typed them
+        self._rows = list(rows.get(kinds.PEER, []))  # limits.PEERS_MAX, until the tokens are known
 
     def begin(self, now: Now) -> Effects:
-        joins = tuple(Publish(event=StatementWanted(address=address)) for address in self._joins)
-        return (*joins, SetTimer(name="beat", at_ns=now.after_ms(HEARTBEAT_INTERVAL_MS)))
+        return (SetTimer(name="beat", at_ns=now.after_ms(HEARTBEAT_INTERVAL_MS)),)
 
     def step(self, event: object, now: Now) -> Effects:
         match event:
@@ -225,10 +224,14 @@ class Membership:
                 continue  # written by a version whose statements no longer read: it is proved again when met
             self._peers[node] = _Peer(certified, frozenset(row.projects), row.heard_at)
         self._rows = []
-        admitted: list[Publish | Send] = []
+        effects: list[Publish | Send] = [
+            Publish(event=StatementWanted(address=address))
+            for address, join in self._joins.items()
+            if join.state == "asking"
+        ]
         for node in self._peers:
-            admitted += self._admit(node)
-        return tuple(admitted)
+            effects += self._admit(node)
+        return tuple(effects)
 
     def _admit(self, node: bytes) -> list[Publish | Send]:
         """Tells the others about a peer, and greets it, as long as a project is in common."""

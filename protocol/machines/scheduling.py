@@ -117,7 +117,7 @@ class Scheduling:
         for job in list(self._book.live.values()):
             job.deadline_ns = now.after_ms(max(1, job.row.submitted_ms + job.order.limits.deadline_ms - now.wall_ms))
             self._sign_plan(job)
-            effects += self._advance(job, now)
+            effects += self._stop_again(job, now) if job.row.cancel else self._advance(job, now)
         return writes_first(effects)
 
     def step(self, event: object, now: Now) -> Effects:
@@ -305,7 +305,7 @@ class Scheduling:
         self, job: Job, state: TaskState, outcome: Outcome, envelope: bytes, product: bytes, now: Now
     ) -> list[Effect]:
         state.succeed(outcome, product)
-        log = self._log(job, now, "task succeeded", outcome.index)
+        log = self._log(job, now, "result accepted", outcome.index)
         if state is not job.tasks[-1] or job.row.cancel:
             self._move(job, "TaskSucceeded")
             return [Persist(writes=(job.task_put(state), log))]
@@ -356,6 +356,12 @@ class Scheduling:
             effects += (self._stop(job, node, ended=False) for node in job.workers("offered"))
             effects += self._settle(job, now)
         return (*effects, tell(event, self._answers.status(job.row)))
+
+    def _stop_again(self, job: Job, now: Now) -> list[Effect]:
+        """After a start nobody knows which tasks of a cancelled job still run: those that could are waited for."""
+        for task in job.ready():
+            task.offer(now.after_ms(job.lease_ms + LEASE_GRACE_MS))
+        return [*(self._stop(job, node, ended=False) for node in job.workers("offered")), *self._settle(job, now)]
 
     def _settle(self, job: Job, now: Now) -> list[Effect]:
         """A cancelled job is final when every holder has said so or its lease is over."""

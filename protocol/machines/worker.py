@@ -16,6 +16,7 @@ from protocol.errors import Code, DeniedError, FlottaError, RemoteProtocolError,
 from protocol.ids import format_id
 from protocol.limits import (
     CLOCK_TOLERANCE_MS,
+    PARTICIPANTS_MAX,
     RECORD_BYTES_MAX,
     RESULT_BYTES_MAX,
     TASK_RUN_MS_MAX,
@@ -83,6 +84,7 @@ class WorkerSnapshot(Record, frozen=True):
     running: int
     ended: int
     orders: int
+    started: int  # tasks handed to a child process since this start
     bytes_released: int
 
 
@@ -110,6 +112,7 @@ class Worker:
             for key, value in rows.get(kinds.ATTEMPT, [])
         }
         self._leases: dict[bytes, Lease] = {}  # limits.EXECUTED_ORDERS_MAX: one for each job that is not over
+        self._started = 0
         self._released = 0
         self._stories = Stories()
 
@@ -168,6 +171,7 @@ class Worker:
             running=running,
             ended=len(self._attempts) - running,
             orders=len(self._executed),
+            started=self._started,
             bytes_released=self._released,
         )
 
@@ -281,6 +285,7 @@ class Worker:
         return [self._stored(moved)] if moved.state == "running" else self._ended(moved, now)
 
     def _start(self, row: AttemptRow) -> StartTask:
+        self._started += 1
         request = TaskRequest(
             operation=row.operation, artifact=row.artifact, source=None, inputs=row.inputs, labels=row.labels
         )
@@ -297,7 +302,7 @@ class Worker:
 
     def _refuse_all(self, event: Received, message: Tasks, error: FlottaError, now: Now) -> list[Effect]:
         effects: list[Effect] = []
-        for offer in message.tasks:
+        for offer in message.tasks[:PARTICIPANTS_MAX]:
             effects += self._refuse_one(event, message.job_id, offer, error, now)
         return effects or [Refuse(code=error.code, sentence=error.sentence)]
 

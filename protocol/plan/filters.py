@@ -8,10 +8,11 @@ condition is true.
 from __future__ import annotations
 
 import ast
+import math
 from typing import Literal, get_args
 
 from protocol.errors import Code, WorkflowError
-from protocol.limits import FILTER_TERMS_MAX, FILTER_VALUES_MAX
+from protocol.limits import FILTER_DEPTH_MAX, FILTER_TERMS_MAX, FILTER_VALUES_MAX
 from protocol.machines.contract import Record
 
 Relation = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -51,20 +52,22 @@ Filter = Compare | IsIn | IsNull | Not | AllOf | AnyOf
 def leaves(where: Filter | None) -> tuple[Compare | IsIn | IsNull, ...]:
     """All conditions on single columns, left to right. Raises WorkflowError(FILTER_MALFORMED) beyond the limits."""
     found: list[Compare | IsIn | IsNull] = []
-    waiting: list[Filter] = [where] if where is not None else []
+    waiting: list[tuple[Filter, int]] = [(where, 0)] if where is not None else []
     seen = 0
     while waiting:
-        term = waiting.pop()
+        term, depth = waiting.pop()
         seen += 1
         if seen > FILTER_TERMS_MAX:
             raise _malformed(f"a filter has at most {FILTER_TERMS_MAX} terms")
+        if depth > FILTER_DEPTH_MAX:
+            raise _malformed(f"a filter has at most {FILTER_DEPTH_MAX} terms within each other")
         match term:
             case AllOf(terms=terms) | AnyOf(terms=terms):
                 if not terms:
                     raise _malformed("a filter joins at least one term")
-                waiting.extend(reversed(terms))
+                waiting.extend((inner, depth + 1) for inner in reversed(terms))
             case Not(term=inner):
-                waiting.append(inner)
+                waiting.append((inner, depth + 1))
             case IsIn(values=values) if not 0 < len(values) <= FILTER_VALUES_MAX:
                 raise _malformed(f"a membership names 1 to {FILTER_VALUES_MAX} values")
             case _:
@@ -154,11 +157,17 @@ def _constant(node: ast.expr) -> Value:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         sign, node = -1, node.operand
     match node:
-        case ast.Constant(value=bool() | str() as value) if sign == 1:
+        case ast.Constant(value=bool() as value) if sign == 1:
             return value
-        case ast.Constant(value=int() | float() as value):
+        case ast.Constant(value=str() as value) if sign == 1 and value.isprintable():
+            return value
+        case ast.Constant(value=float() as value) if math.isfinite(value):
             return sign * value
-    raise _malformed(f'"{ast.unparse(node)[:80]}" is no constant; write a number, True, False or a text in quotes')
+        case ast.Constant(value=int() as value) if not isinstance(value, bool) and value < 2**63:
+            return sign * value
+    raise _malformed(
+        f'"{ast.unparse(node)[:80]}" is no constant; write a 64-bit number, True, False or a printable text in quotes'
+    )
 
 
 def _malformed(sentence: str) -> WorkflowError:

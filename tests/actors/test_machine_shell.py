@@ -14,7 +14,17 @@ from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
 from actors.inbox import Inbox
 from actors.machine_shell import MachineActor, Rows
-from actors.messages import Commit, CommitRefused, Committed, Load, Loaded, Outgoing, Refused, TaskWanted
+from actors.messages import (
+    Commit,
+    CommitRefused,
+    Committed,
+    Load,
+    Loaded,
+    ResourceFetched,
+    Snapshot,
+    SnapshotWanted,
+    TaskWanted,
+)
 from protocol.errors import Code, RemoteProtocolError, StorageError
 from protocol.machines.contract import (
     ClearTimer,
@@ -31,6 +41,7 @@ from protocol.machines.contract import (
     SetTimer,
     TimerFired,
 )
+from protocol.machines.events import Outgoing, ResourceFound
 from tests.actors.tree import LIMIT_S, Journal, Tree, box, timers_running, tree
 
 
@@ -112,7 +123,7 @@ class World:
 
     def sent(self) -> Any:
         outgoing = self.gate.take(LIMIT_S)
-        assert isinstance(outgoing, Outgoing) and outgoing.owner == "machine"
+        assert isinstance(outgoing, Outgoing)
         return outgoing.send.message
 
 
@@ -310,10 +321,27 @@ def test_timers_of_an_earlier_incarnation_never_reach_the_next_machine() -> None
         assert TimerFired(name="on its way") not in it.journal.entries()
 
 
-def test_a_refusal_goes_to_the_gate_with_its_owner() -> None:
+def test_a_refusal_goes_to_the_gate_as_it_is() -> None:
+    refusal = Refuse(code=Code.BUSY, sentence="Too many.", to=b"peer", reply_to=b"id", next_step="Wait.")
     with world() as it:
         it.load()
-        it.do(Refuse(code=Code.BUSY, sentence="Too many.", to=b"peer", reply_to=b"id"))
-        assert it.gate.take(LIMIT_S) == Refused(
-            code=Code.BUSY, sentence="Too many.", owner="machine", to=b"peer", reply_to=b"id"
-        )
+        it.do(refusal)
+        assert it.gate.take(LIMIT_S) == refusal
+
+
+def test_a_snapshot_is_none_before_the_rows_and_the_machine_s_own_after_them() -> None:
+    with world() as it:
+        asker, answers = box("asker")
+        load = it.next_load()
+        it.handle.tell(SnapshotWanted(ticket=1, reply_to=asker))
+        assert answers.take(LIMIT_S) == Snapshot(ticket=1, name="machine", values=None)
+        answer(load)
+        it.handle.tell(SnapshotWanted(ticket=2, reply_to=asker))
+        assert answers.take(LIMIT_S) == Snapshot(ticket=2, name="machine", values=Record())
+
+
+def test_a_fetched_resource_is_news_for_the_machine() -> None:
+    with world() as it:
+        it.load()
+        it.handle.tell(ResourceFetched(ticket=7, data=b"data"))
+        it.journal.wait_for(ResourceFound(ticket=7, data=b"data"))

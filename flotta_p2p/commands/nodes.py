@@ -1,0 +1,166 @@
+"""`up`, `status` and `peers`: the node of this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flotta_p2p.commands.options import FILE, Place, json_option, place_options
+from flotta_p2p.commands.output import show, table
+
+
+@click.command()
+@click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults.")
+@click.option("--standalone", is_flag=True, help="Not in this version.")
+@json_option
+def up(config: Path | None, standalone: bool, as_json: bool) -> None:
+    """Run a node in the foreground until Ctrl-C or SIGTERM. It writes its log to standard error.
+
+    \b
+    Examples:
+      flotta-p2p up
+      flotta-p2p up -c site.yaml
+    """
+    from flotta_p2p.configuration.read import read_configuration
+    from flotta_p2p.programs import launcher_argv
+
+    if standalone:
+        raise click.UsageError("--standalone is not in this version; start a node with `flotta-p2p up`")
+    for note in read_configuration(config, os.environ).notes:
+        click.echo(note, err=True)
+    argv = launcher_argv(config)
+    os.execv(argv[0], argv)
+
+
+@click.command()
+@place_options()
+@json_option
+def status(place: Place, as_json: bool) -> None:
+    """How the node of this machine is.
+
+    \b
+    Examples:
+      flotta-p2p status
+      flotta-p2p status -c site.yaml --json
+    """
+    from protocol.wire.control import AskStatus
+
+    values = _ask(place, AskStatus())
+    show(values, _status_lines(values), as_json=as_json)
+
+
+@click.command()
+@place_options()
+@json_option
+def peers(place: Place, as_json: bool) -> None:
+    """Whom the node works with, sees and joins.
+
+    \b
+    Examples:
+      flotta-p2p peers
+      flotta-p2p peers --json
+    """
+    from protocol.wire.control import AskPeers
+
+    values = _ask(place, AskPeers())
+    show(values, _peers_lines(values), as_json=as_json)
+
+
+def _ask(place: Place, message: Any) -> dict[str, Any]:
+    from flotta_p2p.commands.places import link_to
+
+    with link_to(place) as link:
+        values: dict[str, Any] = link.channel.request(message).values
+        return values
+
+
+def _status_lines(values: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{number} {presence}" for presence, number in values["peers"].items())
+    facts = [
+        ("node", f"{values['name']}, version {values['version']}, up {_age(values['uptime_ms'])}, pid {values['pid']}"),
+        ("id", values["node"]),
+        ("listening", ", ".join(values["listening"])),
+        ("work in", values["workdir"]),
+        ("database", f"{values['database']}: {values['promise']}"),
+        ("projects", ", ".join(f"{one['name']} ({one['id']})" for one in values["projects"]) or "none"),
+        ("peers", f"{counts}; {values['strangers']} strangers"),
+        ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
+        ("work", _work(values["work"])),
+        ("discovery", _discovery(values["discovery"])),
+        ("door", _door(values["door"])),
+    ]
+    lines = [f"{name:<10} {text}" for name, text in facts]
+    lines += [f"source     {_source(source)}" for source in values["sources"] if source is not None]
+    if values["silent"]:
+        lines.append(f"silent     {', '.join(values['silent'])}: did not answer; see the node's log")
+    return lines
+
+
+def _source(source: dict[str, Any]) -> str:
+    if source.get("problem"):
+        return f"{source['name']}: {source['problem']}. Next: {source['next_step']}"
+    columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"].items())
+    return f"{source['name']}: {source['state']}; {columns}"
+
+
+def _work(work: dict[str, Any]) -> str:
+    if not work:
+        return "?"
+    return (
+        f"{work['tasks_running']} tasks running, {work['orders_accepted']} orders accepted, "
+        f"{work['bytes_released']} bytes let out"
+    )
+
+
+def _discovery(discovery: dict[str, Any]) -> str:
+    zeroconf = "zeroconf on" if discovery.get("zeroconf") else "zeroconf off"
+    problems = "".join(f"; {problem}" for problem in discovery.get("problems", ()))
+    return f"{discovery.get('state', '?')}, {zeroconf}{problems}"
+
+
+def _door(door: dict[str, Any]) -> str:
+    refused = ", ".join(f"{number} × {code}" for code, number in door.get("refused", {}).items())
+    return f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out; refused: {refused or 'none'}"
+
+
+def _peers_lines(values: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if values["peers"]:
+        rows = [
+            (
+                one["name"],
+                one["presence"],
+                ",".join(project["name"] or project["id"] for project in one["projects"]),
+                ",".join(one["sources"]) or "none",
+                ",".join(one["addresses"]),
+            )
+            for one in values["peers"]
+        ]
+        head, *body = table(("peer", "presence", "projects", "sources", "addresses"), rows)
+        lines.append(head)
+        for line, one in zip(body, values["peers"], strict=True):
+            lines += [line, f"  {one['node']}"]
+    else:
+        lines.append("No peers yet: nobody with a common project was met.")
+    if values["strangers"]:
+        lines += ["", "Strangers, shown, not trusted:"]
+        lines += [f"  {one['name']}  {','.join(one['addresses'])}\n  {one['node']}" for one in values["strangers"]]
+    if values["joins"]:
+        lines += ["", "Joining:"]
+        lines += [
+            f"  {one['address']}  {one['state']}"
+            + (f" after {one['attempts']} attempts: {one['problem']}" if one["problem"] else "")
+            for one in values["joins"]
+        ]
+    return lines
+
+
+def _age(milliseconds: int) -> str:
+    seconds = milliseconds // 1000
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,144 @@
+"""What people and scripts see: text and tables on standard output, one JSON document with --json, errors in one
+sentence, progress on standard error.
+
+Text from other machines is cleaned before it reaches a terminal: no character of it can move the cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+
+from protocol.errors import Code, FlottaError
+from protocol.wire.jobs import JobStatus
+
+
+class Interrupted(Exception):
+    """Ctrl-C while waiting: `job` names what goes on without us, `next_step` how to find it."""
+
+    def __init__(self, job: str, next_step: str) -> None:
+        super().__init__("interrupted")
+        self.job = job
+        self.next_step = next_step
+
+
+def clean(text: str) -> str:
+    """`text` fit for a terminal: line ends stay, other unprintable characters become `�`."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+
+
+def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    """The result of a command: `values` as one JSON document, or `lines` for people."""
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    for line in lines:
+        click.echo(clean(line))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
+    """Aligned columns; `right` names the columns of numbers. The same in a terminal and in a pipe."""
+    lines = [headers, *rows]
+    widths = [max(len(clean(line[at])) for line in lines) for at in range(len(headers))]
+    return [
+        "  ".join(
+            clean(cell).rjust(width) if at in right else clean(cell).ljust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def show_error(
+    code: str, sentence: str, *, node: str = "", job: str = "", next_step: str = "", as_json: bool = False
+) -> None:
+    """One error: on standard error for people, as `{"error": …}` on standard output with --json."""
+    if as_json:
+        values = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
+        click.echo(json.dumps({"error": values}, indent=2))
+        return
+    where = "".join(f"{kind} {name}: " for kind, name in (("node", node), ("job", job)) if name)
+    ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
+    step = f" Next: {next_step}" if next_step else ""
+    click.echo(clean(f"flotta-p2p: {where}{ended}{step}"), err=True)
+
+
+def show_fault(error: FlottaError, *, as_json: bool) -> None:
+    show_error(
+        error.code.value,
+        error.sentence,
+        node=error.node,
+        job=error.job,
+        next_step=error.next_step,
+        as_json=as_json,
+    )
+
+
+def show_bug(error: BaseException, *, as_json: bool) -> None:
+    """What nobody foresaw: where it happened, in one sentence."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else ""
+    sentence = f"a mistake in flotta-p2p itself: {type(error).__name__}: {error}{place}"
+    show_error(Code.INTERNAL.value, sentence, next_step="report it with this line and the command", as_json=as_json)
+
+
+# --- progress ----------------------------------------------------------------------------------
+
+
+class Progress(Protocol):
+    """Hears of every change of a job."""
+
+    def __call__(self, status: JobStatus) -> None: ...
+
+
+@contextmanager
+def progress(*, as_json: bool) -> Iterator[Progress]:
+    """A bar on a terminal, plain lines where standard error is a pipe or file, nothing with --json."""
+    if as_json:
+        yield lambda status: None
+    elif sys.stderr.isatty():
+        with _bar() as bar:
+            yield bar
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, status: JobStatus) -> None:
+        line = f"{status.state}: {status.tasks_done} of {status.tasks_all} tasks done"
+        if line != self._last:
+            click.echo(line, err=True)
+            self._last = line
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("tasks"),
+        TimeElapsedColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("submitted", total=None)
+
+        def update(status: JobStatus) -> None:
+            bar.update(task, description=status.state, completed=status.tasks_done, total=status.tasks_all or None)
+
+        yield update

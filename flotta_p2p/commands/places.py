@@ -1,0 +1,166 @@
+"""From options to things: the work directory, the person's key, the project's token, the channel to a node.
+
+Errors are those of protocol/errors.py, each with its next step. Called in the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from actors.adapters.clock import SystemClock
+from actors.adapters.key_files import load_signing_key
+from actors.adapters.token_files import list_projects
+from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
+from flotta_p2p.commands.options import Place, read_small_text
+from flotta_p2p.configuration.read import read_configuration
+from flotta_p2p.submission import JobClient
+from protocol.errors import AddressError, Code, ConfigError, DeniedError
+from protocol.ids import format_project_id, parse_project_id
+from protocol.limits import TOKEN_CHARS_MAX
+from protocol.secret_text import SecretText
+from protocol.signing import SigningKey
+from protocol.tokens import ProjectKey, check_token
+from protocol.wire.control import AskStatus, Report
+
+TOKEN_VARIABLE: Final = "FLOTTA_TOKEN"
+
+
+def workdir_of(place: Place) -> Path:
+    """The work directory of the node that is meant. Raises ConfigError for a faulty configuration."""
+    return place.workdir or read_configuration(place.config, os.environ).workdir
+
+
+def known_projects(place: Place) -> dict[str, SecretText]:
+    """The projects of the configuration and of the work directory, by name."""
+    if place.workdir is not None:
+        return dict(list_projects(place.workdir))
+    configuration = read_configuration(place.config, os.environ)
+    known = dict(list_projects(configuration.workdir))
+    return known | {project.name: project.token for project in configuration.node.token_projects_initial}
+
+
+def default_key_file(name: str = "person") -> Path:
+    import platformdirs
+
+    return platformdirs.user_config_path("flotta-p2p", appauthor=False) / f"{name}.key"
+
+
+def person_key(file: Path | None) -> SigningKey:
+    """Raises ConfigError: no key yet, a file that does not hold one, one that others may read."""
+    path = file or default_key_file()
+    if file is None and not path.exists():
+        raise ConfigError(
+            Code.KEY_FILE_MALFORMED, "you have no key yet, and an order is signed", next_step="flotta-p2p key new"
+        )
+    return SigningKey(load_signing_key(path))
+
+
+def ask_token(what: str) -> SecretText:
+    """From the person at the terminal, unseen, or from a pipe. Raises ConfigError for what is no token."""
+    if sys.stdin.isatty():
+        text = str(click.prompt(f"Token of {what}", hide_input=True, err=True))
+    else:
+        text = sys.stdin.read(TOKEN_CHARS_MAX + 2)
+    return checked_token(text)
+
+
+def token_from_file(path: Path) -> SecretText:
+    return checked_token(read_small_text(path, 4 * TOKEN_CHARS_MAX, "token file"))
+
+
+def checked_token(text: str) -> SecretText:
+    """A line's token. Raises ConfigError(TOKEN_MALFORMED | TOKEN_WEAK)."""
+    token = text.strip("\r\n")
+    check_token(token)
+    return SecretText(token)
+
+
+def find_token(place: Place, project: str | None) -> SecretText:
+    """The project's token: --token-file, $FLOTTA_TOKEN, the known project of that name, or the person's own words."""
+    if place.token_file is not None:
+        return token_from_file(place.token_file)
+    if TOKEN_VARIABLE in os.environ:
+        return checked_token(os.environ[TOKEN_VARIABLE])
+    if project is not None and (known := known_projects(place).get(project)) is not None:
+        return known
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            Code.TOKEN_MALFORMED,
+            "the project's token is needed here",
+            next_step=f"give it with --token-file FILE or in {TOKEN_VARIABLE}",
+        )
+    return ask_token(f"the project {project}" if project is not None else "the project")
+
+
+def project_key(place: Place, project: str | None) -> ProjectKey:
+    """Raises DeniedError(PROOF_WRONG) when `project` is an id and the token is another project's."""
+    key = ProjectKey.derive(find_token(place, project).reveal())
+    wanted = project_id_in(project)
+    if wanted is not None and wanted != key.project_id:
+        raise DeniedError(
+            Code.PROOF_WRONG,
+            f"the token is that of the project {format_project_id(key.project_id)}",
+            next_step="give the token of the project that you name",
+        )
+    return key
+
+
+def project_id_in(text: str | None) -> bytes | None:
+    """The id, when the text is one rather than a name."""
+    try:
+        return parse_project_id(text) if text is not None else None
+    except AddressError:
+        return None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way to a scheduling node. `project` is the one that the token at the door belongs to."""
+
+    channel: Channel
+    client: JobClient
+    project: bytes | None
+
+    def project_id(self, name: str | None) -> bytes:
+        """The id of the project that the person names. Raises DeniedError(PROJECT_UNKNOWN)."""
+        if self.project is not None:
+            return self.project
+        if name is None:
+            raise click.UsageError("name the project with --project")
+        found = project_id_in(name)
+        if found is not None:
+            return found
+        report: Report = self.channel.request(AskStatus())
+        known = {project["name"]: project["id"] for project in report.values["projects"]}
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise DeniedError(
+                Code.PROJECT_UNKNOWN,
+                f'this node has no project "{name}"; it has {names}',
+                next_step="flotta-p2p project add, or name one of these",
+            )
+        return parse_project_id(known[name])
+
+
+@contextmanager
+def link_to(place: Place, project: str | None = None) -> Iterator[Link]:
+    """Through the door with --to, else over the control socket of this machine's node."""
+    channel: Channel
+    if place.to is None:
+        channel, held = ControlChannel(workdir_of(place)), None
+    else:
+        key = project_key(place, project)
+        channel, held = DoorChannel(place.to, key, person_key(place.key)), key.project_id
+    try:
+        yield Link(channel, JobClient(channel, SystemClock(), time.sleep), held)
+    finally:
+        channel.close()

@@ -1,0 +1,168 @@
+"""`project new`, `add` and `list`: the tokens that make a group of nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flotta_p2p.commands.options import FILE, Place, json_option, place_options
+from flotta_p2p.commands.output import show, table
+
+if TYPE_CHECKING:
+    from protocol.secret_text import SecretText
+
+
+@click.group(no_args_is_help=True)
+def project() -> None:
+    """Projects: a name and a token that their members share.
+
+    \b
+    Examples:
+      flotta-p2p project new heart
+      flotta-p2p project add heart
+      flotta-p2p project list
+    """
+
+
+@project.command("new")
+@click.argument("name")
+@place_options()
+@json_option
+def new(place: Place, name: str, as_json: bool) -> None:
+    """Make a project with a new token, keep it in the work directory, and show the token once.
+
+    \b
+    Example:
+      flotta-p2p project new heart
+    """
+    from actors.adapters.entropy import SystemEntropy
+    from protocol.secret_text import SecretText
+    from protocol.tokens import TOKEN_ENTROPY_BYTES, new_token
+
+    token = SecretText(new_token(SystemEntropy().bytes(TOKEN_ENTROPY_BYTES)))
+    values = _keep(place, name, token)
+    lines = (
+        f"The project {name} ({values['id']}) is kept in {values['workdir']}. {_node_sentence(values)}",
+        f"Its token, shown this once: {token.reveal()}",
+        "Give it to the other members by a way that you trust, never in an open mail. Each of them types",
+        f"`flotta-p2p project add {name}` and pastes it at the prompt; it never stands on a command line.",
+    )
+    show({**values, "token": token.reveal()}, lines, as_json=as_json)
+
+
+@project.command("add")
+@click.argument("name")
+@click.option("--token-file", type=FILE, help="Read the token from this file instead of prompt or pipe.")
+@place_options()
+@json_option
+def add(place: Place, name: str, token_file: Path | None, as_json: bool) -> None:
+    """Join a project: its token comes from a prompt, unseen, from a pipe, or from a file.
+
+    \b
+    Examples:
+      flotta-p2p project add heart
+      flotta-p2p project add heart --token-file heart.token
+    """
+    from flotta_p2p.commands.places import ask_token, token_from_file
+
+    token = token_from_file(token_file) if token_file is not None else ask_token(f"the project {name}")
+    values = _keep(place, name, token)
+    line = f"The project {name} ({values['id']}) is kept in {values['workdir']}. {_node_sentence(values)}"
+    show(values, (line,), as_json=as_json)
+
+
+@project.command("list")
+@place_options()
+@json_option
+def list_all(place: Place, as_json: bool) -> None:
+    """The projects of the configuration, of the work directory, and of the node if it runs.
+
+    \b
+    Examples:
+      flotta-p2p project list
+      flotta-p2p project list -c site.yaml --json
+    """
+    from flotta_p2p.commands.places import known_projects, workdir_of
+    from protocol.ids import format_project_id
+    from protocol.tokens import ProjectKey
+
+    running = _of_running_node(workdir_of(place))
+    found = {
+        name: format_project_id(ProjectKey.derive(token.reveal()).project_id)
+        for name, token in known_projects(place).items()
+    }
+    found = {**(running or {}), **found}
+    values = [
+        {"name": name, "id": one, "in_node": None if running is None else one in running.values()}
+        for name, one in sorted(found.items())
+    ]
+    words = {None: "no node runs", True: "yes", False: "not yet: start the node again"}
+    rows = [(str(one["name"]), str(one["id"]), words[one["in_node"]]) for one in values]  # type: ignore[index]
+    empty = ["No project is known. Next: flotta-p2p project new NAME, or flotta-p2p project add NAME"]
+    show({"projects": values}, table(("name", "id", "in the node"), rows) if rows else empty, as_json=as_json)
+
+
+def _keep(place: Place, name: str, token: SecretText) -> dict[str, Any]:
+    """Stores the token and tells the node, if one runs. Raises ConfigError."""
+    from actors.adapters.folder_lock import prepare_workdir
+    from actors.adapters.token_files import add_project
+    from flotta_p2p.commands.places import known_projects, workdir_of
+    from protocol.errors import Code, ConfigError
+    from protocol.ids import format_project_id
+    from protocol.tokens import ProjectKey
+
+    workdir = workdir_of(place)
+    if known_projects(place).get(name, token) != token:
+        raise ConfigError(
+            Code.PROJECT_NAME_TAKEN,
+            f'the project "{name}" is known with another token',
+            next_step="choose another name",
+        )
+    prepare_workdir(workdir)
+    add_project(workdir, name, token)
+    return {
+        "name": name,
+        "id": format_project_id(ProjectKey.derive(token.reveal()).project_id),
+        "workdir": str(workdir),
+        "node_told": _tell_node(workdir),
+    }
+
+
+def _tell_node(workdir: Path) -> bool:
+    """Whether a node runs there and has read its projects anew. Raises DeniedError when it refuses."""
+    from flotta_p2p.channels import ControlChannel
+    from protocol.errors import Code, UnreachableError
+    from protocol.wire.control import ReloadProjects
+
+    try:
+        channel = ControlChannel(workdir)
+    except UnreachableError as error:
+        if error.code == Code.NODE_NOT_RUNNING:
+            return False
+        raise
+    try:
+        channel.request(ReloadProjects())
+        return True
+    finally:
+        channel.close()
+
+
+def _of_running_node(workdir: Path) -> dict[str, str] | None:
+    from flotta_p2p.channels import ControlChannel
+    from protocol.errors import UnreachableError
+    from protocol.wire.control import AskStatus
+
+    try:
+        channel = ControlChannel(workdir)
+    except UnreachableError:
+        return None
+    try:
+        return {one["name"]: one["id"] for one in channel.request(AskStatus()).values["projects"]}
+    finally:
+        channel.close()
+
+
+def _node_sentence(values: dict[str, Any]) -> str:
+    return "The running node knows it." if values["node_told"] else "No node runs there now; it reads it at its start."

@@ -1,0 +1,229 @@
+"""Jobs and results in words, tables and plain values. Numbers stand exactly as they were computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from flotta_p2p.commands.output import table
+from protocol.ids import NODE_ID_BYTES, format_id, format_job_id, format_project_id, short_job_id
+from protocol.plan.tasks import ColumnSummary, Histogram, HolderCoverage, Summary
+from protocol.wire.jobs import ENDED, Cause, JobStatus
+
+_BAR_CHARS: Final = 30  # of the fullest bin: a histogram's line stays below 80 characters
+_PARTS: Final = " ▏▎▍▌▋▊▉"  # eighths of a character
+_SUCCEEDED: Final = "succeeded"
+
+
+# --- jobs --------------------------------------------------------------------------------------
+
+
+def cause_of(status: JobStatus) -> Cause:
+    """Why the ended job did not succeed."""
+    job = short_job_id(status.job_id)
+    return status.cause or Cause(code=status.state, sentence=f"the job {job} is {status.state}")
+
+
+def job_sentence(status: JobStatus) -> str:
+    """The state of a job in one sentence, with node, cause and next step where there are any."""
+    job = f"job {short_job_id(status.job_id)}"
+    tasks = f"{status.tasks_done} of {status.tasks_all} tasks done"
+    if status.state not in ENDED:
+        doing = f"is {status.state} and being cancelled" if status.cancelling else f"is {status.state}"
+        return f"{job} {doing}: {tasks}. Next: flotta-p2p job wait {short_job_id(status.job_id)}"
+    after = f"after {(status.ended_ms - status.submitted_ms) / 1000:g} s"
+    if status.state == _SUCCEEDED:
+        return f"{job} succeeded {after}, {tasks}."
+    cause = status.cause
+    if cause is None:
+        return f"{job} {'was ' if status.state == 'cancelled' else ''}{status.state} {after}, {tasks}."
+    where = f" at node {cause.node_name}" if cause.node_name else ""
+    source = f", source {cause.source}" if cause.source else ""
+    step = f" Next: {cause.next_step}" if cause.next_step else ""
+    return f"{job} {status.state}{where}{source}: {cause.sentence.rstrip('.')}.{step}"
+
+
+def job_values(status: JobStatus) -> dict[str, Any]:
+    """The status for --json."""
+    cause = status.cause
+    return {
+        "job": format_job_id(status.job_id),
+        "state": status.state,
+        "cancelling": status.cancelling,
+        "project": format_project_id(status.project),
+        "submitter": format_id(status.submitter),
+        "scheduler": format_id(status.scheduler),
+        "epoch": status.epoch,
+        "submitted_ms": status.submitted_ms,
+        "ended_ms": status.ended_ms or None,
+        "tasks_done": status.tasks_done,
+        "tasks_all": status.tasks_all,
+        "holders": status.holder_names,
+        "cause": None if cause is None else {**msgspec.structs.asdict(cause), "node": _id(cause.node)},
+        "tasks": [{**msgspec.structs.asdict(task), "node": _id(task.node)} for task in status.tasks],
+    }
+
+
+def job_lines(status: JobStatus) -> Iterator[str]:
+    """All that is known of one job."""
+    yield job_sentence(status)
+    yield f"id         {format_job_id(status.job_id)}"
+    yield f"project    {format_project_id(status.project)}"
+    yield f"submitter  {format_id(status.submitter)}"
+    yield f"scheduler  {format_id(status.scheduler)}, epoch {status.epoch}"
+    yield f"submitted  {_when(status.submitted_ms)}" + (f", ended {_when(status.ended_ms)}" if status.ended_ms else "")
+    yield f"holders    {', '.join(_holder(label, status.holder_names) for label in status.holder_names) or 'none yet'}"
+    if status.tasks:
+        rows = [
+            (
+                str(task.index),
+                task.operation,
+                _holder(f"{_id(task.node)}/{task.source}", status.holder_names) if task.source else "scheduler",
+                task.state,
+                str(task.attempt),
+            )
+            for task in status.tasks
+        ]
+        yield ""
+        yield from table(("task", "operation", "at", "state", "attempt"), rows, right=frozenset({0, 4}))
+
+
+def jobs_lines(statuses: tuple[JobStatus, ...]) -> list[str]:
+    if not statuses:
+        return ["No jobs. Next: flotta-p2p submit"]
+    rows = [
+        (
+            short_job_id(one.job_id),
+            one.state,
+            f"{one.tasks_done}/{one.tasks_all}",
+            _when(one.submitted_ms),
+            f"{one.cause.node_name}: {one.cause.sentence}".removeprefix(": ") if one.cause else "",
+        )
+        for one in statuses
+    ]
+    return table(("job", "state", "tasks", "submitted", "cause"), rows)
+
+
+def _id(node: bytes) -> str:
+    return format_id(node) if len(node) == NODE_ID_BYTES else ""
+
+
+def _when(wall_ms: int) -> str:
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _holder(label: str, names: dict[str, str]) -> str:
+    """`Dream/penguins`: the node's name and its source, for people."""
+    node, _, source = label.partition("/")
+    return f"{names.get(label, node)}/{source}"
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def result_values(job_id: bytes, summary: Summary, names: dict[str, str]) -> dict[str, Any]:
+    """The result for --json: floats in Python's shortest exact form."""
+    values = msgspec.to_builtins(summary)
+    for name, column in summary.columns.items():
+        values["columns"][name]["sd"] = _sd(column)
+    for holder in values["coverage"]["by_holder"]:
+        holder["name"] = names.get(holder["holder"], "")
+    return {"job": format_job_id(job_id), "state": _SUCCEEDED, **values}
+
+
+def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
+    """A table of the columns, their histograms, who took part, and what was withheld and why."""
+    coverage = summary.coverage
+    yield f"{coverage.rows} rows of {coverage.holders_counted} of {coverage.holders} holders"
+    yield ""
+    yield from _columns_table(summary.columns)
+    for name, column in summary.columns.items():
+        if column.histogram is not None:
+            yield ""
+            yield from _histogram_lines(name, column.histogram)
+    yield ""
+    rows = [_coverage_row(holder, names) for holder in coverage.by_holder]
+    yield from table(("holder", "rows", "cells withheld"), rows, right=frozenset({1, 2}))
+    yield ""
+    yield _withheld_line(summary, names)
+
+
+def _columns_table(columns: dict[str, ColumnSummary]) -> list[str]:
+    found = list(columns.values())
+    statistics = [
+        (header, values)
+        for header, values in (
+            ("mean", [column.mean for column in found]),
+            ("variance", [column.variance for column in found]),
+            ("sd", [_sd(column) for column in found]),
+        )
+        if any(value is not None for value in values)
+    ]
+    headers = ("column", "present", "missing", *(header for header, _ in statistics))
+    rows = [
+        (
+            name,
+            str(column.present),
+            str(column.missing),
+            *("undefined" if values[at] is None else repr(values[at]) for _, values in statistics),
+        )
+        for at, (name, column) in enumerate(columns.items())
+    ]
+    return table(headers, rows, right=frozenset(range(1, len(headers))))
+
+
+def _sd(column: ColumnSummary) -> float | None:
+    return None if column.variance is None else math.sqrt(column.variance)
+
+
+def _histogram_lines(name: str, histogram: Histogram) -> Iterator[str]:
+    most = max((*histogram.counts, 1))
+    last = len(histogram.counts) - 1
+    rows = [
+        (
+            f"[{low!r}, {high!r}{']' if at == last else ')'}",
+            str(count),
+            _bar(count, most),
+        )
+        for at, (low, high, count) in enumerate(
+            zip(histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True)
+        )
+    ]
+    hidden = histogram.cells_withheld
+    more = f"; {hidden} cells of holders are withheld, so that the counts are at least these" if hidden else ""
+    yield f"{name}: {histogram.below} below, {histogram.above} above{more}"
+    yield from (f"  {line}" for line in table(("bin", "count", ""), rows, right=frozenset({1})))
+
+
+def _bar(count: int, most: int) -> str:
+    whole, eighths = divmod(count * _BAR_CHARS * 8 // most, 8)
+    bar = "█" * whole + _PARTS[eighths].strip()
+    return bar or ("▏" if count else "")
+
+
+def _coverage_row(holder: HolderCoverage, names: dict[str, str]) -> tuple[str, str, str]:
+    rows = "withheld" if holder.rows is None else str(holder.rows)
+    return _holder(holder.holder, names), rows, str(holder.cells_withheld)
+
+
+def _withheld_line(summary: Summary, names: dict[str, str]) -> str:
+    parts: list[str] = []
+    for holder in summary.coverage.by_holder:
+        name = _holder(holder.holder, names)
+        if holder.rows is None:
+            parts.append(f"{name} withheld everything ({holder.withheld})")
+        elif holder.columns_withheld:
+            parts.append(
+                f"{name} withheld {', '.join(holder.columns_withheld)} (too few values for its minimum cohort)"
+            )
+    cells = summary.coverage.cells_withheld
+    if cells:
+        parts.append(
+            f"{cells} histogram cells are withheld (fewer rows than the holder's minimum cell, "
+            "and cells that would give those away)"
+        )
+    return "; ".join(parts) + "." if parts else "Nothing was withheld."

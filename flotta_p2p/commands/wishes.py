@@ -1,0 +1,134 @@
+"""What `submit` and `sign` ask for: a submission file, options that override it, or options alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+from flotta_p2p.commands.options import FILE, Command, add_options, duration, node_ids, read_small_text, words
+
+if TYPE_CHECKING:
+    from flotta_p2p.federated.jobs import JobFile
+    from flotta_p2p.submission import OrderOptions
+    from protocol.plan.artifact import Query
+    from protocol.plan.operations import SummaryParameters
+
+_STATISTICS: Final = "count,mean,variance"
+
+
+@dataclass(frozen=True)
+class Given:
+    """The options as they were typed; None where nothing was."""
+
+    jobfile: Path | None
+    project: str | None
+    columns: tuple[str, ...]
+    where: str | None
+    statistics: str | None
+    bins: tuple[str, ...]
+    holders: tuple[bytes, ...]
+    holders_min: int | None
+    lease: int | None
+    deadline: int | None
+    life: int | None
+
+
+@dataclass(frozen=True)
+class Wish:
+    project: str | None
+    query: Query
+    parameters: SummaryParameters
+    options: OrderOptions
+
+
+_OPTIONS: Final[tuple[Callable[..., Any], ...]] = (
+    click.argument("jobfile", type=FILE, required=False),
+    click.option("--project", metavar="NAME", help="The project: its name at the node, or its id."),
+    click.option("--columns", callback=words, metavar="A,B", help="The columns to summarise."),
+    click.option("--where", metavar="TEXT", help="The rows: age >= 40 and sex == 'f'."),
+    click.option("--statistics", metavar="A,B", help=f"Of count, mean, variance, histogram; else {_STATISTICS}."),
+    click.option(
+        "--bins", multiple=True, metavar="COLUMN:LOW:HIGH:COUNT", help="Histogram of a column; may be given again."
+    ),
+    click.option("--holders", callback=node_ids, metavar="ID,ID", help="Exactly these nodes; else all."),
+    click.option("--holders-min", type=click.IntRange(min=1), help="Fail with fewer holders than this; else 1."),
+    click.option("--lease", callback=duration, metavar="TIME", help="How long a holder may be silent; else 15s."),
+    click.option(
+        "--deadline", callback=duration, metavar="TIME", help="The job ends by then, whatever happens; else 10m."
+    ),
+    click.option(
+        "--life",
+        callback=duration,
+        metavar="TIME",
+        help="The order may be started so long after it was signed; else 1h.",
+    ),
+)
+
+
+def wish_options(command: Command) -> Command:
+    """Adds JOBFILE and the options of a wish, which the command takes as `given`."""
+    names = tuple(Given.__dataclass_fields__)
+
+    @functools.wraps(command)
+    def wrapped(**typed: Any) -> Any:
+        return command(given=Given(**{name: typed.pop(name) for name in names}), **typed)
+
+    return cast(Command, add_options(_OPTIONS)(wrapped))
+
+
+def make_wish(given: Given) -> Wish:
+    """Raises click.UsageError for what is missing and WorkflowError for what makes no sense."""
+    from flotta_p2p.federated.jobs import JobOptions
+    from flotta_p2p.submission import OrderOptions
+    from protocol.plan.artifact import Query
+    from protocol.plan.filters import parse_filter
+
+    file = _read_jobfile(given.jobfile) if given.jobfile is not None else None
+    columns = given.columns or (file.query.columns if file else ())
+    if not columns:
+        raise click.UsageError("name the columns with --columns A,B, or give a submission file")
+    where = parse_filter(given.where) if given.where is not None else (file.query.where if file else None)
+    options = file.options if file else JobOptions()
+    return Wish(
+        project=given.project or (file.project if file else None),
+        query=Query(columns=columns, where=where),
+        parameters=_parameters(given, file),
+        options=OrderOptions(
+            holders=given.holders,
+            holders_min=given.holders_min or options.holders_min,
+            lease_ms=_or(given.lease, options.lease_ms),
+            deadline_ms=_or(given.deadline, options.deadline_ms),
+            life_ms=_or(given.life, options.life_ms),
+        ),
+    )
+
+
+def _or(given: int | None, otherwise: int) -> int:
+    return otherwise if given is None else given
+
+
+def _read_jobfile(path: Path) -> JobFile:
+    from flotta_p2p.federated.jobs import read_job_file
+    from protocol.limits import STATEMENT_BYTES_MAX
+
+    text = read_small_text(path, STATEMENT_BYTES_MAX, "submission file")
+    return read_job_file(text, "json" if path.suffix.lower() == ".json" else "yaml")
+
+
+def _parameters(given: Given, file: JobFile | None) -> SummaryParameters:
+    """Bins alone ask for the histogram too; statistics alone leave out the file's bins when they name no histogram."""
+    from flotta_p2p.federated.jobs import parse_bins, summary_parameters
+
+    statistics = given.statistics or (",".join(file.parameters.statistics) if file else _STATISTICS)
+    bins = parse_bins(given.bins) or (file.parameters.bins if file else {})
+    named = [word.strip() for word in statistics.split(",")]
+    if given.statistics is None and bins and "histogram" not in named:
+        statistics += ",histogram"
+    if given.statistics is not None and not given.bins and "histogram" not in named:
+        bins = {}
+    return summary_parameters(statistics, bins)

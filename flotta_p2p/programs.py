@@ -1,0 +1,25 @@
+"""The command lines of a node's processes. Light: nothing of the node is imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from flotta_p2p import exit_codes
+
+# `-P`: the current folder is no place to import from.
+_PYTHON: Final = (sys.executable, "-P", "-m")
+# By the roles that actors.task_runner and actors.discovery_actor ask for.
+CHILD_PROGRAMS: Final = {
+    "task": (*_PYTHON, "flotta_p2p.federated.child"),
+    "discovery": (*_PYTHON, "actors.discovery_process"),
+}
+
+
+def launcher_argv(config: Path | None) -> list[str]:
+    """What runs a node in the foreground: the launcher, which starts the node process and its children."""
+    node = [*_PYTHON, "flotta_p2p.node_process", *(("--config", str(config)) if config is not None else ())]
+    plan = {"node": node, "children": CHILD_PROGRAMS, "final_codes": exit_codes.FINAL}
+    return [*_PYTHON, "actors.launcher", "--plan", json.dumps(plan)]

@@ -1,0 +1,45 @@
+"""Tables of the manual, rendered from the code that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from protocol.machines import enrolment, membership, scheduling, worker
+from protocol.wire.registry import MESSAGES
+
+MACHINES: Final[dict[str, Mapping[Any, Mapping[str, Any]]]] = {
+    "enrolment": enrolment.TRANSITIONS,
+    "membership": membership.TRANSITIONS,
+    "scheduling": scheduling.TRANSITIONS,
+    "worker": worker.TRANSITIONS,
+}
+
+
+def transitions(machine: str) -> str:
+    """The transition table of a machine in Markdown. Raises KeyError for a machine without one."""
+    table = MACHINES[machine]
+    rows = ((before, event, after) for before, row in table.items() for event, after in row.items())
+    return _markdown(("state", "event", "next"), rows)
+
+
+def messages() -> str:
+    """Every message of the peer wire in Markdown."""
+    rows = (
+        (
+            str(one.number),
+            one.record.__name__,
+            one.sender,
+            one.receiver,
+            ", ".join(sorted(one.connections)),
+            str(one.body_bytes_max),
+            "yes" if one.durable else "",
+        )
+        for one in MESSAGES
+    )
+    return _markdown(("number", "message", "from", "to", "over", "bytes at most", "repeated until acknowledged"), rows)
+
+
+def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
