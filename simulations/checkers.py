@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from protocol import kinds
 from protocol.errors import Code
 from protocol.ids import short_job_id
+from protocol.limits import LEASE_GRACE_MS
 from protocol.machines.attempts import AttemptRow, ExecutedRow
 from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, Send, Write
 from protocol.machines.events import Arrived, PeerAdmitted
@@ -17,7 +18,7 @@ from protocol.machines.jobs import JobRow, TaskRow, restore_job
 from protocol.plan.plan import check_product, product_digest, verify_outcome
 from protocol.wire.codec import decode_record
 from protocol.wire.frame import parse_header
-from protocol.wire.jobs import ENDED
+from protocol.wire.jobs import ENDED, Tasks
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER
 from simulations.products import expected_products
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from simulations.node import Node
     from simulations.world import World
 
+PROMPT_NS: Final = LEASE_GRACE_MS * 1_000_000 // 2  # an offer on its way no longer than this is under its lease
 ROW_BYTES_MAX: Final = 64 * 1024 * 1024
 # Why a job may fail in a run: what was planted can cause these and nothing else.
 PLANTED_CAUSES: Final = frozenset(
@@ -53,6 +55,8 @@ class Checkers:
         self._ended: dict[bytes, str] = {}
         self._epochs: dict[tuple[int, str, bytes], int] = {}
         self._products: dict[bytes, set[bytes]] = {}  # job id + index → digests made by the workers
+        self._offers: set[bytes] = set()  # message ids
+        self._offered: dict[bytes, int] = {}  # job id + index → when its last offer was first sent
         self.frames_accepted = self.frames_refused = 0
 
     # --- frames ------------------------------------------------------------------------------------------------------
@@ -80,6 +84,10 @@ class Checkers:
 
     def sending(self, node: Node, owner: str, send: Send) -> None:
         """What is acknowledged is committed."""
+        if isinstance(send.message, Tasks) and send.message_id not in self._offers:
+            self._offers.add(send.message_id)
+            for offer in send.message.tasks:
+                self._offered[send.message.job_id + offer.index.to_bytes(4)] = self._world.now_ns
         if isinstance(send.message, Acknowledge):
             for identity in send.message.message_ids:
                 if node.store.get(kinds.INBOX, owner.encode() + b"\0" + send.to + identity) is None:
@@ -149,11 +157,19 @@ class Checkers:
             raise Violation(f"{node.name} moves the ended job {short_job_id(row.job_id)} from {before} to {row.state}")
         if row.state in ENDED:
             self._ended[row.job_id] = row.state
-            busy = next((one for one in self._world.nodes if one.tasks.runs(row.job_id)), None)
-            if row.state == "cancelled" and before is None and busy is not None:
-                raise Violation(f"{short_job_id(row.job_id)} is finally cancelled while {busy.name} still runs a task")
+            if row.state == "cancelled" and before is None:
+                self._check_stopped(row.job_id)
             if row.cause is not None and row.cause.code not in self._causes(row):
                 raise Violation(f"{short_job_id(row.job_id)} {row.state} for no planted reason: {row.cause.sentence}")
+
+    def _check_stopped(self, job_id: bytes) -> None:
+        """A cancel is final when every holder has said so or its lease is over. An offer that was late on its way
+        begins a lease of which the scheduler cannot know.
+        """
+        for node in self._world.nodes:
+            for key, started_ns in node.tasks.running(job_id).items():
+                if started_ns - self._offered.get(key, 0) <= PROMPT_NS:
+                    raise Violation(f"{short_job_id(job_id)} is finally cancelled, and {node.name} still runs a task")
 
     def _causes(self, row: JobRow) -> frozenset[str]:
         """A short order may expire at a holder before it gets there."""
@@ -182,9 +198,8 @@ class Checkers:
         if client.status is None or client.status.state != row.state:
             raise Violation(f"job {client.number} is {row.state}, its submitter was told otherwise")
         if (client.result is not None) != (row.state == "succeeded"):
-            raise Violation(
-                f"job {client.number} is {row.state}, and its result was{' not' * (not client.result)} given"
-            )
+            given = "given" if client.result is not None else "not given"
+            raise Violation(f"job {client.number} is {row.state}, and its result was {given}")
         if client.result is not None:
             job = restore_job(row, {}, client.node.own_id)
             expected = expected_products(job.verified.artifact, tuple(state.task for state in job.tasks))[-1]

@@ -1,4 +1,4 @@
-"""The virtual network: peers' connections, sessions at the door, and discovery; it loses, delays, doubles and replays."""
+"""The virtual network: peers' connections, sessions at the door, discovery; it loses, delays, doubles, replays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a simulated task computes: bytes that follow from the node, its source and the request, and from nothing else."""
+"""What a simulated task computes: bytes that follow from node, source and request, and from nothing else."""
 
 from __future__ import annotations
 

@@ -27,19 +27,19 @@ class Tasks:
     def __init__(self, world: World, node: Node) -> None:
         self._world = world
         self._node = node
-        self._running: dict[bytes, int] = {}
+        self._running: dict[bytes, tuple[int, int]] = {}  # a number, and since when
         self._count = 0
 
     def start(self, effect: StartTask) -> None:
         if effect.key in self._running:
             raise Violation(f"{self._node.name} starts a task that it runs already: {effect.key.hex()[:12]}")
         self._count += 1
-        number = self._running[effect.key] = self._count
+        started = self._running[effect.key] = (self._count, self._world.now_ns)
         self._world.note(self._node, "worker", "task starts", effect.request.operation)
         duration_ms = self._world.rng.randint(1, self._world.options.task_ms_max)
 
         def end() -> None:
-            if self._running.get(effect.key) == number:
+            if self._running.get(effect.key) == started:
                 del self._running[effect.key]
                 self._node.deliver("worker", self._end_of(effect))
 
@@ -53,8 +53,9 @@ class Tasks:
         """They end with their node."""
         self._running.clear()
 
-    def runs(self, job_id: bytes) -> bool:
-        return any(key.startswith(job_id) for key in self._running)
+    def running(self, job_id: bytes) -> dict[bytes, int]:
+        """Tasks of this job that run, and since when."""
+        return {key: since_ns for key, (_, since_ns) in self._running.items() if key.startswith(job_id)}
 
     def idle(self) -> bool:
         return not self._running

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -98,7 +99,7 @@ class World:
         for node in self.nodes:
             self.after(node.plan.start_ms * 1_000_000, node.start)
         for crash in self.options.crashes:
-            self.after(crash.at_ms * 1_000_000, lambda crash=crash: self._crash(crash))
+            self.after(crash.at_ms * 1_000_000, partial(self._crash, crash))
         for client in self.clients:
             self.after(client.plan.at_ms * 1_000_000, client.submit)
             if client.plan.cancel_after_ms:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from protocol.limits import KIB
 from protocol.machines import enrolment, membership, scheduling, worker
 from protocol.wire.registry import MESSAGES
 
@@ -32,12 +33,12 @@ def messages() -> str:
             one.sender,
             one.receiver,
             ", ".join(sorted(one.connections)),
-            str(one.body_bytes_max),
-            "yes" if one.durable else "",
+            f"{one.body_bytes_max // KIB} KiB",
+            ("durable" if one.durable else "once") + (", any clock" if one.time_free else ""),
         )
         for one in MESSAGES
     )
-    return _markdown(("number", "message", "from", "to", "over", "bytes at most", "repeated until acknowledged"), rows)
+    return _markdown(("number", "message", "from", "to", "over", "body at most", "delivery"), rows)
 
 
 def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -8,57 +8,23 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from protocol.limits import KIB
-from protocol.machines import enrolment, membership, scheduling, worker
-from protocol.wire.registry import MESSAGES
+from tools import tables
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
-MACHINES: Final[dict[str, Mapping[Any, Mapping[str, Any]]]] = {
-    "enrolment": enrolment.TRANSITIONS,
-    "membership": membership.TRANSITIONS,
-    "scheduling": scheduling.TRANSITIONS,
-    "worker": worker.TRANSITIONS,
-}
-
-
-def transitions(machine: str) -> str:
-    """The transition table of a machine in Markdown. Raises KeyError for a machine without one."""
-    table = MACHINES[machine]
-    return _table(
-        ("state", "event", "next"),
-        ((before, event, after) for before, row in table.items() for event, after in row.items()),
-    )
-
-
-def messages() -> str:
-    """Every message of the peer wire in Markdown."""
-    rows = (
-        (
-            str(one.number),
-            one.record.__name__,
-            one.sender,
-            one.receiver,
-            ", ".join(sorted(one.connections)),
-            f"{one.body_bytes_max // KIB} KiB",
-            ("durable" if one.durable else "once") + (", any clock" if one.time_free else ""),
-        )
-        for one in MESSAGES
-    )
-    return _table(("number", "message", "from", "to", "over", "body at most", "delivery"), rows)
 
 
 def machines() -> str:
     """The tables of all machines, each under its name."""
-    return "\n\n".join(f"### {name.capitalize()}\n\n{transitions(name)}" for name in MACHINES)
+    return "\n\n".join(f"### {name.capitalize()}\n\n{tables.transitions(name)}" for name in tables.MACHINES)
 
 
 PARTS: Final[tuple[tuple[str, str, Callable[[], str]], ...]] = (
     ("architecture.md", "transitions", machines),
-    ("protocol.md", "messages", messages),
+    ("protocol.md", "messages", tables.messages),
 )
 
 
@@ -91,7 +57,3 @@ def _settle(path: Path, name: str, content: str, *, check: bool) -> int:
         return 1
     path.write_text(wanted, encoding="utf-8")
     return 0
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows))

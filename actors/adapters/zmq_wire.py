@@ -407,7 +407,7 @@ class ZmqWire:
     def _make_room_at_the_door(self) -> None:
         """Sessions that nobody hung up, since the actor that opened them crashed, give way, the oldest first."""
         doors = [name for name, link in self._links.items() if link.dial.door]
-        for name in doors[: len(doors) + 1 - DOOR_SESSIONS_MAX]:
+        for name in doors[: max(0, len(doors) + 1 - DOOR_SESSIONS_MAX)]:
             self._hang_up(name)
 
     def _hang_up(self, name: bytes) -> None:

@@ -102,8 +102,9 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
 def _source(source: dict[str, Any]) -> str:
     if source.get("problem"):
         return f"{source['name']}: {source['problem']}. Next: {source['next_step']}"
-    columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"].items())
-    return f"{source['name']}: {source['state']}; {columns}"
+    columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"])
+    more = source["columns_all"] - len(source["columns"])
+    return f"{source['name']}: {source['state']}; {columns}{f' and {more} more' if more else ''}"
 
 
 def _work(work: dict[str, Any]) -> str:

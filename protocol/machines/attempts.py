@@ -128,6 +128,11 @@ class Lease:
     def pause_ns(self) -> int:
         return self._lease_ns // RENEWALS_PER_LEASE
 
+    def next_ns(self, now_ns: int) -> int:
+        """When to look again: a pause later, but no later than the moment at which the lease is over."""
+        due_ns = now_ns + self.pause_ns
+        return min(due_ns, self.until_ns) if now_ns < self.until_ns else due_ns
+
     def renewal(self, now_ns: int) -> int:
         self._token += 1
         self._sent[self._token] = now_ns

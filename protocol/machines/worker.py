@@ -415,7 +415,7 @@ class Worker:
         elif running:
             renew = Renew(job_id=job_id, indexes=tuple(row.index for row in running), token=lease.renewal(now.boot_ns))
             effects.append(Send(message=renew, to=executed.scheduler, project=running[0].project, fence=executed.epoch))
-        return [*effects, SetTimer(name=f"lease:{job_id.hex()}", at_ns=now.boot_ns + lease.pause_ns)]
+        return [*effects, SetTimer(name=f"lease:{job_id.hex()}", at_ns=lease.next_ns(now.boot_ns))]
 
     def _timer(self, job_id: bytes) -> SetTimer:
         lease = self._leases[job_id]

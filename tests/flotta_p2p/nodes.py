@@ -57,7 +57,9 @@ class RunningNode:
         """The names of the peers within reach."""
         return [peer["name"] for peer in self.ask(AskPeers()).values["peers"] if peer["presence"] == "present"]
 
-    def run_job(self, artifact: Any, *, holders_min: int = 1, limit_s: float = 20.0) -> tuple[JobStatus, Summary | None]:
+    def run_job(
+        self, artifact: Any, *, holders_min: int = 1, limit_s: float = 20.0
+    ) -> tuple[JobStatus, Summary | None]:
         """Submits a new order and waits for its end: the last status, and the result when it succeeded."""
         assert self.node.facts is not None
         with self.control() as channel:

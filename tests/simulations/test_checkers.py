@@ -64,7 +64,7 @@ def test_an_acknowledgement_before_the_commit_is_noticed() -> None:
 
 
 def test_a_message_applied_twice_is_noticed() -> None:
-    with pytest.raises(Violation, match="applied the message .* twice"):
+    with pytest.raises(Violation, match=r"applied the message .* twice"):
         run(Parts(courier=ForgetfulCourier))
 
 

@@ -1,0 +1,198 @@
+"""What is typed wrongly is refused in one sentence with the next step and the right exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from flotta_p2p.commands import wishes
+from flotta_p2p.commands.options import duration, words
+from protocol.errors import WorkflowError
+from protocol.plan.operations import Bins
+from tests.flotta_p2p.commands.lines import run
+
+CONTEXT = click.Context(click.Command("x"))
+OPTION = click.Option(["--x"])
+SUBMIT = ("submit", "--project", "heart")
+
+
+def given(**typed: object) -> wishes.Given:
+    values: dict[str, object] = dict.fromkeys(wishes.Given.__dataclass_fields__)
+    return wishes.Given(**{**values, "columns": (), "bins": (), "holders": (), **typed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("500ms", 500), ("15s", 15_000), ("10m", 600_000), ("2h", 7_200_000), ("1d", 86_400_000), ("1.5s", 1500)],
+)
+def test_durations_are_numbers_with_a_unit(text: str, milliseconds: int) -> None:
+    assert duration(CONTEXT, OPTION, text) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "15", "s", "-1s", "1 s", "1e3s", "٣s", "9" * 40 + "s", "nan s"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no duration"):
+        duration(CONTEXT, OPTION, text)
+
+
+def test_words_are_split_at_commas_that_are_not_escaped() -> None:
+    assert words(CONTEXT, OPTION, "age, bmi") == ("age", "bmi")
+    assert words(CONTEXT, OPTION, r"weight\, kg,age") == ("weight, kg", "age")
+    with pytest.raises(click.BadParameter, match="names nothing between two commas"):
+        words(CONTEXT, OPTION, "age,,bmi")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "sentence"),
+    [
+        (("stauts",), 2, "No such command 'stauts'"),
+        (("status", "--jsn"), 2, "No such option '--jsn'"),
+        ((*SUBMIT,), 2, "name the columns with --columns"),
+        ((*SUBMIT, "--columns", "age", "--lease", "soon"), 2, "'soon' is no duration"),
+        ((*SUBMIT, "--columns", "age", "--holders", "DREAM"), 2, "an id has 56 characters"),
+        ((*SUBMIT, "--columns", "age", "--holders-min", "0"), 2, "--holders-min"),
+        ((*SUBMIT, "--columns", "age", "--where", "age >"), 8, "does not read"),
+        ((*SUBMIT, "--columns", "age", "--bins", "age:0:1"), 8, "the bins"),
+        ((*SUBMIT, "--columns", "age", "--statistics", "mode"), 8, 'no statistic "mode"'),
+        (("submit", "missing.yaml"), 2, "the submission file missing.yaml cannot be read"),
+        (("submit", "--columns", "age", "--project", "heart"), 3, "you have no key yet"),
+        (("send", "missing.flp"), 2, "the order file missing.flp cannot be read"),
+        (("key", "show"), 3, "you have no key yet"),
+        (("key", "new", "--name", "../x"), 2, "is no name"),
+        (("status",), 4, "no node runs for the work directory"),
+        (("project", "new", "a/b"), 3, "is no name of a project"),
+        (("up", "-c", "missing.yaml"), 3, "missing.yaml cannot be read"),
+        (("up", "--standalone"), 2, "not in this version"),
+        (("job", "wait", "jabcdef", "--limit", "x"), 2, "is no duration"),
+    ],
+)
+def test_errors_are_one_sentence_with_exit_code_and_next_step(
+    line: tuple[str, ...], code: int, sentence: str, tmp_path: Path
+) -> None:
+    assert sentence in run(tmp_path, *line).refused(code)
+    as_json = run(tmp_path, *line, "--json")
+    assert as_json.code == code
+    assert set(as_json.values["error"]) == {"code", "sentence", "node", "job", "next_step"}
+
+
+def test_a_key_is_made_once_shown_without_its_secret_and_never_overwritten(tmp_path: Path) -> None:
+    made = run(tmp_path, "key", "new", "--json").values
+    secret = Path(made["file"]).read_text().splitlines()[1]
+    shown = run(tmp_path, "key", "show")
+    assert made["person"] in shown.out
+    assert made["fingerprint"] in shown.out
+    assert secret not in shown.out
+    assert "never overwritten" in run(tmp_path, "key", "new").refused(3)
+
+
+@pytest.mark.parametrize("content", ["", "no key\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_a_file_that_holds_no_key_is_named(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "my.key"
+    file.write_text(content)
+    file.chmod(0o600)
+    assert str(file) in run(tmp_path, "key", "show", "--key", str(file)).refused(3)
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "my.key"
+    run(tmp_path, "key", "new", "--key", str(file))
+    file.chmod(0o644)
+    assert "chmod 600" in run(tmp_path, "key", "show", "--key", str(file)).refused(3)
+
+
+def test_a_project_is_made_listed_and_added_elsewhere_by_its_token(tmp_path: Path) -> None:
+    one, other = ("--workdir", str(tmp_path / "one")), ("--workdir", str(tmp_path / "other"))
+    made = run(tmp_path, "project", "new", "heart", *one, "--json").values
+    assert made["token"] not in run(tmp_path, "project", "list", *one).out
+    added = run(tmp_path, "project", "add", "heart", *other, typed=made["token"] + "\n")
+    assert added.code == 0
+    assert made["token"] not in added.out
+    listed = run(tmp_path, "project", "list", *other, "--json").values["projects"]
+    assert listed == [{"name": "heart", "id": made["id"], "in_node": None}]
+    assert "known with another token" in run(tmp_path, "project", "new", "heart", *one).refused(3)
+
+
+def test_a_token_may_come_from_a_file_and_a_wrong_one_is_refused_without_showing_it(tmp_path: Path) -> None:
+    made = run(tmp_path, "project", "new", "heart", "--workdir", str(tmp_path / "one"), "--json").values
+    file = tmp_path / "heart.token"
+    file.write_text(made["token"] + "\n")
+    add = ("project", "add", "heart", "--workdir", str(tmp_path / "other"), "--token-file", str(file))
+    assert run(tmp_path, *add).code == 0
+    mistyped = made["token"][:-1] + ("a" if made["token"][-1] != "a" else "b")
+    refused = run(tmp_path, "project", "add", "x", "--workdir", str(tmp_path / "third"), typed=mistyped).refused(3)
+    assert mistyped not in refused
+
+
+def test_all_faults_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("node:\n  port: many\n  nme: x\n")
+    ran = run(tmp_path, "up", "-c", str(file))
+    assert ran.code == 3
+    assert "line 2" in ran.err
+    assert "line 3" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_signing_without_a_token_says_how_to_give_it(tmp_path: Path) -> None:
+    run(tmp_path, "key", "new")
+    line = ("sign", "--project", "heart", "--columns", "age", "-o", str(tmp_path / "order.flp"))
+    assert "FLOTTA_TOKEN" in run(tmp_path, *line).refused(3)
+    assert not (tmp_path / "order.flp").exists()
+
+
+def test_an_order_file_is_written_once_and_holds_neither_key_nor_token(tmp_path: Path) -> None:
+    key = run(tmp_path, "key", "new", "--json").values
+    token = run(tmp_path, "project", "new", "heart", "--workdir", str(tmp_path / "work"), "--json").values["token"]
+    line = ("sign", "--columns", "age", "-o", str(tmp_path / "order.flp"))
+    assert run(tmp_path, *line, environment={"FLOTTA_TOKEN": token}).code == 0
+    data = (tmp_path / "order.flp").read_bytes()
+    assert token.encode() not in data
+    assert Path(key["file"]).read_bytes()[40:60] not in data
+    assert "never overwritten" in run(tmp_path, *line, environment={"FLOTTA_TOKEN": token}).refused(2)
+
+
+def test_a_file_that_is_no_order_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "order.flp").write_bytes(b"\xc1nothing")
+    assert "this is no order file" in run(tmp_path, "send", str(tmp_path / "order.flp")).refused(5)
+
+
+def test_a_project_id_with_the_token_of_another_project_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, "key", "new")
+    token = run(tmp_path, "project", "new", "heart", "--workdir", str(tmp_path / "work"), "--json").values["token"]
+    line = ("sign", "--project", "p" + "0" * 32, "--columns", "age", "-o", str(tmp_path / "order.flp"))
+    assert "the token is that of the project" in run(tmp_path, *line, environment={"FLOTTA_TOKEN": token}).refused(5)
+
+
+def test_options_override_the_submission_file(tmp_path: Path) -> None:
+    file = tmp_path / "question.yaml"
+    file.write_text(
+        "project: heart\ncolumns: [age]\nwhere: age > 1\nstatistics: [mean, histogram]\n"
+        "bins: {age: {low: 0, high: 10, count: 5}}\noptions: {holders_min: 3, lease_ms: 2000}\n"
+    )
+    plain = wishes.make_wish(given(jobfile=file))
+    assert (plain.project, plain.query.columns, plain.options.holders_min, plain.options.lease_ms) == (
+        "heart",
+        ("age",),
+        3,
+        2000,
+    )
+    assert plain.parameters.bins == {"age": Bins(low=0, high=10, count=5)}
+    other = wishes.make_wish(
+        given(jobfile=file, project="lung", columns=("bmi",), statistics="count", lease=9000, holders_min=1)
+    )
+    assert (other.project, other.query.columns, other.options.lease_ms) == ("lung", ("bmi",), 9000)
+    assert other.parameters.bins == {}
+    assert other.query.where == plain.query.where
+    assert other.options.holders_min == 1
+
+
+def test_bins_alone_ask_for_the_histogram() -> None:
+    wish = wishes.make_wish(given(columns=("age",), bins=("age:0:10:5",)))
+    assert wish.parameters.statistics == ("count", "mean", "variance", "histogram")
+
+
+def test_a_histogram_without_bins_is_refused() -> None:
+    with pytest.raises(WorkflowError, match="needs its bins"):
+        wishes.make_wish(given(columns=("age",), statistics="histogram"))
