@@ -7,9 +7,10 @@ from typing import Any
 
 from actors.base import Context, SupervisedActor
 from actors.ports import Clock
+from actors.timers import TimerService
 from protocol.ids import node_id
-from protocol.key_statement import LIFE_MS, KeyStatement, sign_key_statement
-from protocol.machines.contract import Record
+from protocol.key_statement import LIFE_MS, RENEW_MS, KeyStatement, sign_key_statement
+from protocol.machines.contract import Record, TimerFired
 from protocol.machines.events import ProjectsHeld
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
@@ -35,6 +36,7 @@ class ProjectsActor(SupervisedActor):
         sequences: Iterator[int],
         read: Callable[[], tuple[ProjectKey, ...]],
         clock: Clock,
+        timers: TimerService,
         publish: Callable[[Any], None],
     ) -> None:
         """`sequences` number the node's key statements and rise, through restarts of node and actor; `read` gives the
@@ -49,6 +51,7 @@ class ProjectsActor(SupervisedActor):
         self._read = read
         self._projects: tuple[ProjectKey, ...] = ()
         self._clock = clock
+        self._timers = timers
         self._publish = publish
 
     def begin(self) -> None:
@@ -61,6 +64,11 @@ class ProjectsActor(SupervisedActor):
             case HoldProjects(projects=projects):
                 self._projects = projects
                 self._tell()
+            case TimerFired():
+                self._tell()
+
+    def end(self) -> None:
+        self._timers.clear_all(self.address)
 
     def _tell(self) -> None:
         own_id = node_id(self._key.public_key)
@@ -73,4 +81,5 @@ class ProjectsActor(SupervisedActor):
             name=self._node_name,
             hints=tuple(sorted(project.hint(own_id) for project in self._projects)),
         )
+        self._timers.set(self.address, "sign again", self._clock.now().after_ms(RENEW_MS))
         self._publish(ProjectsHeld(projects=self._projects, statement=sign_key_statement(statement, self._key)))

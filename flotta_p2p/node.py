@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.control_socket import control_path
+from actors.adapters.control_socket import control_path, note_control_path
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.folder_lock import FolderLock, check_disk_space, lock_folder, prepare_workdir
 from actors.adapters.store import LocalStore
@@ -147,6 +147,7 @@ class Node:
         self._undo.append(root.stop)
         root.start()
         root.wait_ready()
+        note_control_path(workdir)
         return facts
 
     def _next_boot_id(self, wall_ms: int) -> int:
@@ -338,5 +339,6 @@ class Node:
             sequences=parts.statement_sequences,
             read=parts.projects.read,
             clock=parts.clock,
+            timers=parts.timers,
             publish=parts.bus.publish,
         )

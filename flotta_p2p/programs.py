@@ -14,6 +14,7 @@ _PYTHON: Final = (sys.executable, "-P", "-m")
 # By the roles that actors.task_runner and actors.discovery_actor ask for.
 CHILD_PROGRAMS: Final = {
     "task": (*_PYTHON, "flotta_p2p.federated.child"),
+    "warm-task": (*_PYTHON, "flotta_p2p.federated.child", "--warm"),
     "discovery": (*_PYTHON, "actors.discovery_process"),
 }
 

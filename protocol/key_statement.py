@@ -29,7 +29,8 @@ from protocol.signing import (
 )
 from protocol.wire.codec import decode_record, encode_record
 
-LIFE_MS = 90 * 86_400_000  # re-signed at every start and on every change, long before
+LIFE_MS = 90 * 86_400_000
+RENEW_MS = 86_400_000  # re-signed daily, at every start and on every change
 
 
 class KeyStatement(Record, frozen=True):

@@ -166,6 +166,7 @@ NODE_BACKOFF_MS_MAX: Final = 60_000  # one try a minute
 NODE_ENDS_MAX: Final = 5  # so many ends of the node within NODE_ENDS_WINDOW_MS and the launcher gives up
 NODE_ENDS_WINDOW_MS: Final = 600_000  # ends further apart do not add up
 NODE_STOP_MS: Final = 10_000  # from the wish to stop until the node is killed; twice STOP_LIMIT_MS
+WARM_MS: Final = 600_000  # so long after the last task the spare child keeps its libraries loaded (28 MB)
 TASK_SLOTS: Final = 4  # tasks computed at once; each has CHILD_MEMORY_BYTES_MAX
 CONTROL_CLIENTS_MAX: Final = 64  # command lines connected at once; the operator starts them, two descriptors each
 CONTROL_BYTES_MAX: Final = 1 * MIB  # one message of the control socket; a result of RESULT_BYTES_MAX or 100 jobs fit

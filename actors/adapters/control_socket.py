@@ -28,14 +28,30 @@ from protocol.wire.control import HEAD, body_length, decode_control, encode_cont
 
 _log = logging.getLogger(__name__)
 _READ_BYTES: Final = 65_536
+_NOTE: Final = "control"  # a file of the work directory
+_NOTE_CHARS_MAX: Final = 4_096
 _CLIENT_BYTES_MAX: Final = HEAD.size + CONTROL_BYTES_MAX + _READ_BYTES  # one frame, and what was read along with it
 
 
 def control_path(workdir: Path) -> Path:
-    """Where the node of this work directory listens."""
+    """Where a node of this work directory would listen, in this environment."""
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:16]
     return Path(base) / f"flotta-p2p-{os.getuid()}" / f"{name}.sock"
+
+
+def note_control_path(workdir: Path) -> None:
+    """Leaves word in the work directory, since a service and a login shell may have different runtime folders."""
+    (workdir / _NOTE).write_text(f"{control_path(workdir)}\n")
+
+
+def find_control_path(workdir: Path) -> Path:
+    """Where the node of this work directory said that it listens."""
+    try:
+        noted = (workdir / _NOTE).read_text()[:_NOTE_CHARS_MAX].strip()
+    except (OSError, UnicodeDecodeError):
+        noted = ""
+    return Path(noted) if noted else control_path(workdir)
 
 
 class _Client:
@@ -204,13 +220,18 @@ class ControlClient:
     """The command line's end. Every call is bounded; errors say what to do."""
 
     def __init__(self, workdir: Path, *, limit_s: float = 10.0) -> None:
-        """Raises UnreachableError(NODE_NOT_RUNNING)."""
+        """Raises UnreachableError(NODE_NOT_RUNNING | BUSY)."""
         self._limit_s = limit_s
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(limit_s)
-        path = control_path(workdir)
+        path = find_control_path(workdir)
         try:
             self._socket.connect(str(path))
+        except BlockingIOError as error:
+            self._socket.close()
+            raise UnreachableError(
+                Code.BUSY, f"the node of {workdir} has too many clients at once", next_step="try again in a moment"
+            ) from error
         except OSError as error:
             self._socket.close()
             raise UnreachableError(
@@ -224,8 +245,8 @@ class ControlClient:
 
         After either the connection is of no more use: an answer that comes late must not be taken for the next one.
         """
-        self._socket.settimeout(limit_s or self._limit_s)
         try:
+            self._socket.settimeout(limit_s or self._limit_s)
             self._socket.sendall(encode_control(message))
             length, number = body_length(self._exactly(HEAD.size))
             return decode_control(number, self._exactly(length))
@@ -273,7 +294,7 @@ def _listen(path: Path) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(str(path))
-            listener.listen(16)
+            listener.listen(CONTROL_CLIENTS_MAX)
         except OSError:
             listener.close()
             raise
