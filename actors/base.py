@@ -46,12 +46,6 @@ class ChildAlive(ChildEvent, frozen=True):
     """Answer to `Ping`."""
 
 
-class ChildBusy(ChildEvent, frozen=True):
-    """The child will not answer pings for at most `ms`."""
-
-    ms: int
-
-
 class ChildEnded(ChildEvent, frozen=True):
     """The child has stopped without a fault and has released what it held."""
 
@@ -158,10 +152,6 @@ class SupervisedActor(pykka.ThreadingActor):
     def ready(self) -> None:
         """Tell the supervisor that the set-up is complete."""
         self.context.parent.tell(ChildReady(self.name, self.context.generation))
-
-    def declare_busy(self, ms: int) -> None:
-        """Tell the supervisor that this message takes up to `ms`; until then silence is no hang."""
-        self.context.parent.tell(ChildBusy(self.name, self.context.generation, ms))
 
     # --- between Pykka and the subclass ----------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 import pykka
 
@@ -23,22 +23,18 @@ from protocol.limits import (
 )
 from protocol.machines.contract import Now
 
-Restart = Literal["permanent", "transient", "temporary"]
-
 
 @dataclass(frozen=True)
 class ChildSpec:
     """One child of a supervisor, and its handle, which lives as long as this record.
 
     `factory` makes and starts one incarnation, `lambda context: MyActor.start(context, ...)`; it runs in the
-    thread of the supervisor and does no work. `restart`: permanent children are restarted whenever they end,
-    transient ones when they failed, temporary ones never (but all three when a sibling before them takes them
-    down). More than `restarts_max` failures within `window_ms` escalate to the parent.
+    thread of the supervisor and does no work. A child is started again whenever it ends; more than `restarts_max`
+    ends within `window_ms` escalate to the parent.
     """
 
     name: str
     factory: Callable[[Context], pykka.ActorRef[Any]]
-    restart: Restart = "permanent"
     ready_ms: int = READY_LIMIT_MS
     stop_ms: int = STOP_LIMIT_MS
     restarts_max: int = RESTARTS_MAX
@@ -56,7 +52,6 @@ class Phase(Enum):
     STARTING = "starting"
     UP = "up"
     STOPPING = "stopping"
-    GONE = "gone"  # not to be started again
 
 
 @dataclass
@@ -73,7 +68,6 @@ class Child:
     verdict: FlottaError | None = None  # why the supervisor stops it as failed
     failures_ns: deque[int] = field(default_factory=deque)
     silent_rounds: int = 0
-    busy_until_ns: int = 0
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from actors.base import ActorHandle
 from actors.inbox import Answer
 from protocol.errors import FlottaError
-from protocol.machines.contract import Record, Write
+from protocol.machines.contract import KillTask, Record, StartTask, Write
 from protocol.plan.tasks import Column, Fault, SourceFile
 
 # --- the store -----------------------------------------------------------------------------------
@@ -72,9 +72,9 @@ class ResourceFetched(Answer, frozen=True):
 
 
 class TaskWanted(Record, frozen=True):
-    """`effect` is a `StartTask` or a `KillTask`; the end of a task is told to `reply_to`."""
+    """The end of a task is told to `reply_to`."""
 
-    effect: Any
+    effect: StartTask | KillTask
     reply_to: ActorHandle
 
 

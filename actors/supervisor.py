@@ -14,7 +14,6 @@ from typing import Any, Final, Literal
 from actors.base import (
     Begin,
     ChildAlive,
-    ChildBusy,
     ChildEnded,
     ChildEvent,
     ChildFailed,
@@ -134,7 +133,6 @@ class Supervisor(SupervisedActor):
         child.ref = child.spec.factory(child.context)
         child.phase = Phase.STARTING
         child.silent_rounds = 0
-        child.busy_until_ns = 0
         child.ref.tell(Begin())
         self._set_timer("ready", child, self._clock.now().after_ms(child.spec.ready_ms))
 
@@ -160,8 +158,6 @@ class Supervisor(SupervisedActor):
                     self._clear_timer("ready", child)
             case ChildAlive():
                 child.silent_rounds = 0
-            case ChildBusy():
-                child.busy_until_ns = self._clock.now().after_ms(event.ms)
             case ChildEnded():
                 self._on_down(child, None, "")
             case ChildFailed():
@@ -182,9 +178,6 @@ class Supervisor(SupervisedActor):
             return
         if isinstance(error, ConfigError | ActorHungError):
             raise error
-        if child.spec.restart == "temporary" or (child.spec.restart == "transient" and error is None):
-            child.phase = Phase.GONE
-            return
         self._plan_restart(child, error)
 
     def _plan_restart(self, child: Child, error: BaseException | None) -> None:
@@ -213,9 +206,8 @@ class Supervisor(SupervisedActor):
             self._hung(f"Actor {name} did not end within {child.spec.stop_ms / 1_000:g} s after it was asked to.")
 
     def _ping_all(self) -> None:
-        now_ns = self._clock.now().boot_ns
         for child in self._children:
-            if child.phase is not Phase.UP or now_ns < child.busy_until_ns:
+            if child.phase is not Phase.UP:
                 child.silent_rounds = 0
                 continue
             if child.silent_rounds >= HANG_ROUNDS:

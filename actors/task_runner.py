@@ -1,4 +1,4 @@
-"""The task runner: task slots, each a child process that serves one job and goes home.
+"""The runner: task slots, each a child process that serves one job and goes home.
 
 A spare child waits, already started, so that a task need not wait for an interpreter. While the node is in use the
 spare has its libraries loaded too, which makes a job five times quicker; at rest it has not, which saves 28 MB. No

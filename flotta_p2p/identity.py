@@ -16,7 +16,7 @@ from actors.adapters.zmq_wire import CurveKeys
 from flotta_p2p.configuration.schema import Configuration
 from protocol.errors import Code, ConfigError
 from protocol.ids import node_id
-from protocol.limits import PROJECTS_MAX
+from protocol.limits import ADDRESSES_PER_NODE_MAX, PROJECTS_MAX
 from protocol.plan.tasks import DisclosureRules, SourceFile
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.secret_text import SecretText
@@ -138,4 +138,4 @@ def choose_listening(configuration: Configuration) -> Listening:
     addresses = [f"{host}:{node.port}" for host in reachable]
     if node.url is not None:
         addresses.insert(0, str(node.url))
-    return Listening(hosts=hosts, port=node.port, addresses=tuple(dict.fromkeys(addresses))[:8])
+    return Listening(hosts=hosts, port=node.port, addresses=tuple(dict.fromkeys(addresses))[:ADDRESSES_PER_NODE_MAX])

@@ -114,7 +114,7 @@ class Node:
         identity = load_identity(workdir)
         lock.name_node(format_id(identity.node))
         projects = Projects(configuration)
-        held = projects.read()
+        projects.read()  # a weak token ends the start here, before anything runs
         listening = choose_listening(configuration)
         clock = SystemClock()
         boot_id = self._next_boot_id(clock.now().wall_ms)
@@ -135,9 +135,7 @@ class Node:
             chosen_interface=configuration.node.interface,
             workdir=workdir,
             database=configuration.database_file,
-            boot_id=boot_id,
             project_names=projects.names,
-            projects=tuple(key.project_id for key in held),
             sources=tuple(source.name for source in configuration.datasources),
             started_wall_ms=clock.now().wall_ms,
         )
@@ -179,7 +177,7 @@ class Node:
         every machine begins to admit and to accept."""
         specs = [
             ChildSpec("store", lambda context: StoreActor.start(context, self._open_store), restarts_max=1),
-            self._machine("gate", parts, handles, self._gate(parts), (kinds.SEEN_BOOT, kinds.BAN)),
+            self._machine("gate", parts, handles, self._gate(parts), (kinds.SEEN_BOOT,)),
             ChildSpec(
                 "transport",
                 lambda context: TransportActor.start(

@@ -27,9 +27,7 @@ class Facts:
     chosen_interface: str | None
     workdir: Path
     database: Path | None
-    boot_id: int
     project_names: dict[bytes, str]
-    projects: tuple[bytes, ...]
     sources: tuple[str, ...]
     started_wall_ms: int
 
@@ -50,7 +48,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now_wall_ms: in
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
         "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
-        "projects": [_project(facts, project) for project in list(facts.project_names)],
+        "projects": [_project(facts, project) for project in facts.project_names],
         "sources": [values for name, values in snapshots.items() if name.startswith("source ") and values],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])

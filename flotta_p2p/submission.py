@@ -1,4 +1,4 @@
-"""From a wish to a result: make and sign an order, submit it over a channel, wait, and verify what comes back.
+"""From a question to a result: make and sign an order, submit it over a channel, wait, and verify what comes back.
 
 Used by the command line, the submission tool and the demo alike.
 """
@@ -10,14 +10,12 @@ from typing import Final
 
 from actors.ports import Clock, Entropy
 from flotta_p2p.channels import Channel, ControlChannel
+from flotta_p2p.order_options import OrderOptions
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
 from protocol.ids import format_job_id
 from protocol.limits import (
     BODY_BYTES_MANIFEST_MAX,
     CONTROL_WAIT_MS_MAX,
-    JOB_DEADLINE_MS,
-    LEASE_MS,
-    ORDER_LIFE_MS,
 )
 from protocol.machines.contract import Record
 from protocol.plan.artifact import Artifact, artifact_bytes
@@ -42,17 +40,6 @@ POLL_MS_MIN: Final = 20  # at the door, where nobody tells news: doubling up to 
 POLL_MS_MAX: Final = 1_000
 
 
-class OrderOptions(Record, frozen=True):
-    """What an order says beside its artifact."""
-
-    holders: tuple[bytes, ...] = ()  # node ids; empty: every holder that the scheduler knows
-    holders_min: int = 1
-    schedulers: tuple[bytes, ...] = ()
-    lease_ms: int = LEASE_MS
-    deadline_ms: int = JOB_DEADLINE_MS
-    life_ms: int = ORDER_LIFE_MS
-
-
 class Prepared(Record, frozen=True):
     """A signed order that still lacks the proof of membership."""
 
@@ -63,17 +50,26 @@ class Prepared(Record, frozen=True):
 
 
 def prepare_order(
-    artifact: Artifact, options: OrderOptions, key: SigningKey, clock: Clock, entropy: Entropy
+    artifact: Artifact,
+    options: OrderOptions,
+    key: SigningKey,
+    clock: Clock,
+    entropy: Entropy,
+    *,
+    holders: tuple[bytes, ...] = (),
 ) -> Prepared:
-    """Signs a new order: the same artifact twice gives two jobs. Raises WorkflowError when it makes no sense."""
+    """Signs a new order: the same artifact twice gives two jobs. Raises WorkflowError when it makes no sense.
+
+    `holders`: exactly these nodes take part; empty: every holder that the scheduler knows.
+    """
     now_ms = clock.now().wall_ms
     order = Order(
         version=1,
         artifact=artifact_bytes(artifact),
         participants=ParticipantRule(
-            rule="listed" if options.holders else "all", nodes=options.holders, holders_min=options.holders_min
+            rule="listed" if holders else "all", nodes=holders, holders_min=options.holders_min
         ),
-        schedulers=options.schedulers,
+        schedulers=(),
         limits=JobLimits(lease_ms=options.lease_ms, deadline_ms=options.deadline_ms),
         nonce=entropy.bytes(16),
         issued_ms=now_ms,
@@ -89,14 +85,14 @@ def order_to_bytes(signed: SignedOrder) -> bytes:
 
 
 def order_from_bytes(data: bytes) -> SignedOrder:
-    """Raises DeniedError(ORDER_MALFORMED) for anything but an order file."""
+    """Raises WorkflowError(ORDER_MALFORMED) for anything but an order file."""
     try:
         return decode_record(data, SignedOrder, bytes_max=BODY_BYTES_MANIFEST_MAX)
     except RemoteProtocolError as error:
-        raise DeniedError(
+        raise WorkflowError(
             Code.ORDER_MALFORMED,
-            f"this is no order file ({error.sentence})",
-            next_step="make one with `flotta-p2p sign`",
+            "this is no order file, or not the whole of one",
+            next_step="copy it again, or make one with `flotta-p2p sign`",
         ) from error
 
 
@@ -120,8 +116,9 @@ class JobClient:
     def status(self, job_id: bytes) -> JobStatus:
         return self._status(AskJob(job_id=job_id))
 
-    def jobs(self, newest: int = 100) -> tuple[JobStatus, ...]:
-        answer = self._channel.request(AskJobs(newest=newest))
+    def jobs(self) -> tuple[JobStatus, ...]:
+        """The newest JOBS_LISTED_MAX of the asker."""
+        answer = self._channel.request(AskJobs())
         return tuple(answer.jobs)
 
     def cancel(self, job_id: bytes, key: SigningKey, reason: str = "") -> JobStatus:

@@ -35,7 +35,6 @@ class Code(StrEnum):
     TYPE_NOT_ALLOWED = "type-not-allowed"
     AUDIENCE_WRONG = "audience-wrong"
     SENDER_WRONG = "sender-wrong"
-    SENDER_BANNED = "sender-banned"
     KEY_WEAK = "key-weak"
     SIGNATURE_WRONG = "signature-wrong"
     TIME_OUTSIDE = "time-outside"

@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 BOOT: Final = "boot"  # key b"": the highest boot id of this node
-PEER: Final = "peer"  # key node id: an accepted peer (membership, trust)
-BAN: Final = "ban"  # key node id: banned for ever (trust)
-SEEN_BOOT: Final = "seen-boot"  # key node id: highest boot id seen from a peer (trust)
-EXECUTED: Final = "executed"  # key job id: an order that this worker accepted, its scheduler and highest epoch (worker)
-JOB: Final = "job"  # key job id: a job of the scheduling machine
-TASK: Final = "task"  # key job id + task index: a task of a live job (scheduling)
-ATTEMPT: Final = "attempt"  # key job id + task index: a task of the worker machine
+PEER: Final = "peer"  # key node id: an accepted peer (membership)
+SEEN_BOOT: Final = "seen-boot"  # key node id: highest boot id seen from a peer (gate)
+EXECUTED: Final = "executed"  # key job id: an order that this node accepted, its scheduler and highest epoch (worker)
+JOB: Final = "job"  # key job id: a job of the scheduler
+TASK: Final = "task"  # key job id + task index: a task of a live job (scheduler)
+ATTEMPT: Final = "attempt"  # key job id + task index: a task at this node (worker)
 OUTBOX: Final = "outbox"  # key owner + message id: frames not yet acknowledged (delivery)
 INBOX: Final = "inbox"  # key owner + sender + message id: frames already applied (delivery)
 
-SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, SEEN_BOOT, EXECUTED})
+SAFETY_KINDS: Final = frozenset({BOOT, PEER, SEEN_BOOT, EXECUTED})
 KINDS: Final = SAFETY_KINDS | {JOB, TASK, ATTEMPT, OUTBOX, INBOX}

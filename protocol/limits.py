@@ -25,9 +25,8 @@ STATEMENT_BYTES_MAX: Final = 128 * KIB  # one DSSE envelope; an order with 4,096
 TXT_STATEMENT_BYTES_MAX: Final = 1_000  # a key statement in zeroconf's TXT record; keeps a response in one packet
 ADDRESSES_PER_NODE_MAX: Final = 8  # addresses in a key statement; a peer could name thousands to make us dial them
 NAME_CHARS_MAX: Final = 64  # names of nodes, projects, sources, steps, outputs
-EUI_CHARS_MAX: Final = (
-    256  # the longest address with names of 64 characters has 208; a store key stays below LMDB's 511 bytes
-)
+# the longest address with names of 64 characters has 208; a store key stays below LMDB's 511 bytes
+EUI_CHARS_MAX: Final = 256
 TOKEN_CHARS_MAX: Final = 256  # a project token; typed, piped or read from a file by the operator
 
 # --- time ----------------------------------------------------------------------------------------
@@ -70,12 +69,10 @@ INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000  # as long as any copy may liv
 JOBS_LIVE_MAX: Final = 1_000  # jobs in execution on one scheduler; submitters grow it
 JOBS_KEPT_MAX: Final = 10_000  # ended jobs kept in memory for `jobs`; the oldest leave memory, never the database
 JOBS_LISTED_MAX: Final = 100  # jobs in one answer, 1.4 KiB each at most; fits into BODY_BYTES_MANIFEST_MAX
-PARTICIPANTS_MAX: Final = (
-    250  # sources in one job; a status names all in one map (MSGPACK_MAP_ITEMS_MAX), 430 bytes each
-)
-EXECUTED_ORDERS_MAX: Final = (
-    100_000  # orders that a worker remembers until they expire, 300 bytes each; members grow it
-)
+# sources in one job; a status names all in one map (MSGPACK_MAP_ITEMS_MAX), 430 bytes each
+PARTICIPANTS_MAX: Final = 250
+# orders that a worker remembers until they expire, 300 bytes each; members grow it
+EXECUTED_ORDERS_MAX: Final = 100_000
 TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
 STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
 STORY_KEYS_MAX: Final = 4_096  # histories kept; the oldest leave first, 4 KiB each at most
@@ -108,12 +105,10 @@ HISTOGRAM_BINS_MAX: Final = 1_000  # bins of one column, 9 bytes each in every p
 STEPS_MAX: Final = 64  # steps of one artifact; ours have three
 
 # --- discovery -----------------------------------------------------------------------------------
-DISCOVERY_FRAME_BYTES_MAX: Final = (
-    64 * KIB
-)  # one frame between node and discovery process; our records stay under 4 KiB
-DISCOVERY_MEMORY_BYTES_MAX: Final = (
-    256 * MIB
-)  # writable memory of the discovery process; zeroconf's caches under a flood
+# one frame between node and discovery process; our records stay under 4 KiB
+DISCOVERY_FRAME_BYTES_MAX: Final = 64 * KIB
+# writable memory of the discovery process; zeroconf's caches under a flood
+DISCOVERY_MEMORY_BYTES_MAX: Final = 256 * MIB
 DISCOVERY_EVENTS_PER_S_MAX: Final = 100  # found and lost told to the node; anybody on the LAN causes them
 DISCOVERY_LOOKUPS_MAX: Final = 8  # questions in flight about half-announced nodes; anybody on the LAN causes them
 DISCOVERY_LOOKUP_MS: Final = 1_000  # an mDNS answer takes at most 1 s of aggregation; then the announcement is dropped
@@ -140,7 +135,7 @@ RESTART_BACKOFF_MS_MAX: Final = 10_000  # a node whose store is slow to come bac
 READY_LIMIT_MS: Final = 20_000  # an actor that is not ready by then counts as failed
 STOP_LIMIT_MS: Final = 5_000  # an actor that has not ended so long after it was asked to counts as hung
 PING_INTERVAL_MS: Final = 3_000  # supervisors ask each child for a sign of life
-HANG_LIMIT_MS: Final = 10_000  # a child that gave none for so long, and had not declared itself busy, counts as hung
+HANG_LIMIT_MS: Final = 10_000  # a child that gave none for so long counts as hung
 CRASH_STORY_CHARS_MAX: Final = 8_192  # end of the traceback that a crash report carries; about 80 frames
 TIMERS_MAX: Final = 65_536  # timers set in one node, 300 bytes each; machines grow it, a few per job, task and peer
 TIMER_SLEEP_MS_MAX: Final = 1_000  # longest sleep of the timer thread: a machine that slept is noticed within it
@@ -148,9 +143,8 @@ HELD_STEPS_MAX: Final = 10_000  # steps of one machine whose effects wait for a 
 CHILD_MEMORY_BYTES_MAX: Final = 2 * 1024 * MIB  # resident; watched by the launcher
 CHILD_SPARE_MS: Final = 2_000  # a child whose job sends nothing more goes home
 CHILD_MEMORY_WATCH_MS: Final = 100  # a child that allocates 1 GB/s outgrows its limit by 100 MB before it is seen
-CHILD_ADDRESS_BYTES_MAX: Final = (
-    16 * 1024 * MIB
-)  # RLIMIT_AS, a distant backstop: Polars maps 950 MB and hangs when tight
+# RLIMIT_AS, a distant backstop: Polars maps 950 MB and hangs when tight
+CHILD_ADDRESS_BYTES_MAX: Final = 16 * 1024 * MIB
 CHILD_FILES_MAX: Final = 64  # descriptors open at once in a child; numpy, Polars and one table need about 20
 CHILDREN_MAX: Final = 256  # children of one node at once: task slots, discovery, flame nodes; three descriptors each
 CHILD_KEY_CHARS_MAX: Final = 128  # the caller's name of a child

@@ -80,6 +80,7 @@ def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
     chaos_ms = rng.choice((20_000, 60_000, 120_000))
     plans = tuple(_draw_node(rng, number) for number in range(nodes))
     delay_ms_min = rng.choice((0, 1, 20))
+    asked = tuple(_draw_job(rng, plans, chaos_ms) for _ in range(rng.randint(4, 30) if jobs is None else jobs))
     calm = rng.random() < 0.1  # some seeds break nothing: what fails then is no fault's consequence
     return Options(
         seed=seed,
@@ -96,8 +97,8 @@ def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
         task_faults=0.0 if calm else rng.choice((0.0, 0.02)),
         task_deaths=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
         nodes=plans,
-        crashes=() if calm else _draw_crashes(rng, nodes, chaos_ms),
-        jobs=_draw_jobs(rng, plans, chaos_ms, rng.randint(4, 30) if jobs is None else jobs),
+        crashes=() if calm else _draw_crashes(rng, plans, asked, chaos_ms),
+        jobs=asked,
     )
 
 
@@ -114,23 +115,29 @@ def _draw_node(rng: Random, number: int) -> NodePlan:
     )
 
 
-def _draw_crashes(rng: Random, nodes: int, chaos_ms: int) -> tuple[CrashPlan, ...]:
-    count = rng.choice((0, 1, nodes, 4 * nodes))
-    drawn = (
-        CrashPlan(
-            at_ms=rng.randint(500, chaos_ms),
-            node=rng.randrange(nodes),
-            moment=rng.choice(("at once", "before a commit", "after a commit")),
-            down_ms=rng.choice((0, 300, 3_000, 20_000)),
-            reboot=rng.random() < 0.3,
+def _draw_crashes(
+    rng: Random, plans: tuple[NodePlan, ...], jobs: tuple[JobPlan, ...], chaos_ms: int
+) -> tuple[CrashPlan, ...]:
+    """Half of them at any time, half soon after something delicate: a first meeting, or a cancel."""
+    nodes = len(plans)
+    delicate = [(plan.start_ms, number) for number, plan in enumerate(plans)]
+    delicate += [(job.at_ms + job.cancel_after_ms, job.node) for job in jobs if job.cancel_after_ms]
+    drawn = []
+    for _ in range(rng.choice((0, 1, nodes, 4 * nodes))):
+        at_ms, node = rng.randint(500, chaos_ms), rng.randrange(nodes)
+        if rng.random() < 0.5:
+            at_ms, node = rng.choice(delicate)
+            at_ms += rng.randint(1, 2_000)
+        drawn.append(
+            CrashPlan(
+                at_ms=at_ms,
+                node=node,
+                moment=rng.choice(("at once", "before a commit", "after a commit")),
+                down_ms=rng.choice((0, 300, 3_000, 20_000)),
+                reboot=rng.random() < 0.3,
+            )
         )
-        for _ in range(count)
-    )
     return tuple(sorted(drawn, key=lambda crash: (crash.at_ms, crash.node)))
-
-
-def _draw_jobs(rng: Random, plans: tuple[NodePlan, ...], chaos_ms: int, count: int) -> tuple[JobPlan, ...]:
-    return tuple(_draw_job(rng, plans, chaos_ms) for _ in range(count))
 
 
 def _draw_job(rng: Random, plans: tuple[NodePlan, ...], chaos_ms: int) -> JobPlan:

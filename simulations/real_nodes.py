@@ -1,4 +1,4 @@
-"""Many real nodes on loopback, and jobs submitted to them: `python -m simulations real --nodes 8 --jobs 20`.
+"""Many real nodes on loopback, and jobs submitted to them: `python -m simulations.real_nodes --nodes 8 --jobs 20`.
 
 Everything is real here (processes, sockets, databases, zeroconf on 127.0.0.1); only the machine is the same.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from contextlib import ExitStack
 
@@ -16,7 +17,8 @@ from flotta_p2p.demo.fleet import Fleet
 from flotta_p2p.demo.interrupts import Interrupts
 from flotta_p2p.demo.meeting import Member, await_meeting, await_members
 from flotta_p2p.demo.narration import Narrator
-from flotta_p2p.submission import JobClient, OrderOptions, prepare_order
+from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.submission import JobClient, prepare_order
 from flotta_p2p.tables.shares import penguin_shares
 from protocol.ids import short_job_id
 from protocol.plan.artifact import Artifact, Query, summary_artifact
@@ -30,9 +32,9 @@ JOB_LIMIT_S = 120.0
 def run(arguments: list[str]) -> int:
     """0 when every job succeeded and spoke of every row."""
     parser = argparse.ArgumentParser(
-        prog="python -m simulations real",
+        prog="python -m simulations.real_nodes",
         description="Start many real nodes on loopback and submit jobs to them.",
-        epilog="example: python -m simulations real --nodes 8 --jobs 20",
+        epilog="example: python -m simulations.real_nodes --nodes 8 --jobs 20",
     )
     parser.add_argument("--nodes", type=int, default=6, help="how many nodes (2 to 30, default 6)")
     parser.add_argument("--jobs", type=int, default=10, help="how many jobs, each to another node (default 10)")
@@ -80,3 +82,7 @@ def _shares(count: int) -> dict[str, str]:
 def _artifact(token: str) -> Artifact:
     parameters = SummaryParameters(statistics=("count", "mean"))
     return summary_artifact(ProjectKey.derive(token).project_id, Query(columns=("body_mass_g",)), parameters)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

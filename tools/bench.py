@@ -23,7 +23,8 @@ from flotta_p2p.demo.fleet import Fleet
 from flotta_p2p.demo.interrupts import Interrupts
 from flotta_p2p.demo.meeting import Member, await_meeting, await_members
 from flotta_p2p.demo.narration import Narrator
-from flotta_p2p.submission import JobClient, OrderOptions, prepare_order
+from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.submission import JobClient, prepare_order
 from protocol.plan.artifact import Artifact, Query, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.signing import SigningKey

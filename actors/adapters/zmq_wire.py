@@ -49,10 +49,13 @@ _SOCKETS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + 16  # libzmq's own default
 
 
 class CurveKeys(Record, frozen=True):
-    """A CURVE key pair, 32 raw bytes each."""
+    """A CURVE key pair, 32 raw bytes each. Its repr does not show the secret one."""
 
     secret: bytes
     public: bytes
+
+    def __repr__(self) -> str:
+        return f"CurveKeys(public={self.public.hex()})"
 
 
 class Allowed(Record, frozen=True):

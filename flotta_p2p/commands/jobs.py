@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -62,7 +64,9 @@ def show_job(place: Place, job_id: str, as_json: bool) -> None:
     from flotta_p2p.commands.results import job_lines, job_values
 
     with link_to(place) as link:
-        status = link.client.status(find_job(link.client, job_id))
+        found = find_job(link.client, job_id)
+        with about(found):
+            status = link.client.status(found)
     show(job_values(status), job_lines(status), as_json=as_json)
 
 
@@ -87,7 +91,9 @@ def wait_for_job(place: Place, job_id: str, limit: int | None, as_json: bool) ->
     from flotta_p2p.commands.places import link_to
 
     with link_to(place) as link:
-        status = link.client.status(find_job(link.client, job_id))
+        found = find_job(link.client, job_id)
+        with about(found):
+            status = link.client.status(found)
         return follow(link.client, status, limit_s=None if limit is None else limit / 1000, as_json=as_json)
 
 
@@ -96,7 +102,7 @@ def wait_for_job(place: Place, job_id: str, limit: int | None, as_json: bool) ->
 @place_options(to=True)
 @json_option
 def cancel_job(place: Place, job_id: str, as_json: bool) -> None:
-    """Cancel a job, signed with the key that submitted it.
+    """Cancel a job, signed with the key that submitted it. A job that has ended stays as it is.
 
     \b
     Example:
@@ -104,11 +110,15 @@ def cancel_job(place: Place, job_id: str, as_json: bool) -> None:
     """
     from flotta_p2p.commands.places import link_to, person_key
     from flotta_p2p.commands.results import job_sentence, job_values
+    from protocol.wire.jobs import ENDED
 
     key = person_key(place.key)
     with link_to(place) as link:
-        status = link.client.cancel(find_job(link.client, job_id), key)
-    show(job_values(status), (job_sentence(status),), as_json=as_json)
+        found = find_job(link.client, job_id)
+        with about(found):
+            status = link.client.cancel(found, key)
+    nothing = "There is nothing to cancel: " if status.state in ENDED and status.state != "cancelled" else ""
+    show(job_values(status), (nothing + job_sentence(status),), as_json=as_json)
 
 
 @job.command("result")
@@ -126,8 +136,9 @@ def job_result(place: Place, job_id: str, as_json: bool) -> int:
     from flotta_p2p.commands.places import link_to
 
     with link_to(place) as link:
-        status = link.client.status(find_job(link.client, job_id))
-        return tell_end(link.client, status, as_json=as_json)
+        found = find_job(link.client, job_id)
+        with about(found):
+            return tell_end(link.client, link.client.status(found), as_json=as_json)
 
 
 def find_job(client: JobClient, text: str) -> bytes:
@@ -152,18 +163,44 @@ def find_job(client: JobClient, text: str) -> bytes:
     raise DeniedError(Code.JOB_UNKNOWN, f"{what} with {text!r}", next_step="flotta-p2p jobs, and give the whole id")
 
 
-def follow(client: JobClient, status: JobStatus, *, as_json: bool, limit_s: float | None = None) -> int:
-    """Waits for the end of a job and tells it; the exit code."""
+@contextmanager
+def about(job_id: bytes) -> Iterator[None]:
+    """Every error inside names this job."""
+    from protocol.errors import FlottaError
+    from protocol.ids import format_job_id
+
+    try:
+        yield
+    except FlottaError as error:
+        error.job = error.job or format_job_id(job_id)
+        raise
+
+
+@contextmanager
+def outlived_by(job_id: bytes, what: str) -> Iterator[None]:
+    """What ends this command does not end the job: the error names it, says `what`, and how to find it again."""
+    from protocol.errors import Code, UnreachableError
     from protocol.ids import format_job_id, short_job_id
 
-    short = short_job_id(status.job_id)
+    short = short_job_id(job_id)
     try:
+        with about(job_id):
+            yield
+    except KeyboardInterrupt:
+        step = f"{what}; flotta-p2p job wait {short}, or flotta-p2p job cancel {short}"
+        raise Interrupted(format_job_id(job_id), step) from None
+    except UnreachableError as error:
+        if error.code != Code.TIMED_OUT:
+            error.next_step = f"{error.next_step}; then {what}: flotta-p2p job wait {short}"
+        raise
+
+
+def follow(client: JobClient, status: JobStatus, *, as_json: bool, limit_s: float | None = None) -> int:
+    """Waits for the end of a job and tells it; the exit code."""
+    with outlived_by(status.job_id, "the job goes on"):
         with progress(as_json=as_json) as changed:
             status = client.wait(status.job_id, limit_s=limit_s, progress=changed)
         return tell_end(client, status, as_json=as_json)
-    except KeyboardInterrupt:
-        step = f"the job goes on; flotta-p2p job wait {short}, or flotta-p2p job cancel {short}"
-        raise Interrupted(format_job_id(status.job_id), step) from None
 
 
 def tell_end(client: JobClient, status: JobStatus, *, as_json: bool) -> int:

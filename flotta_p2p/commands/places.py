@@ -21,7 +21,7 @@ from actors.adapters.key_files import load_signing_key
 from actors.adapters.token_files import list_projects
 from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
-from flotta_p2p.configuration.read import read_configuration
+from flotta_p2p.configuration.read import read_home
 from flotta_p2p.submission import JobClient
 from protocol.errors import AddressError, Code, ConfigError, DeniedError
 from protocol.ids import format_project_id, parse_project_id
@@ -36,16 +36,15 @@ TOKEN_VARIABLE: Final = "FLOTTA_TOKEN"
 
 def workdir_of(place: Place) -> Path:
     """The work directory of the node that is meant. Raises ConfigError for a faulty configuration."""
-    return place.workdir or read_configuration(place.config, os.environ).workdir
+    return place.workdir or read_home(place.config, os.environ).workdir
 
 
 def known_projects(place: Place) -> dict[str, SecretText]:
     """The projects of the configuration and of the work directory, by name."""
     if place.workdir is not None:
         return dict(list_projects(place.workdir))
-    configuration = read_configuration(place.config, os.environ)
-    known = dict(list_projects(configuration.workdir))
-    return known | {project.name: project.token for project in configuration.node.token_projects_initial}
+    home = read_home(place.config, os.environ)
+    return {**list_projects(home.workdir), **home.projects}
 
 
 def default_key_file(name: str = "person") -> Path:

@@ -9,7 +9,7 @@ import click
 
 from flotta_p2p.commands.options import FILE, Place, json_option, place_options, read_small_file
 from flotta_p2p.commands.output import show
-from flotta_p2p.commands.wishes import Given, Wish, make_wish, wish_options
+from flotta_p2p.commands.questions import Given, Question, make_question, question_options
 
 if TYPE_CHECKING:
     from flotta_p2p.submission import Prepared
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@wish_options
+@question_options
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result.")
 @place_options(to=True)
 @json_option
 def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
     """Ask the holders of a project a question. It is signed, submitted, and waited for.
 
-    JOBFILE is a submission file in YAML or JSON (docs/federated.md); options override it. Submitting again is a
+    FILE is a question file in YAML or JSON (docs/federated.md); options override it. Submitting again is a
     new job.
 
     \b
@@ -38,10 +38,10 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
     from flotta_p2p.commands.results import job_sentence, job_values
     from protocol.ids import short_job_id
 
-    wish = make_wish(given)
+    question = make_question(given)
     key = person_key(place.key)
-    with link_to(place, wish.project) as link:
-        prepared = _prepare(wish, link.project_id(wish.project), key)
+    with link_to(place, question.project) as link:
+        prepared = _prepare(question, link.project_id(question.project), key)
         status = link.client.submit(link.client.prove(prepared))
         if wait:
             if not as_json:
@@ -52,7 +52,7 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
 
 
 @click.command()
-@wish_options
+@question_options
 @click.option("-o", "--output", type=FILE, required=True, help="The order file to write; never overwritten.")
 @place_options(token=True, key=True)
 @json_option
@@ -71,10 +71,10 @@ def sign(place: Place, given: Given, output: Path, as_json: bool) -> None:
     from protocol.ids import format_job_id
     from protocol.plan.order import SignedOrder
 
-    wish = make_wish(given)
+    question = make_question(given)
     key = person_key(place.key)
-    project = project_key(place, wish.project)
-    prepared = _prepare(wish, project.project_id, key)
+    project = project_key(place, question.project)
+    prepared = _prepare(question, project.project_id, key)
     proof = project.submit_proof(prepared.job_id, key.public_key)
     _write_new(output, order_to_bytes(SignedOrder(envelope=prepared.envelope, proof=proof)))
     job = format_job_id(prepared.job_id)
@@ -105,14 +105,15 @@ def send(place: Place, order: Path, as_json: bool) -> None:
     show(job_values(status), (job_sentence(status),), as_json=as_json)
 
 
-def _prepare(wish: Wish, project: bytes, key: SigningKey) -> Prepared:
+def _prepare(question: Question, project: bytes, key: SigningKey) -> Prepared:
     from actors.adapters.clock import SystemClock
     from actors.adapters.entropy import SystemEntropy
     from flotta_p2p.submission import prepare_order
     from protocol.plan.artifact import summary_artifact
 
-    artifact = summary_artifact(project, wish.query, wish.parameters)
-    return prepare_order(artifact, wish.options, key, SystemClock(), SystemEntropy())
+    artifact = summary_artifact(project, question.query, question.parameters)
+    clock, entropy = SystemClock(), SystemEntropy()
+    return prepare_order(artifact, question.options, key, clock, entropy, holders=question.holders)
 
 
 def _write_new(path: Path, data: bytes) -> None:

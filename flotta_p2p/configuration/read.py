@@ -6,6 +6,7 @@ import difflib
 import platform
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -24,6 +25,14 @@ from protocol.secret_text import SecretText
 from protocol.tokens import check_token
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where a node works, and the projects that its file brings."""
+
+    workdir: Path
+    projects: Mapping[str, SecretText]
+
+
 def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
     """The configuration in the file `path`, or the defaults without a file.
 
@@ -32,11 +41,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     the file, each on its own line.
     """
     faults = Faults(str(path))
-    tree = Keys(1) if path is None else load(_read(path), faults)
-    expand(tree, environ, faults)
-    document, lines = convert(tree, faults)
-    base = Path.cwd() if path is None else path.absolute().parent
-    workdir = base / (document.workdir or platformdirs.user_data_path("flotta-p2p", appauthor=False))
+    document, lines, base, workdir = _located(path, environ, faults)
     checks = _Checks(document, lines, faults)
     checks.names()
     checks.join()
@@ -44,6 +49,27 @@ def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     tokens = checks.tokens(workdir)
     faults.raise_if_any()
     return _settled(document, path, base, workdir, tokens)
+
+
+def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
+    """As `read_configuration`, for whoever only looks for the node or adds to its projects.
+
+    The projects of data sources are not looked up: a project is often named in the file before it is made.
+    """
+    document, _, _, workdir = _located(path, environ, Faults(str(path)))
+    return Home(workdir, {project.name: project.token for project in document.node.token_projects_initial})
+
+
+def _located(
+    path: Path | None, environ: Mapping[str, str], faults: Faults
+) -> tuple[Document, dict[str, int], Path, Path]:
+    """The document, the line of each key, the folder that paths start from, and the work directory."""
+    tree = Keys(1) if path is None else load(_read(path), faults)
+    expand(tree, environ, faults)
+    document, lines = convert(tree, faults)
+    base = Path.cwd() if path is None else path.absolute().parent
+    workdir = base / (document.workdir or platformdirs.user_data_path("flotta-p2p", appauthor=False))
+    return document, lines, base, workdir
 
 
 def _read(path: Path) -> bytes:
@@ -125,8 +151,11 @@ class _Checks:
             check_token(text)
         except ConfigError as error:
             near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
-            names = f'did you mean "{near[0]}"?' if near else f"the projects are {', '.join(known) or 'none'};"
-            sentence = f"this is no project of this node; {names} As a token it is refused: {error.sentence}"
+            names = f'did you mean "{near[0]}"?' if near else f"its projects are {', '.join(known) or 'none'}."
+            step = "make or join it with `flotta-p2p project new` or `project add`"
+            sentence = (
+                f"this is no project of this node; {names} Next: {step}; as a token it is refused: {error.sentence}"
+            )
             self._fault(key, sentence, error.code)
         return entry
 

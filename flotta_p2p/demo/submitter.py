@@ -9,7 +9,8 @@ from typing import Final
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from flotta_p2p.demo.meeting import Member
-from flotta_p2p.submission import JobClient, OrderOptions, Prepared, prepare_order
+from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.submission import JobClient, Prepared, prepare_order
 from protocol.errors import Code, DeniedError
 from protocol.limits import LEASE_MS
 from protocol.plan.artifact import Artifact

@@ -150,8 +150,7 @@ def writes_first(effects: Iterable[Effect]) -> Effects:
     return (Persist(writes=writes), *rest) if writes else rest
 
 
-# --- events that every machine may get
-# -----------------------------------------------------------------------------------
+# --- events that every machine may get ------------------------------------------------------------
 
 
 class TimerFired(Record, frozen=True):

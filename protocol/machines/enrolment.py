@@ -125,7 +125,6 @@ class _Session:
         self.hello: Hello | None = None
         self.certified: Certified | None = None  # of the joiner, when it is a node
         self.joiner_id = b""
-        self.joiner_key = b""
         self.nonce = b""
         self.proof_id = b""  # the message that the welcome answers
 
@@ -191,8 +190,7 @@ class Enrolment:
     def snapshot(self) -> EnrolmentSnapshot:
         return EnrolmentSnapshot(sessions=len(self._sessions), knocking=tuple(self._knocks))
 
-    # --- the joiner
-    # ----------------------------------------------------------------------------------------------------
+    # --- the joiner -------------------------------------------------------------------------------
 
     def _encounter(self, event: Encountered, now: Now) -> Effects:
         node = event.certified.node
@@ -297,8 +295,7 @@ class Enrolment:
         proved = self._prove(session.joiner.target, session.project, session.heard_at)
         return (*self._end(event.session), *proved)
 
-    # --- the responder
-    # ---------------------------------------------------------------------------------------------------
+    # --- the responder ----------------------------------------------------------------------------
 
     def _hello(self, event: Received, hello: Hello, now: Now) -> Effects:
         project = self._projects.get(event.project)
@@ -381,8 +378,7 @@ class Enrolment:
             session.nonce,
         )
 
-    # --- both
-    # ------------------------------------------------------------------------------------------------------------
+    # --- both -------------------------------------------------------------------------------------
 
     def _prove(self, certified: Certified, project: ProjectKey, heard_at: str) -> Effects:
         """Remembers that the project is proved, so that no second handshake begins, and tells membership."""

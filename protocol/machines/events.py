@@ -198,6 +198,3 @@ class ResourceFound(Record, frozen=True):
 
 class JobChanged(Record, frozen=True):
     status: JobStatus
-
-
-Event = Any

@@ -78,7 +78,7 @@ class GateSnapshot(Record, frozen=True):
 
 
 class Gate:
-    """Machine of the trust actor."""
+    """Machine of the gate actor."""
 
     def __init__(
         self, key: SigningKey, boot_id: int, rows: Mapping[str, list[tuple[bytes, bytes]]], first_sequence: int = 0
@@ -92,7 +92,6 @@ class Gate:
         self._floors = {
             node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
         }  # limits.PEERS_MAX
-        self._banned = frozenset(node for node, _ in rows.get(kinds.BAN, []))  # grown by the operator alone
         self._sequence = first_sequence
         self._refused: dict[str, int] = {}  # bounded by Code: one for each
         self._frames_in = self._frames_out = 0
@@ -180,7 +179,6 @@ class Gate:
             own_id=self._own_id,
             allowed=_ALLOWED[link.connection],
             sender_key=link.key,
-            banned=event.node in self._banned,
             now_wall_ms=now.wall_ms,
             clock_offset_ms=link.clock_offset_ms,
             clock_free=TIME_FREE,
@@ -191,8 +189,6 @@ class Gate:
     def _check_project(self, link: _Link, header: Header) -> None:
         if header.project != _NO_PROJECT and header.project not in link.projects:
             raise RemoteProtocolError(Code.PROJECT_UNKNOWN, "the sender has not proved to be in this project")
-        if not link.key and node_id(header.sender_key) in self._banned:
-            raise RemoteProtocolError(Code.SENDER_BANNED, "the sender is banned")
 
     def _note_boot(self, node: bytes, link: _Link, opened: OpenedFrame) -> Effects:
         """A higher boot id of a peer is committed before its first frame is acted on: an older boot can never be
@@ -214,10 +210,13 @@ class Gate:
             return (Publish(event=ControlAnswer(session=send.session, message=send.message)),)
         if not send.session and send.to not in self._peers:
             return self._count(Code.STRANGER, "a message for a node that is no peer was dropped", send.to)
-        number, body = encode_message(send.message)
         link = self._sessions.get(send.session) if send.session else self._peers[send.to]
         if link is None or link.key is None:
             return ()  # the session has ended; whoever asked has gone
+        try:
+            number, body = encode_message(send.message)
+        except RemoteProtocolError as error:
+            return self._too_large(send, error, now)
         self._sequence += 1
         self._frames_out += 1
         audience = send.to or node_id(link.key)
@@ -237,6 +236,13 @@ class Gate:
         raw = seal(header, body, self._key)
         return (Publish(event=Transmit(raw=raw, node=send.to, session=send.session)),)
 
+    def _too_large(self, send: Send, error: RemoteProtocolError, now: Now) -> Effects:
+        """Others choose what our messages quote: one that outgrows its type is not sent, and whoever asked is told."""
+        if send.session:
+            refusal = Refuse(code=error.code, sentence=error.sentence, session=send.session, reply_to=send.reply_to)
+            return self._refuse(refusal, now)
+        return self._count(error.code, error.sentence, send.to)
+
     def _to_self(self, send: Send) -> Received:
         self._sequence += 1
         return Received(
@@ -249,8 +255,7 @@ class Gate:
             boot_id=self._boot_id,
         )
 
-    # --- refusals, peers and sessions
-    # ------------------------------------------------------------------------------------
+    # --- refusals, peers and sessions -------------------------------------------------------------
 
     def _count(self, code: Code, sentence: str, node: bytes = b"") -> Effects:
         self._refused[code] = self._refused.get(code, 0) + 1
@@ -278,7 +283,9 @@ class Gate:
 
     def _open_session(self, session: bytes, link: _Link) -> Effects:
         if session not in self._sessions and len(self._sessions) >= REPLAY_PEERS_MAX:
-            del self._sessions[next(iter(self._sessions))]  # the oldest; a live handshake takes two seconds
+            knocking = (name for name, one in self._sessions.items() if one.connection == "knocking")
+            oldest = next(knocking, None) or next(iter(self._sessions))
+            del self._sessions[oldest]  # of those that proved nothing first; a live handshake takes two seconds
         self._sessions[session] = link
         return ()
 

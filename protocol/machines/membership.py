@@ -209,8 +209,7 @@ class Membership:
             ),
         )
 
-    # --- projects and peers
-    # --------------------------------------------------------------------------------------------
+    # --- projects and peers -----------------------------------------------------------------------
 
     def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
@@ -292,8 +291,7 @@ class Membership:
         put = Put(kind=kinds.PEER, key=node, value=encode_record(self._peers[node].row()))
         return Persist(writes=(put,))
 
-    # --- presence
-    # ------------------------------------------------------------------------------------------------------
+    # --- presence ---------------------------------------------------------------------------------
 
     def _greeted(self, event: Received, greeting: Greeting, now: Now) -> Effects:
         peer = self._peers.get(event.sender)
@@ -351,8 +349,7 @@ class Membership:
                 effects.append(self._greeting(node, answer_wanted=True))
         return (*effects, SetTimer(name="beat", at_ns=now.after_ms(HEARTBEAT_INTERVAL_MS)))
 
-    # --- discovery and joining
-    # -------------------------------------------------------------------------------------------
+    # --- discovery and joining --------------------------------------------------------------------
 
     def _discovered(self, event: Discovered, now: Now) -> Effects:
         certified = event.certified

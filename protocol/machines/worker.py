@@ -89,7 +89,7 @@ class WorkerSnapshot(Record, frozen=True):
 
 
 class Worker:
-    """Machine of the job runner."""
+    """Machine of the worker actor."""
 
     def __init__(
         self,
@@ -175,8 +175,7 @@ class Worker:
             bytes_released=self._released,
         )
 
-    # --- an offer
-    # ----------------------------------------------------------------------------------------------------------
+    # --- an offer ---------------------------------------------------------------------------------
 
     def _tasks(self, event: Received, message: Tasks, now: Now) -> list[Effect]:
         try:
@@ -297,8 +296,7 @@ class Worker:
             limit_ms=TASK_RUN_MS_MAX,
         )
 
-    # --- refusals
-    # --------------------------------------------------------------------------------------------------------------
+    # --- refusals ---------------------------------------------------------------------------------
 
     def _refuse_all(self, event: Received, message: Tasks, error: FlottaError, now: Now) -> list[Effect]:
         effects: list[Effect] = []
@@ -323,8 +321,7 @@ class Worker:
             self._answer(refused),
         ]
 
-    # --- a task ends
-    # ---------------------------------------------------------------------------------------------------------
+    # --- a task ends ------------------------------------------------------------------------------
 
     def _task_over(self, event: TaskProduced | TaskFaulted | TaskDied, now: Now) -> list[Effect]:
         row = self._attempts.get(event.key)
@@ -395,8 +392,7 @@ class Worker:
         row = self._executed[job_id] = msgspec.structs.replace(executed, state=state)
         return Persist(writes=(Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row)),))
 
-    # --- the lease
-    # ---------------------------------------------------------------------------------------------------------------
+    # --- the lease --------------------------------------------------------------------------------
 
     def _lease_timer(self, job_id: bytes, now: Now) -> list[Effect]:
         lease = self._leases.get(job_id)
@@ -421,8 +417,7 @@ class Worker:
         lease = self._leases[job_id]
         return SetTimer(name=f"lease:{job_id.hex()}", at_ns=lease.until_ns - 3 * lease.pause_ns)
 
-    # --- small parts
-    # -------------------------------------------------------------------------------------------------------------
+    # --- small parts ------------------------------------------------------------------------------
 
     def _move(self, row: AttemptRow, event: str) -> AttemptRow:
         after = TRANSITIONS[row.state].get(event)

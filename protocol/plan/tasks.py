@@ -64,8 +64,7 @@ ChildRequest = TaskRequest | InspectRequest
 ChildAnswer = Product | Fault
 
 
-# --- products of the summary operations
-# ------------------------------------------------------------------------------------
+# --- products of the summary operations -----------------------------------------------------------
 
 
 class Settings(Record, frozen=True):

@@ -85,7 +85,6 @@ class FrameRules(Record, frozen=True):
     allowed: Mapping[int, int]
     sender_key: bytes | None
     now_wall_ms: int
-    banned: bool = False
     clock_offset_ms: int = 0
     clock_free: frozenset[int] = frozenset()
     window: ReplayWindow | None = None
@@ -202,8 +201,6 @@ def _check_parties(header: Header, rules: FrameRules) -> None:
         check_public_key(header.sender_key)
     elif header.sender_key != rules.sender_key:
         raise RemoteProtocolError(Code.SENDER_WRONG, "the frame names another sender than its connection")
-    if rules.banned:
-        raise RemoteProtocolError(Code.SENDER_BANNED, "the sender is banned here")
 
 
 def _check_time(header: Header, rules: FrameRules) -> None:

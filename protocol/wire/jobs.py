@@ -7,17 +7,22 @@ scheduler → worker: Tasks, Renewed, Stop.  worker → scheduler: Results, Rene
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
+
+from protocol.ids import JOB_ID_BYTES
+from protocol.limits import JOBS_LISTED_MAX
 from protocol.machines.contract import Record
 from protocol.plan.order import SignedOrder
 
+# Checked where a body is decoded: the receiver stores a job id, signs it and sends it on in smaller messages.
+JobId = Annotated[bytes, msgspec.Meta(min_length=JOB_ID_BYTES, max_length=JOB_ID_BYTES)]
 JobState = Literal["submitted", "planned", "running", "succeeded", "failed", "cancelled", "expired"]
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
-# --- submitter → scheduler
-# ---------------------------------------------------------------------------------------------
+# --- submitter → scheduler ------------------------------------------------------------------------
 
 
 class Submit(Record, frozen=True):
@@ -25,26 +30,25 @@ class Submit(Record, frozen=True):
 
 
 class AskJob(Record, frozen=True):
-    job_id: bytes
+    job_id: JobId
 
 
 class AskResult(Record, frozen=True):
-    job_id: bytes
+    job_id: JobId
 
 
 class AskCancel(Record, frozen=True):
-    job_id: bytes
+    job_id: JobId
     cancel: bytes  # envelope of the submitter's cancel statement
 
 
 class AskJobs(Record, frozen=True):
     """The asker's own jobs; the operator of the node sees all."""
 
-    newest: int = 100
+    newest: int = JOBS_LISTED_MAX
 
 
-# --- scheduler → submitter
-# ---------------------------------------------------------------------------------------------
+# --- scheduler → submitter ------------------------------------------------------------------------
 
 
 class Cause(Record, frozen=True):
@@ -69,7 +73,7 @@ class TaskStatus(Record, frozen=True):
 
 
 class JobStatus(Record, frozen=True):
-    job_id: bytes
+    job_id: JobId
     project: bytes
     submitter: bytes
     state: JobState
@@ -88,7 +92,7 @@ class JobStatus(Record, frozen=True):
 class JobResult(Record, frozen=True):
     """The product of the last task, with the scheduler's signed outcome of it."""
 
-    job_id: bytes
+    job_id: JobId
     outcome: bytes
     product: bytes
     holder_names: dict[str, str]
@@ -98,8 +102,7 @@ class JobList(Record, frozen=True):
     jobs: tuple[JobStatus, ...]
 
 
-# --- scheduler → worker
-# --------------------------------------------------------------------------------------------------
+# --- scheduler → worker ---------------------------------------------------------------------------
 
 
 class TaskOffer(Record, frozen=True):
@@ -111,7 +114,7 @@ class TaskOffer(Record, frozen=True):
 class Tasks(Record, frozen=True):
     """Tasks of one job for one worker. The worker derives each of them itself and compares."""
 
-    job_id: bytes
+    job_id: JobId
     order: SignedOrder
     plan: bytes
     tasks: tuple[TaskOffer, ...]
@@ -120,20 +123,19 @@ class Tasks(Record, frozen=True):
 class Renewed(Record, frozen=True):
     """The lease is renewed from the moment at which the worker sent the renewal with this token."""
 
-    job_id: bytes
+    job_id: JobId
     token: int
 
 
 class Stop(Record, frozen=True):
     """The job has ended, or its submitter cancelled it (then with the signed cancel): stop and forget its tasks."""
 
-    job_id: bytes
+    job_id: JobId
     cancel: bytes = b""
     ended: bool = False
 
 
-# --- worker → scheduler
-# --------------------------------------------------------------------------------------------------
+# --- worker → scheduler ---------------------------------------------------------------------------
 
 
 class TaskResult(Record, frozen=True):
@@ -142,13 +144,13 @@ class TaskResult(Record, frozen=True):
 
 
 class Results(Record, frozen=True):
-    job_id: bytes
+    job_id: JobId
     results: tuple[TaskResult, ...]
 
 
 class Renew(Record, frozen=True):
     """The worker is alive and at work on these tasks."""
 
-    job_id: bytes
+    job_id: JobId
     indexes: tuple[int, ...]
     token: int

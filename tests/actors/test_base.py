@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from actors.base import ActorHandle, ChildAlive, ChildBusy, ChildEnded, ChildFailed, ChildReady, Ping
+from actors.base import ActorHandle, ChildAlive, ChildEnded, ChildFailed, ChildReady, Ping
 from protocol.errors import Code, LocalProtocolError
 from protocol.limits import INBOX_MESSAGES_MAX
 from tests.actors.tree import LIMIT_S, Puppet, alone, crash
@@ -132,8 +132,3 @@ def test_a_full_inbox_refuses_tells_yet_answers_pings_and_stops() -> None:
 def test_a_handle_without_an_actor_refuses_and_counts() -> None:
     handle = ActorHandle("nobody")
     assert not handle.tell("message") and handle.refused == 1
-
-
-def test_an_actor_declares_itself_busy() -> None:
-    with alone(begin=lambda puppet: puppet.declare_busy(30_000)) as one:
-        assert one.next_told() == ChildBusy("one", 1, 30_000)

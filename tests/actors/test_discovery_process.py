@@ -19,6 +19,7 @@ from zeroconf import IPVersion, ServiceInfo, Zeroconf
 
 from actors.adapters.neighbourhood import SERVICE_TYPE
 from actors.adapters.statements import fetch_statement
+from actors.children import PARENT_VARIABLE
 from actors.discovery import (
     Announce,
     DiscoveryCounts,
@@ -219,6 +220,8 @@ def test_nonsense_from_the_node_ends_the_process_with_the_reason(child: Discover
 def test_without_its_socket_the_program_says_who_starts_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "actors.discovery_process"],
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=15,

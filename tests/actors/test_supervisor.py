@@ -8,7 +8,7 @@ import pytest
 
 from actors.adapters.clock import SystemClock
 from actors.base import ChildEnded, Ping
-from actors.child_spec import ChildSpec, Restart, backoff_ms
+from actors.child_spec import ChildSpec, backoff_ms
 from actors.supervisor import HANG_ROUNDS, ActorHungError, Strategy, supervisor_spec
 from protocol.errors import Code, ConfigError, FlottaError, UnreachableError
 from protocol.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
@@ -102,30 +102,12 @@ def test_a_later_one_that_is_taken_down_does_not_count_as_failed(journal: Journa
         assert running.fatal.entries() == []
 
 
-@pytest.mark.parametrize(
-    ("restart", "act", "again"),
-    [
-        ("permanent", crash, True),
-        ("permanent", finish, True),
-        ("transient", crash, True),
-        ("transient", finish, False),
-        ("temporary", crash, False),
-        ("temporary", finish, False),
-    ],
-)
-def test_which_ends_lead_to_a_restart(journal: Journal, restart: Restart, act: Hook, again: bool) -> None:
-    spec, barrier = puppet(journal, "a", restart=restart), puppet(journal, "z")
-    with tree([spec, barrier], "one_for_one"):
+@pytest.mark.parametrize("act", [crash, finish])
+def test_every_end_leads_to_a_restart(journal: Journal, act: Hook) -> None:
+    spec = puppet(journal, "a")
+    with tree([spec], "one_for_one"):
         spec.handle.tell(act)
-        journal.wait_for("end a")
-        for times in (2, 3):  # two back-offs of another child are longer than the one of `a` would be
-            barrier.handle.tell(crash)
-            journal.wait_for("begin z", times=times)
-        if again:
-            journal.wait_for("begin a", times=2)
-        else:
-            assert journal.entries().count("begin a") == 1
-            assert not spec.handle.tell(finish)
+        assert journal.wait_for("begin a", times=2) == ["begin a", "end a", "begin a"]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -167,11 +149,6 @@ def test_a_child_that_is_not_ready_in_time_counts_as_failed(journal: Journal) ->
         with pytest.raises(UnreachableError, match="not ready within"):
             running.root.wait_ready()
         assert journal.entries() == ["begin a", "end a", "begin a", "end a"]
-
-
-def test_a_temporary_child_that_never_works_does_not_hold_up_the_others(journal: Journal) -> None:
-    with tree([puppet(journal, "a", {"begin": crash}, restart="temporary"), puppet(journal, "b")]):
-        assert journal.entries() == ["begin a", "end a", "begin b"]
 
 
 def test_a_backoff_does_not_block_the_supervisor(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,22 +262,6 @@ def test_actors_that_answer_are_left_in_peace_however_long(journal: Journal) -> 
         for name in "ab":
             journal.wait_for(f"alive {name}", times=3 * HANG_ROUNDS)
         assert running.fatal.entries() == []
-
-
-@pytest.mark.usefixtures("quick_pings")
-def test_an_actor_that_declared_itself_busy_is_not_hung(journal: Journal, go: threading.Event) -> None:
-    def work(actor: Puppet) -> None:
-        actor.declare_busy(60_000)
-        hang(go)(actor)
-
-    specs = [pinged(journal, "a"), puppet(journal, "b")]
-    with tree(specs, "one_for_one") as running:
-        specs[1].handle.tell(work)
-        journal.wait_for("hangs b")
-        rounds = journal.entries().count("alive a") + 3 * HANG_ROUNDS
-        journal.wait_for("alive a", times=rounds)
-        assert running.fatal.entries() == []
-        go.set()
 
 
 def test_an_actor_that_does_not_end_is_hung(journal: Journal, go: threading.Event, no_dump: Journal) -> None:

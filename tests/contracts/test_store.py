@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from actors.adapters.store import LocalStore
 from actors.ports import Store
 from protocol.errors import Code
-from protocol.kinds import ATTEMPT, BAN, INBOX, KINDS, OUTBOX, PEER, SAFETY_KINDS
+from protocol.kinds import ATTEMPT, INBOX, KINDS, OUTBOX, PEER, SAFETY_KINDS, SEEN_BOOT
 from protocol.limits import RECORD_BYTES_MAX, RESOURCE_BYTES_MAX, STORE_PAGE_ROWS_MAX
 from protocol.machines.contract import Audit, Drop, Keep, LogJob, Put, Write
 
@@ -197,8 +197,8 @@ def test_what_safety_rests_on_survives_a_restart_in_every_mode(tmp_path: Path, m
 
 _KEYS = st.binary(max_size=2)
 _WRITES = st.one_of(
-    st.builds(Put, kind=st.sampled_from([BAN, ATTEMPT]), key=_KEYS, value=st.binary(max_size=3)),
-    st.builds(Drop, kind=st.sampled_from([BAN, ATTEMPT]), key=_KEYS),
+    st.builds(Put, kind=st.sampled_from([SEEN_BOOT, ATTEMPT]), key=_KEYS, value=st.binary(max_size=3)),
+    st.builds(Drop, kind=st.sampled_from([SEEN_BOOT, ATTEMPT]), key=_KEYS),
     st.builds(Put, kind=st.just("no-such-kind"), key=_KEYS, value=st.just(b"")),
 )
 _GROUPS = st.lists(st.lists(st.lists(_WRITES, max_size=4).map(tuple), max_size=4), max_size=4)
@@ -207,9 +207,9 @@ _GROUPS = st.lists(st.lists(st.lists(_WRITES, max_size=4).map(tuple), max_size=4
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=_GROUPS)
 def test_any_history_leaves_what_its_accepted_batches_say(store: Store, groups: list[list[tuple[Write, ...]]]) -> None:
-    for kind, rows in store.load([BAN, ATTEMPT]).items():
+    for kind, rows in store.load([SEEN_BOOT, ATTEMPT]).items():
         store.commit([tuple(Drop(kind=kind, key=key) for key, _ in rows)])
-    model: dict[str, dict[bytes, bytes]] = {BAN: {}, ATTEMPT: {}}
+    model: dict[str, dict[bytes, bytes]] = {SEEN_BOOT: {}, ATTEMPT: {}}
     for batches in groups:
         for batch, outcome in zip(batches, store.commit(batches), strict=True):
             valid = all(isinstance(write, Put | Drop) and write.kind in model for write in batch)

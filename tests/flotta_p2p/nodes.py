@@ -13,8 +13,9 @@ from actors.adapters.processes import DirectSpawner
 from flotta_p2p.channels import ControlChannel
 from flotta_p2p.configuration.read import read_configuration
 from flotta_p2p.node import Node
+from flotta_p2p.order_options import OrderOptions
 from flotta_p2p.programs import CHILD_PROGRAMS
-from flotta_p2p.submission import JobClient, OrderOptions, prepare_order
+from flotta_p2p.submission import JobClient, prepare_order
 from protocol.errors import FlottaError
 from protocol.plan.tasks import Summary
 from protocol.signing import SigningKey

@@ -10,7 +10,8 @@ from typing import Final
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from flotta_p2p.channels import Channel
-from flotta_p2p.submission import JobClient, OrderOptions, Prepared, prepare_order
+from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.submission import JobClient, Prepared, prepare_order
 from protocol.plan.artifact import Artifact, Query, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.signing import SigningKey

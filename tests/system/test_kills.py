@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from flotta_p2p.submission import OrderOptions
+from flotta_p2p.order_options import OrderOptions
 from flotta_p2p.tables.shares import penguin_shares
 from protocol.wire.jobs import ENDED, JobStatus
 from tests.system.jobs import client, fresh_token, mean_of, new_order, sees

@@ -88,7 +88,7 @@ def test_an_open_folder_with_contents_is_refused_and_left_as_it_is(tmp_path: Pat
         prepare_workdir(tmp_path)
     assert caught.value.code == Code.FOLDER_UNUSABLE and tmp_path.stat().st_mode & 0o777 == 0o755
     assert str(caught.value) == (
-        f"the work directory {tmp_path} cannot be used: its mode 0755 lets other users in "
+        f"the work directory {tmp_path} cannot be used: its mode 0755 lets other users in. "
         f"Next: chmod 700 {tmp_path}, or choose another workdir"
     )
 

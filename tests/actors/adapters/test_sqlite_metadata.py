@@ -11,7 +11,7 @@ from actors.adapters import sqlite_metadata, sqlite_schema
 from actors.adapters.sqlite_metadata import SqliteMetadata
 from actors.adapters.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from protocol.errors import Code, StorageError
-from protocol.kinds import BAN, INBOX
+from protocol.kinds import INBOX, SEEN_BOOT
 from protocol.machines.contract import Audit, LogJob, Put
 
 BOTH = pytest.mark.parametrize("in_memory", [False, True], ids=["file", "memory"])
@@ -66,12 +66,12 @@ def test_a_database_held_by_another_program_refuses_the_commit_and_then_works_ag
     metadata = SqliteMetadata.open(path, in_memory=in_memory)
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
-    outcomes = metadata.commit([put(BAN, b"1"), put(INBOX, b"1")])
+    outcomes = metadata.commit([put(SEEN_BOOT, b"1"), put(INBOX, b"1")])
     assert [outcome and outcome.code for outcome in outcomes] == [Code.DATABASE_FAILED] * 2
     assert str(path) in str(outcomes[0])
     other.execute("ROLLBACK")
-    assert (metadata.load(BAN), metadata.load(INBOX)) == ([], [])
-    assert metadata.commit([put(BAN, b"1"), put(INBOX, b"1")]) == [None, None]
+    assert (metadata.load(SEEN_BOOT), metadata.load(INBOX)) == ([], [])
+    assert metadata.commit([put(SEEN_BOOT, b"1"), put(INBOX, b"1")]) == [None, None]
     other.close()
     metadata.close()
 
@@ -83,11 +83,11 @@ def test_a_failed_outer_commit_refuses_every_batch(path: Path) -> None:
         raise apsw.FullError("the disk is full")
 
     metadata._db.set_commit_hook(full)
-    outcomes = metadata.commit([put(BAN, b"1"), put(INBOX, b"2")])
+    outcomes = metadata.commit([put(SEEN_BOOT, b"1"), put(INBOX, b"2")])
     assert [outcome and outcome.code for outcome in outcomes] == [Code.DISK_FULL] * 2
     metadata._db.set_commit_hook(None)
-    assert (metadata.load(BAN), metadata.load(INBOX)) == ([], [])
-    assert metadata.commit([put(BAN, b"1")]) == [None]
+    assert (metadata.load(SEEN_BOOT), metadata.load(INBOX)) == ([], [])
+    assert metadata.commit([put(SEEN_BOOT, b"1")]) == [None]
     metadata.close()
 
 
@@ -96,14 +96,14 @@ def test_a_disk_that_fills_within_a_batch_refuses_all_and_works_again_with_space
     metadata = SqliteMetadata.open(path, in_memory=in_memory)
     schema = "safety" if in_memory else "main"
     metadata._db.execute(f"PRAGMA {schema}.max_page_count = 20")
-    large = (Put(kind=BAN, key=b"large", value=bytes(200_000)),)
-    outcomes = metadata.commit([(*put(INBOX, b"1"), *put(BAN, b"1")), large])
+    large = (Put(kind=SEEN_BOOT, key=b"large", value=bytes(200_000)),)
+    outcomes = metadata.commit([(*put(INBOX, b"1"), *put(SEEN_BOOT, b"1")), large])
     assert [outcome and outcome.code for outcome in outcomes] == [Code.DISK_FULL] * 2
-    assert (metadata.load(BAN), metadata.load(INBOX)) == ([], [])
-    assert metadata.commit([(*put(INBOX, b"2"), *put(BAN, b"2"))]) == [None]
+    assert (metadata.load(SEEN_BOOT), metadata.load(INBOX)) == ([], [])
+    assert metadata.commit([(*put(INBOX, b"2"), *put(SEEN_BOOT, b"2"))]) == [None]
     metadata._db.execute(f"PRAGMA {schema}.max_page_count = 1000")
     assert metadata.commit([large]) == [None]
-    assert [key for key, _ in metadata.load(BAN)] == [b"2", b"large"]
+    assert [key for key, _ in metadata.load(SEEN_BOOT)] == [b"2", b"large"]
     metadata.close()
 
 
@@ -153,9 +153,9 @@ def test_a_foreign_file_is_named_in_one_sentence_and_left_as_it_was(
 def test_an_exception_of_our_own_leaves_no_transaction_open(path: Path) -> None:
     metadata = SqliteMetadata.open(path)
     with pytest.raises(UnicodeEncodeError):
-        metadata.commit([put(BAN, b"1"), (Audit(wall_ms=1, actor="\ud800", event="e"),)])
-    assert metadata.load(BAN) == []
-    assert metadata.commit([put(BAN, b"2")]) == [None]
+        metadata.commit([put(SEEN_BOOT, b"1"), (Audit(wall_ms=1, actor="\ud800", event="e"),)])
+    assert metadata.load(SEEN_BOOT) == []
+    assert metadata.commit([put(SEEN_BOOT, b"2")]) == [None]
     metadata.close()
 
 
@@ -185,7 +185,7 @@ def test_after_an_unclean_exit_damage_is_found_at_the_start(path: Path, tmp_path
     metadata = SqliteMetadata.open(path)
     metadata.commit([tuple(Put(kind=INBOX, key=bytes([i]), value=bytes(5_000)) for i in range(100))])
     metadata._db.execute("PRAGMA wal_checkpoint")
-    metadata.commit([put(BAN, b"1")])
+    metadata.commit([put(SEEN_BOOT, b"1")])
     killed = tmp_path / "killed.sqlite"
     for suffix in ("", "-wal"):  # the files as a kill leaves them
         shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
@@ -212,7 +212,7 @@ def test_a_migration_killed_at_any_statement_leaves_the_old_version_usable(
     path: Path, tmp_path: Path, in_memory: bool
 ) -> None:
     old = SqliteMetadata.open(path, in_memory=in_memory)
-    old.commit([(*put(BAN, b"kept"), Audit(wall_ms=1, actor="a", event="e"))])
+    old.commit([(*put(SEEN_BOOT, b"kept"), Audit(wall_ms=1, actor="a", event="e"))])
     old.close()
     killed: list[Path] = []
 
@@ -237,12 +237,12 @@ def test_a_migration_killed_at_any_statement_leaves_the_old_version_usable(
     assert len(killed) >= 6  # three statements of ours, two of the version, COMMIT
     for copy in killed:
         again = SqliteMetadata.open(copy, in_memory=in_memory)
-        assert again.load(BAN) == [(b"kept", b"")]
+        assert again.load(SEEN_BOOT) == [(b"kept", b"")]
         assert again.verify_audit().ok
-        assert again.commit([put(BAN, b"more")]) == [None]
+        assert again.commit([put(SEEN_BOOT, b"more")]) == [None]
         again.close()
         migrated = SqliteMetadata.open(copy, in_memory=in_memory, migrations=(*MIGRATIONS, _second))
-        assert [key for key, _ in migrated.load(BAN)] == [b"kept", b"more"]
+        assert [key for key, _ in migrated.load(SEEN_BOOT)] == [b"kept", b"more"]
         migrated.close()
 
 

@@ -436,17 +436,23 @@ def test_door_sessions_that_nobody_hangs_up_give_way_to_new_ones() -> None:
         assert b"dial:2" not in dialler.wire._links and b"dial:3" in dialler.wire._links
 
 
+def test_no_command_shows_a_secret_key() -> None:
+    shown = repr(peer_dial("10.0.0.1:1"))
+    assert PEER.public.hex() in shown
+    assert repr(PEER.secret)[2:-1] not in shown and PEER.secret.hex() not in shown
+
+
 def test_an_endpoint_is_one_form_of_every_address_that_reads() -> None:
     assert endpoint("http://10.0.0.1:80") == endpoint("10.0.0.1:80") == "tcp://10.0.0.1:80"
     with pytest.raises(AddressError):
         endpoint("ipc:///tmp/x")
 
 
-def test_a_wire_that_was_never_opened_closes_and_twenty_that_were_leave_nothing() -> None:
+def test_a_wire_that_was_never_opened_closes_and_many_that_were_leave_nothing() -> None:
     never = Station(PEER, 0)
     before = descriptors()
     never.wire.close()
-    for _ in range(20):
+    for _ in range(8):
         with station(SERVER, KNOWN) as it, dealer(it.address, PEER) as peer:
             peer.send(b"x")
             it.arrived.wait(bool)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from flotta_p2p.commands import wishes
+from flotta_p2p.commands import questions
 from flotta_p2p.commands.options import duration, words
 from protocol.errors import WorkflowError
 from protocol.plan.operations import Bins
@@ -18,9 +18,9 @@ OPTION = click.Option(["--x"])
 SUBMIT = ("submit", "--project", "heart")
 
 
-def given(**typed: object) -> wishes.Given:
-    values: dict[str, object] = dict.fromkeys(wishes.Given.__dataclass_fields__)
-    return wishes.Given(**{**values, "columns": (), "bins": (), "holders": (), **typed})  # type: ignore[arg-type]
+def given(**typed: object) -> questions.Given:
+    values: dict[str, object] = dict.fromkeys(questions.Given.__dataclass_fields__)
+    return questions.Given(**{**values, "columns": (), "bins": (), "holders": (), **typed})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_words_are_split_at_commas_that_are_not_escaped() -> None:
         ((*SUBMIT, "--columns", "age", "--where", "age >"), 8, "does not read"),
         ((*SUBMIT, "--columns", "age", "--bins", "age:0:1"), 8, "the bins"),
         ((*SUBMIT, "--columns", "age", "--statistics", "mode"), 8, 'no statistic "mode"'),
-        (("submit", "missing.yaml"), 2, "the submission file missing.yaml cannot be read"),
+        (("submit", "missing.yaml"), 2, "the question file missing.yaml cannot be read"),
         (("submit", "--columns", "age", "--project", "heart"), 3, "you have no key yet"),
         (("send", "missing.flp"), 2, "the order file missing.flp cannot be read"),
         (("key", "show"), 3, "you have no key yet"),
@@ -171,7 +171,7 @@ def test_options_override_the_submission_file(tmp_path: Path) -> None:
         "project: heart\ncolumns: [age]\nwhere: age > 1\nstatistics: [mean, histogram]\n"
         "bins: {age: {low: 0, high: 10, count: 5}}\noptions: {holders_min: 3, lease_ms: 2000}\n"
     )
-    plain = wishes.make_wish(given(jobfile=file))
+    plain = questions.make_question(given(file=file))
     assert (plain.project, plain.query.columns, plain.options.holders_min, plain.options.lease_ms) == (
         "heart",
         ("age",),
@@ -179,8 +179,8 @@ def test_options_override_the_submission_file(tmp_path: Path) -> None:
         2000,
     )
     assert plain.parameters.bins == {"age": Bins(low=0, high=10, count=5)}
-    other = wishes.make_wish(
-        given(jobfile=file, project="lung", columns=("bmi",), statistics="count", lease=9000, holders_min=1)
+    other = questions.make_question(
+        given(file=file, project="lung", columns=("bmi",), statistics="count", lease=9000, holders_min=1)
     )
     assert (other.project, other.query.columns, other.options.lease_ms) == ("lung", ("bmi",), 9000)
     assert other.parameters.bins == {}
@@ -189,10 +189,10 @@ def test_options_override_the_submission_file(tmp_path: Path) -> None:
 
 
 def test_bins_alone_ask_for_the_histogram() -> None:
-    wish = wishes.make_wish(given(columns=("age",), bins=("age:0:10:5",)))
-    assert wish.parameters.statistics == ("count", "mean", "variance", "histogram")
+    question = questions.make_question(given(columns=("age",), bins=("age:0:10:5",)))
+    assert question.parameters.statistics == ("count", "mean", "variance", "histogram")
 
 
 def test_a_histogram_without_bins_is_refused() -> None:
     with pytest.raises(WorkflowError, match="needs its bins"):
-        wishes.make_wish(given(columns=("age",), statistics="histogram"))
+        questions.make_question(given(columns=("age",), statistics="histogram"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from flotta_p2p.federated.jobs import parse_bins, summary_parameters
+from flotta_p2p.federated.question_file import parse_bins, summary_parameters
 from flotta_p2p.federated.summary import measure, merge, prepare
 from protocol.plan.artifact import Artifact, Query, artifact_bytes, read_artifact, summary_artifact
 from protocol.plan.filters import parse_filter

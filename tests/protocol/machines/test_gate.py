@@ -222,14 +222,6 @@ def test_an_answer_on_a_session_that_was_hung_up_is_refused() -> None:
     assert refused(gate, event) == Code.STRANGER
 
 
-@pytest.mark.parametrize("connection", ["peer", "knocking"])
-def test_a_ban_holds_for_every_frame_on_every_connection(connection: Connection) -> None:
-    gate = new_gate({kinds.BAN: [(PEER, b"")]})
-    message = peers.Heartbeat() if connection == "peer" else EXAMPLES[0]
-    for _ in range(2):
-        assert refused(gate, over(connection, gate, frame(message))) == Code.SENDER_BANNED
-
-
 def test_a_project_that_was_not_proved_is_refused() -> None:
     gate = new_gate()
     raw = frame(peers.Heartbeat(), project=b"q" * 16)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flotta_p2p.federated.jobs import JobOptions, parse_bins, read_job_file, summary_parameters
+from flotta_p2p.federated.question_file import parse_bins, read_question_file, summary_parameters
+from flotta_p2p.order_options import OrderOptions
 from protocol.errors import Code, WorkflowError
 from protocol.limits import STATEMENT_BYTES_MAX
 from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
@@ -46,20 +47,22 @@ def test_file_options_and_objects_give_the_same_bytes() -> None:
     )
     options = summary_parameters(" mean,histogram, count", parse_bins(["age:40:100:12"]))
     asked = [objects, (objects[0], options)]
-    asked += [(job.query, job.parameters) for job in (read_job_file(YAML, "yaml"), read_job_file(JSON, "json"))]
+    asked += [
+        (job.query, job.parameters) for job in (read_question_file(YAML, "yaml"), read_question_file(JSON, "json"))
+    ]
     found = {artifact_bytes(summary_artifact(b"p" * 16, query, parameters)) for query, parameters in asked}
     assert len(found) == 1
 
 
 def test_what_is_left_out_has_its_default() -> None:
-    job = read_job_file("{project: heart, columns: [age], statistics: [count]}", "yaml")
+    job = read_question_file("{project: heart, columns: [age], statistics: [count]}", "yaml")
     assert (job.project, job.query.where, job.parameters.bins, job.options) == (
         "heart",
         None,
         {},
-        JobOptions(),
+        OrderOptions(),
     )
-    assert read_job_file(YAML, "yaml").options.holders_min == 3
+    assert read_question_file(YAML, "yaml").options.holders_min == 3
 
 
 def test_a_column_of_bins_may_hold_colons() -> None:
@@ -116,7 +119,7 @@ def test_statistics_that_make_no_sense_are_refused(statistics: str, bins: list[s
 )
 def test_a_submission_file_that_does_not_read_says_where(text: str, kind: str, says: str) -> None:
     with pytest.raises(WorkflowError) as caught:
-        read_job_file(text, kind)  # type: ignore[arg-type]
+        read_question_file(text, kind)  # type: ignore[arg-type]
     assert caught.value.code == Code.ARTIFACT_MALFORMED
     assert says in caught.value.sentence, caught.value
     assert caught.value.next_step
@@ -124,11 +127,11 @@ def test_a_submission_file_that_does_not_read_says_where(text: str, kind: str, s
 
 def test_a_misspelt_key_names_the_nearest() -> None:
     with pytest.raises(WorkflowError) as caught:
-        read_job_file("project: heart\ncolums: [age]\n", "yaml")
+        read_question_file("project: heart\ncolums: [age]\n", "yaml")
     assert caught.value.next_step == "did you mean columns?"
 
 
 @given(st.text(max_size=80), st.sampled_from(["yaml", "json"]))
 def test_any_text_is_a_job_or_one_error(text: str, kind: str) -> None:
     with pytest.raises(WorkflowError):
-        read_job_file(text, kind)  # type: ignore[arg-type]
+        read_question_file(text, kind)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What `submit` and `sign` ask for: a submission file, options that override it, or options alone."""
+"""What `submit` and `sign` ask for: a question file, options that override it, or options alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import click
 from flotta_p2p.commands.options import FILE, Command, add_options, duration, node_ids, read_small_text, words
 
 if TYPE_CHECKING:
-    from flotta_p2p.federated.jobs import JobFile
-    from flotta_p2p.submission import OrderOptions
+    from flotta_p2p.federated.question_file import QuestionFile
+    from flotta_p2p.order_options import OrderOptions
     from protocol.plan.artifact import Query
     from protocol.plan.operations import SummaryParameters
 
@@ -25,7 +25,7 @@ _STATISTICS: Final = "count,mean,variance"
 class Given:
     """The options as they were typed; None where nothing was."""
 
-    jobfile: Path | None
+    file: Path | None
     project: str | None
     columns: tuple[str, ...]
     where: str | None
@@ -39,15 +39,18 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Question:
+    """What is asked, of whom, and how. `holders`: exactly these nodes; empty: every holder."""
+
     project: str | None
     query: Query
     parameters: SummaryParameters
+    holders: tuple[bytes, ...]
     options: OrderOptions
 
 
 _OPTIONS: Final[tuple[Callable[..., Any], ...]] = (
-    click.argument("jobfile", type=FILE, required=False),
+    click.argument("file", type=FILE, required=False),
     click.option("--project", metavar="NAME", help="The project: its name at the node, or its id."),
     click.option("--columns", callback=words, metavar="A,B", help="The columns to summarise."),
     click.option("--where", metavar="TEXT", help="The rows: age >= 40 and sex == 'f'."),
@@ -70,8 +73,8 @@ _OPTIONS: Final[tuple[Callable[..., Any], ...]] = (
 )
 
 
-def wish_options(command: Command) -> Command:
-    """Adds JOBFILE and the options of a wish, which the command takes as `given`."""
+def question_options(command: Command) -> Command:
+    """Adds FILE and the options of a question, which the command takes as `given`."""
     names = tuple(Given.__dataclass_fields__)
 
     @functools.wraps(command)
@@ -81,25 +84,24 @@ def wish_options(command: Command) -> Command:
     return cast(Command, add_options(_OPTIONS)(wrapped))
 
 
-def make_wish(given: Given) -> Wish:
+def make_question(given: Given) -> Question:
     """Raises click.UsageError for what is missing and WorkflowError for what makes no sense."""
-    from flotta_p2p.federated.jobs import JobOptions
-    from flotta_p2p.submission import OrderOptions
+    from flotta_p2p.order_options import OrderOptions
     from protocol.plan.artifact import Query
     from protocol.plan.filters import parse_filter
 
-    file = _read_jobfile(given.jobfile) if given.jobfile is not None else None
+    file = _read_file(given.file) if given.file is not None else None
     columns = given.columns or (file.query.columns if file else ())
     if not columns:
-        raise click.UsageError("name the columns with --columns A,B, or give a submission file")
+        raise click.UsageError("name the columns with --columns A,B, or give a question file")
     where = parse_filter(given.where) if given.where is not None else (file.query.where if file else None)
-    options = file.options if file else JobOptions()
-    return Wish(
+    options = file.options if file else OrderOptions()
+    return Question(
         project=given.project or (file.project if file else None),
         query=Query(columns=columns, where=where),
         parameters=_parameters(given, file),
+        holders=given.holders,
         options=OrderOptions(
-            holders=given.holders,
             holders_min=given.holders_min or options.holders_min,
             lease_ms=_or(given.lease, options.lease_ms),
             deadline_ms=_or(given.deadline, options.deadline_ms),
@@ -112,17 +114,17 @@ def _or(given: int | None, otherwise: int) -> int:
     return otherwise if given is None else given
 
 
-def _read_jobfile(path: Path) -> JobFile:
-    from flotta_p2p.federated.jobs import read_job_file
+def _read_file(path: Path) -> QuestionFile:
+    from flotta_p2p.federated.question_file import read_question_file
     from protocol.limits import STATEMENT_BYTES_MAX
 
-    text = read_small_text(path, STATEMENT_BYTES_MAX, "submission file")
-    return read_job_file(text, "json" if path.suffix.lower() == ".json" else "yaml")
+    text = read_small_text(path, STATEMENT_BYTES_MAX, "question file")
+    return read_question_file(text, "json" if path.suffix.lower() == ".json" else "yaml")
 
 
-def _parameters(given: Given, file: JobFile | None) -> SummaryParameters:
+def _parameters(given: Given, file: QuestionFile | None) -> SummaryParameters:
     """Bins alone ask for the histogram too; statistics alone leave out the file's bins when they name no histogram."""
-    from flotta_p2p.federated.jobs import parse_bins, summary_parameters
+    from flotta_p2p.federated.question_file import parse_bins, summary_parameters
 
     statistics = given.statistics or (",".join(file.parameters.statistics) if file else _STATISTICS)
     bins = parse_bins(given.bins) or (file.parameters.bins if file else {})

@@ -1,4 +1,4 @@
-"""What a person writes to ask for a summary: a submission file, or options of the command line. Pure reading,
+"""What a person writes to ask for a summary: a question file, or options of the command line. Pure reading,
 no Polars.
 
     project: heart            # the project's local name, or its id
@@ -22,59 +22,51 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 import yaml
 
+from flotta_p2p.order_options import OrderOptions
 from protocol.errors import Code, WorkflowError
-from protocol.limits import JOB_DEADLINE_MS, LEASE_MS, ORDER_LIFE_MS, STATEMENT_BYTES_MAX
+from protocol.limits import STATEMENT_BYTES_MAX
 from protocol.machines.contract import Record
 from protocol.plan.artifact import Query
 from protocol.plan.filters import parse_filter
 from protocol.plan.operations import Bins, Statistic, SummaryParameters, operation, read_parameters
 
 FileKind = Literal["yaml", "json"]
-_EXAMPLE: Final = "see docs/federated.md for an example of a submission file"
+_EXAMPLE: Final = "see docs/federated.md for an example of a question file"
 
 
-class JobOptions(Record, frozen=True):
-    """What an order says besides its artifact; checked against the limits when the order is signed."""
-
-    holders_min: int = 1
-    lease_ms: int = LEASE_MS
-    deadline_ms: int = JOB_DEADLINE_MS
-    life_ms: int = ORDER_LIFE_MS
-
-
-class JobFile(Record, frozen=True):
+class QuestionFile(Record, frozen=True):
     project: str
     query: Query
     parameters: SummaryParameters
-    options: JobOptions
+    options: OrderOptions
 
 
 class _Fields(Record, frozen=True):
-    """The submission file as it is written."""
+    """The question file as it is written."""
 
     project: str
     columns: tuple[str, ...]
     statistics: tuple[str, ...]
     where: str | None = None
     bins: dict[str, Bins] = msgspec.field(default_factory=dict)
-    options: JobOptions = JobOptions()
+    options: OrderOptions = OrderOptions()
 
 
-def read_job_file(text: str, kind: FileKind) -> JobFile:
-    """Reads a submission file. Raises WorkflowError naming what is wrong and the nearest valid key."""
+def read_question_file(text: str, kind: FileKind) -> QuestionFile:
+    """Reads a question file. Raises WorkflowError naming what is wrong and the nearest valid key."""
     if len(text) > STATEMENT_BYTES_MAX:
-        raise _malformed(f"a submission file has at most {STATEMENT_BYTES_MAX} characters")
+        raise _malformed(f"a question file has at most {STATEMENT_BYTES_MAX} characters")
     raw = _read_yaml(text) if kind == "yaml" else _read_json(text)
     if not isinstance(raw, dict):
-        raise _malformed("a submission file is a map of keys: project, columns, where, statistics, bins, options")
-    _check_keys(raw, _Fields, "the submission file")
+        raise _malformed("a question file is a map of keys: project, columns, where, statistics, bins, options")
+    _check_keys(raw, _Fields, "the question file")
     if isinstance(raw.get("options"), dict):
-        _check_keys(raw["options"], JobOptions, "options")
+        _check_keys(raw["options"], OrderOptions, "options")
     try:
         fields = msgspec.convert(raw, _Fields, strict=True)
     except msgspec.ValidationError as error:
-        raise _malformed(f"the submission file does not fit: {error}") from error
-    return JobFile(
+        raise _malformed(f"the question file does not fit: {error}") from error
+    return QuestionFile(
         project=fields.project,
         query=Query(columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)),
         parameters=summary_parameters(",".join(fields.statistics), fields.bins),
@@ -144,16 +136,16 @@ def _read_yaml(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise _malformed(f"the submission file is no YAML: {line}{error.problem}") from error
+        raise _malformed(f"the question file is no YAML: {line}{error.problem}") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _malformed(f"the submission file is no YAML: {str(error)[:200]}") from error
+        raise _malformed(f"the question file is no YAML: {str(error)[:200]}") from error
 
 
 def _read_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_pairs)
     except (ValueError, RecursionError) as error:
-        raise _malformed(f"the submission file is no JSON: {str(error)[:200]}") from error
+        raise _malformed(f"the question file is no JSON: {str(error)[:200]}") from error
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""The projects actor: its statements are numbered upwards whatever happens, and name what is held now."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from actors.adapters.clock import SystemClock
+from actors.child_spec import ChildSpec
+from actors.projects import HoldProjects, ProjectsActor
+from protocol.ids import node_id
+from protocol.key_statement import hints_match, verify_key_statement
+from protocol.machines.contract import TimerFired
+from protocol.machines.events import ProjectsHeld
+from protocol.signing import SigningKey
+from protocol.tokens import ProjectKey
+from tests.actors.tree import Journal, timers_running, tree
+
+KEY = SigningKey(b"k" * 32)
+OLD, NEW = (
+    ProjectKey.derive(token) for token in ("9d41c7f0a2b85e3617dd094c5b8e12fa", "5e1f0b9ac3d84726a1907fe3bd62c85f")
+)
+
+
+def test_statements_rise_through_changes_and_crashes_and_carry_the_hints_of_what_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actors.child_spec.RESTART_BACKOFF_MS_MIN", 5)
+    published, sequences = Journal(), itertools.count(100)
+    with timers_running() as timers:
+        spec = ChildSpec(
+            "projects",
+            lambda context: ProjectsActor.start(
+                context,
+                key=KEY,
+                curve_public=b"c" * 32,
+                addresses=("127.0.0.1:1",),
+                name="Anna",
+                sequences=sequences,
+                read=lambda: (OLD,),
+                clock=SystemClock(),
+                timers=timers,
+                publish=published.add,
+            ),
+        )
+        with tree([spec], timers=timers):
+            spec.handle.tell(HoldProjects(projects=(OLD, NEW)))
+            published.wait(lambda told: len(told) == 2)
+            spec.handle.tell(HoldProjects(projects=None))  # type: ignore[arg-type]
+            published.wait(lambda told: len(told) == 3)
+            spec.handle.tell(TimerFired(name="sign again"))
+            told = published.wait(lambda told: len(told) == 4)
+    statements = [verify_key_statement(one.statement, SystemClock().now().wall_ms) for one in told]
+    numbers = [one.statement.sequence for one in statements]
+    assert numbers == sorted(set(numbers)) and numbers[0] == 100
+    own = node_id(KEY.public_key)
+    assert [hints_match(one, [NEW.hint(own)]) for one in statements] == [False, True, False, False]
+    assert all(isinstance(one, ProjectsHeld) for one in told)
+    assert [one.projects for one in told] == [(OLD,), (OLD, NEW), (OLD,), (OLD,)]
