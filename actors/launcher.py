@@ -139,6 +139,7 @@ class Launcher:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, lambda *_: None)  # the loop learns of it by the wake-up descriptor
         self._selector.register(signals, selectors.EVENT_READ, lambda mask: self._on_signal(signals))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # who started us may have held them back
 
     def _on_signal(self, signals: socket.socket) -> None:
         if set(signals.recv(64)).isdisjoint(_STOP_SIGNALS) or self._stopping:
@@ -226,6 +227,8 @@ class Launcher:
         self._node = self._service = self._kill_at_s = None
         code, by_signal = node.reap()
         self._last_code = code if code is not None else _CODE_OF_SIGNAL + (by_signal or signal.SIGKILL)
+        if self._stopping and by_signal in _STOP_SIGNALS:  # it was asked to stop before it could listen
+            self._last_code = 0
         if self._stopping or code == 0 or code in self._plan.final_codes:
             self._exit_code = self._last_code
             return

@@ -16,7 +16,7 @@ from actors.adapters.entropy import SystemEntropy
 from actors.adapters.statements import fetch_statement
 from actors.adapters.zmq_wire import CurveKeys, endpoint, harden, set_keys
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
-from protocol.ids import node_id
+from protocol.ids import node_id, parse_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
 from protocol.limits import HANDSHAKE_LIMIT_MS, NODE_PORT
 from protocol.machines.contract import Publish, Received, Send
@@ -25,7 +25,7 @@ from protocol.machines.events import Arrived, DialDoor, Outgoing, Transmit
 from protocol.machines.gate import Gate
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
-from protocol.wire.control import AskProof, ProofGiven
+from protocol.wire.control import AskProof, AskStatus, ProofGiven
 from protocol.wire.door import Challenge, Welcome
 from protocol.wire.peers import Refused
 
@@ -38,6 +38,7 @@ class Channel(Protocol):
 
     def request(self, message: Any, *, limit_s: float = REQUEST_LIMIT_S) -> Any: ...
     def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes: ...
+    def node(self) -> bytes: ...
     def close(self) -> None: ...
 
 
@@ -64,6 +65,10 @@ class ControlChannel:
         given = self.request(AskProof(project=project, job_id=job_id, submitter_key=submitter_key))
         assert isinstance(given, ProofGiven)
         return given.proof
+
+    def node(self) -> bytes:
+        """The id of the node at the other end."""
+        return parse_id(self.request(AskStatus()).values["node"])
 
     def close(self) -> None:
         self._client.close()
@@ -97,6 +102,10 @@ class DoorChannel:
     def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes:
         return self._project.submit_proof(job_id, submitter_key)
 
+    def node(self) -> bytes:
+        """The id of the node at the other end, which has proved to know the token."""
+        return self._node
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close(0)
@@ -105,6 +114,7 @@ class DoorChannel:
     def _knock(self) -> None:
         """One handshake at the door: both sides prove to know the token."""
         target = self._statement()
+        self._node = target.node
         self._dial(target)
         joiner = Joiner(
             role="submitter",

@@ -16,7 +16,7 @@ from actors.adapters.zmq_wire import CurveKeys
 from flotta_p2p.configuration.schema import Configuration
 from protocol.errors import Code, ConfigError
 from protocol.ids import node_id
-from protocol.limits import ADDRESSES_PER_NODE_MAX, PROJECTS_MAX
+from protocol.limits import ADDRESSES_PER_NODE_MAX, OFFERS_MAX, PROJECTS_MAX
 from protocol.plan.tasks import DisclosureRules, SourceFile
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.secret_text import SecretText
@@ -80,7 +80,14 @@ class Projects:
         return tuple(keys.values())
 
     def policy(self) -> NodePolicy:
-        """The holder's rules, source by source."""
+        """The holder's rules, source by source. Raises ConfigError when they are more than a greeting can tell."""
+        offers = sum(len(source.token) for source in self._configuration.datasources)
+        if offers > OFFERS_MAX:
+            raise ConfigError(
+                Code.CONFIG_VALUE_WRONG,
+                f"the data sources list {offers} tokens together, at most {OFFERS_MAX} are possible",
+                next_step="let fewer projects reach each source, or run a second node",
+            )
         return NodePolicy(
             sources={
                 source.name: SourcePolicy(
@@ -115,7 +122,11 @@ def source_files(configuration: Configuration) -> dict[str, SourceFile]:
             name=source.name,
             path=str(source.path),
             type=source.type,
-            rules=DisclosureRules(minimum_cohort=source.policy.minimum_cohort, minimum_cell=source.policy.minimum_cell),
+            rules=DisclosureRules(
+                minimum_cohort=source.policy.minimum_cohort,
+                minimum_cell=source.policy.minimum_cell,
+                columns=source.policy.columns,
+            ),
         )
         for source in configuration.datasources
     }

@@ -48,7 +48,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
-from protocol.machines.scheduling import Scheduling
+from protocol.machines.scheduling import Scheduler
 from protocol.machines.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ class Node:
         identity, name = parts.identity, parts.configuration.node.name
         sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
         return lambda rows: self._courier(
-            Scheduling(identity.key, identity.node, name, parts.boot_id, sources, rows), "scheduler", parts, rows
+            Scheduler(identity.key, identity.node, name, parts.boot_id, sources, rows), "scheduler", parts, rows
         )
 
     def _worker(self, parts: _Parts) -> Callable[[Rows], Machine]:

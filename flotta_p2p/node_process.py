@@ -14,6 +14,7 @@ from pathlib import Path
 from actors.adapters.processes import LauncherSpawner
 from actors.child_bootstrap import adopt_parent_death, parent_pid
 from flotta_p2p import __version__, exit_codes
+from flotta_p2p.commands.output import show_fault
 from flotta_p2p.configuration.read import read_configuration
 from flotta_p2p.node import Node
 from flotta_p2p.reports import Facts
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     """Runs until SIGTERM or SIGINT, or until a fault that the node cannot mend. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flotta_p2p.node_process")
     parser.add_argument("--config", type=Path, default=None)
+    parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args(arguments)
     adopt_parent_death(parent_pid())
     faulthandler.register(signal.SIGUSR1)
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
     except _StoppedEarly:
         return exit_codes.OK
     except FlottaError as error:
-        print(f"flotta-p2p: {error}", file=sys.stderr)
+        show_fault(error, as_json=options.as_json)
         return exit_codes.exit_code(error)
     _announce(facts)
     over.wait()

@@ -19,8 +19,12 @@ CHILD_PROGRAMS: Final = {
 }
 
 
-def launcher_argv(config: Path | None) -> list[str]:
-    """What runs a node in the foreground: the launcher, which starts the node process and its children."""
+def launcher_argv(config: Path | None, *, as_json: bool = False) -> list[str]:
+    """What runs a node in the foreground: the launcher, which starts the node process and its children.
+
+    `as_json`: why the node cannot start is one JSON document on standard output.
+    """
     node = [*_PYTHON, "flotta_p2p.node_process", *(("--config", str(config)) if config is not None else ())]
+    node += ["--json"] if as_json else []
     plan = {"node": node, "children": CHILD_PROGRAMS, "final_codes": exit_codes.FINAL}
     return [*_PYTHON, "actors.launcher", "--plan", json.dumps(plan)]

@@ -12,7 +12,7 @@ from protocol.ids import format_id, format_project_id
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership import MembershipSnapshot
-from protocol.machines.scheduling import SchedulingSnapshot
+from protocol.machines.scheduling import SchedulerSnapshot
 from protocol.machines.worker import WorkerSnapshot
 
 
@@ -122,5 +122,5 @@ def _work(courier: CourierSnapshot | None) -> dict[str, Any]:
 def _jobs(courier: CourierSnapshot | None) -> dict[str, Any]:
     if courier is None:
         return {}
-    scheduling: SchedulingSnapshot = courier.inner
-    return {"live": len(scheduling.live), "ended": scheduling.ended, "messages_waiting": courier.waiting}
+    scheduler: SchedulerSnapshot = courier.inner
+    return {"live": len(scheduler.live), "ended": scheduler.ended, "messages_waiting": courier.waiting}

@@ -11,7 +11,7 @@ from typing import Final
 from actors.ports import Clock, Entropy
 from flotta_p2p.channels import Channel, ControlChannel
 from flotta_p2p.order_options import OrderOptions
-from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
+from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError, WorkflowError
 from protocol.ids import format_job_id
 from protocol.limits import (
     BODY_BYTES_MANIFEST_MAX,
@@ -57,10 +57,12 @@ def prepare_order(
     entropy: Entropy,
     *,
     holders: tuple[bytes, ...] = (),
+    schedulers: tuple[bytes, ...] = (),
 ) -> Prepared:
     """Signs a new order: the same artifact twice gives two jobs. Raises WorkflowError when it makes no sense.
 
     `holders`: exactly these nodes take part; empty: every holder that the scheduler knows.
+    `schedulers`: these nodes alone may lead the job; empty: any member, and whoever leads it sees the holders' shares.
     """
     now_ms = clock.now().wall_ms
     order = Order(
@@ -69,7 +71,7 @@ def prepare_order(
         participants=ParticipantRule(
             rule="listed" if holders else "all", nodes=holders, holders_min=options.holders_min
         ),
-        schedulers=(),
+        schedulers=schedulers,
         limits=JobLimits(lease_ms=options.lease_ms, deadline_ms=options.deadline_ms),
         nonce=entropy.bytes(16),
         issued_ms=now_ms,

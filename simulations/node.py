@@ -36,7 +36,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
-from protocol.machines.scheduling import Scheduling
+from protocol.machines.scheduling import Scheduler
 from protocol.machines.worker import Worker
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.signing import SigningKey
@@ -167,7 +167,7 @@ class Node:
         joins = tuple(node.address for node in self._world.nodes if node is not self and typed)
         core: dict[str, Machine] = {
             "membership": Membership(self.own_id, self.name, sources, joins, rows),
-            "scheduler": Scheduling(self._key, self.own_id, self.name, boot_id, sources, rows),
+            "scheduler": Scheduler(self._key, self.own_id, self.name, boot_id, sources, rows),
             "worker": Worker(self._key, self.own_id, policy, rows),
         }
         return {

@@ -12,7 +12,7 @@ from protocol.wire.registry import MESSAGES
 MACHINES: Final[dict[str, Mapping[Any, Mapping[str, Any]]]] = {
     "enrolment": enrolment.TRANSITIONS,
     "membership": membership.TRANSITIONS,
-    "scheduling": scheduling.TRANSITIONS,
+    "scheduler": scheduling.TRANSITIONS,
     "worker": worker.TRANSITIONS,
 }
 

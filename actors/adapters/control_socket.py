@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from protocol.errors import Code, ConfigError, RemoteProtocolError, UnreachableError
+from protocol.errors import Code, ConfigError, DeniedError, RemoteProtocolError, UnreachableError
 from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
 from protocol.wire.control import HEAD, body_length, decode_control, encode_control
 
@@ -220,7 +220,7 @@ class ControlClient:
     """The command line's end. Every call is bounded; errors say what to do."""
 
     def __init__(self, workdir: Path, *, limit_s: float = 10.0) -> None:
-        """Raises UnreachableError(NODE_NOT_RUNNING | BUSY)."""
+        """Raises UnreachableError(NODE_NOT_RUNNING | BUSY), DeniedError when another user has made the socket."""
         self._limit_s = limit_s
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(limit_s)
@@ -239,6 +239,14 @@ class ControlClient:
                 f"no node runs for the work directory {workdir}",
                 next_step="start it with `flotta-p2p up`, or name another one with --workdir or -c",
             ) from error
+        # The folder of the socket may be one that any user can make while no node runs.
+        if not _same_user(self._socket, workdir.stat().st_uid if workdir.exists() else os.getuid()):
+            self._socket.close()
+            raise DeniedError(
+                Code.FOLDER_UNUSABLE,
+                f"what answers at {path} is run by another user and is not the node of {workdir}",
+                next_step="remove that folder, or set XDG_RUNTIME_DIR to a folder of this user and start the node",
+            )
 
     def request(self, message: Any, *, limit_s: float | None = None) -> Any:
         """Sends one request and returns its answer. Raises UnreachableError(TIMED_OUT | NODE_NOT_RUNNING).
@@ -307,9 +315,12 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _same_user(sock: socket.socket) -> bool:
-    """Peer credentials on Linux; elsewhere the folder's mode alone keeps others out."""
+def _same_user(sock: socket.socket, *others: int) -> bool:
+    """Whether root, this user or one of `others` is at the other end.
+
+    Peer credentials on Linux; elsewhere the folder's mode alone keeps others out.
+    """
     if not sys.platform.startswith("linux"):
         return True
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return uid in (0, os.getuid())
+    return uid in (0, os.getuid(), *others)

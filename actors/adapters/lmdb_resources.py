@@ -151,7 +151,7 @@ def _named(folder: Path) -> Iterator[None]:
         raise StorageError(
             Code.DISK_FULL,
             f"The disk that holds {folder} is full; nothing of this was stored.",
-            next_step="free space on that disk; nothing needs to be started again.",
+            next_step="make room on that disk, and start the node again if it has ended",
         ) from error
     except lmdb.Error as error:
         raise _failed(folder, str(error)) from error

@@ -236,7 +236,7 @@ def _storage_error(error: apsw.Error, path: Path) -> StorageError:
         return StorageError(
             Code.DISK_FULL,
             f"The disk that holds {path} is full; nothing of this was written.",
-            next_step="free space on that disk; nothing needs to be started again.",
+            next_step="make room on that disk, and start the node again if it has ended",
         )
     if isinstance(error, apsw.NotADBError):
         return StorageError(

@@ -512,10 +512,10 @@ def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
     status, user = b"300", b""
     if len(request) == 7 and request[0] == b"1.0" and request[2] == DOMAIN.encode() and request[5] == b"CURVE":
         node, project = allowed.nodes.get(request[6]), allowed.doors.get(request[6])
-        if node is not None:
-            status, user = b"200", b"node:" + node.hex().encode()
-        elif project is not None:
+        if project is not None:  # first: a member that certifies the door key as its own must not shut the door
             status, user = b"200", b"door:" + project.hex().encode()
+        elif node is not None:
+            status, user = b"200", b"node:" + node.hex().encode()
     text = b"OK" if status == b"200" else b"not known here"
     return [*parts[: gap + 1], b"1.0", request[1], status, text, user, b""]
 

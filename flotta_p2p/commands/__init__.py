@@ -1,1 +1,1 @@
-"""The command line `flotta-p2p`: `main.main` is its entry. docs/commands.md shows every command with an example."""
+"""The command line `flotta-p2p`: `main.cli` is all of it. docs/commands.md shows every command with an example."""

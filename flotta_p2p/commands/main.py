@@ -85,8 +85,3 @@ def cli() -> None:
 
 for _command in (demo, up, status, peers, project, key, submit, sign, send, jobs, job):
     cli.add_command(_command)
-
-
-def main() -> NoReturn:
-    """The entry point `flotta-p2p`."""
-    cli.main()

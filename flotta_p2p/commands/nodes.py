@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def up(config: Path | None, standalone: bool, as_json: bool) -> None:
         raise click.UsageError("--standalone is not in this version; start a node with `flotta-p2p up`")
     for note in read_configuration(config, os.environ).notes:
         click.echo(note, err=True)
-    argv = launcher_argv(config)
+    argv = launcher_argv(config, as_json=as_json)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until the launcher can take them
     os.execv(argv[0], argv)
 
 
@@ -83,12 +85,12 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("node", f"{values['name']}, version {values['version']}, up {_age(values['uptime_ms'])}, pid {values['pid']}"),
         ("id", values["node"]),
         ("listening", ", ".join(values["listening"])),
-        ("work in", values["workdir"]),
+        ("folder", values["workdir"]),
         ("database", f"{values['database']}: {values['promise']}"),
         ("projects", ", ".join(f"{one['name']} ({one['id']})" for one in values["projects"]) or "none"),
         ("peers", f"{counts}; {values['strangers']} strangers"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
-        ("work", _work(values["work"])),
+        ("tasks", _work(values["work"])),
         ("discovery", _discovery(values["discovery"])),
         ("door", _door(values["door"])),
     ]
@@ -104,14 +106,15 @@ def _source(source: dict[str, Any]) -> str:
         return f"{source['name']}: {source['problem']}. Next: {source['next_step']}"
     columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"])
     more = source["columns_all"] - len(source["columns"])
-    return f"{source['name']}: {source['state']}; {columns}{f' and {more} more' if more else ''}"
+    listed = f"; {columns}{f' and {more} more' if more else ''}" if columns else ""
+    return f"{source['name']}: {source['state']}{listed}"
 
 
 def _work(work: dict[str, Any]) -> str:
     if not work:
         return "?"
     return (
-        f"{work['tasks_running']} tasks running, {work['orders_accepted']} orders accepted, "
+        f"{work['tasks_running']} running, {work['orders_accepted']} orders accepted, "
         f"{work['bytes_released']} bytes let out"
     )
 
@@ -148,7 +151,9 @@ def _peers_lines(values: dict[str, Any]) -> list[str]:
         lines.append("No peers yet: nobody with a common project was met.")
     if values["strangers"]:
         lines += ["", "Strangers, shown, not trusted:"]
-        lines += [f"  {one['name']}  {','.join(one['addresses'])}\n  {one['node']}" for one in values["strangers"]]
+        strangers = [(one["name"], ",".join(one["addresses"])) for one in values["strangers"]]
+        for line, one in zip(table(("stranger", "addresses"), strangers)[1:], values["strangers"], strict=True):
+            lines += [line, f"  {one['node']}"]
     if values["joins"]:
         lines += ["", "Joining:"]
         lines += [

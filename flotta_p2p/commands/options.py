@@ -31,6 +31,23 @@ def duration(context: click.Context, option: click.Parameter, value: str | None)
     return round(float(match[1]) * _UNITS_MS[match[2]])
 
 
+def duration_within(least_ms: int, most_ms: int) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """As `duration`, from `least_ms` to `most_ms`."""
+
+    def within(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+        found = duration(context, option, value)
+        if found is not None and not least_ms <= found <= most_ms:
+            raise click.BadParameter(f"{value!r} is not between {_in_words(least_ms)} and {_in_words(most_ms)}")
+        return found
+
+    return within
+
+
+def _in_words(milliseconds: int) -> str:
+    unit, size = next((unit, size) for unit, size in reversed(_UNITS_MS.items()) if milliseconds % size == 0)
+    return f"{milliseconds // size}{unit}"
+
+
 def node_ids(context: click.Context, option: click.Parameter, value: str | None) -> tuple[bytes, ...]:
     """Ids of nodes, separated by commas."""
     try:

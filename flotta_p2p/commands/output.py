@@ -62,7 +62,8 @@ def show_error(
         values = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
         click.echo(json.dumps({"error": values}, indent=2))
         return
-    where = "".join(f"{kind} {name}: " for kind, name in (("node", node), ("job", job)) if name)
+    named = (("node", node), ("job", job))
+    where = "".join(f"{kind} {name}: " for kind, name in named if name and name not in sentence)
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     step = f" Next: {next_step}" if next_step else ""
     click.echo(clean(f"flotta-p2p: {where}{ended}{step}"), err=True)

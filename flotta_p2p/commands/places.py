@@ -44,7 +44,7 @@ def known_projects(place: Place) -> dict[str, SecretText]:
     if place.workdir is not None:
         return dict(list_projects(place.workdir))
     home = read_home(place.config, os.environ)
-    return {**list_projects(home.workdir), **home.projects}
+    return dict(list_projects(home.workdir)) | dict(home.projects)
 
 
 def default_key_file(name: str = "person") -> Path:

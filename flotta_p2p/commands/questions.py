@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from flotta_p2p.commands.options import FILE, Command, add_options, duration, node_ids, read_small_text, words
+from flotta_p2p.commands.options import (
+    FILE,
+    Command,
+    add_options,
+    duration_within,
+    node_ids,
+    read_small_text,
+    words,
+)
+from protocol.limits import JOB_DEADLINE_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN, ORDER_LIFE_MS_MAX
 
 if TYPE_CHECKING:
     from flotta_p2p.federated.question_file import QuestionFile
@@ -60,13 +70,21 @@ _OPTIONS: Final[tuple[Callable[..., Any], ...]] = (
     ),
     click.option("--holders", callback=node_ids, metavar="ID,ID", help="Exactly these nodes; else all."),
     click.option("--holders-min", type=click.IntRange(min=1), help="Fail with fewer holders than this; else 1."),
-    click.option("--lease", callback=duration, metavar="TIME", help="How long a holder may be silent; else 15s."),
     click.option(
-        "--deadline", callback=duration, metavar="TIME", help="The job ends by then, whatever happens; else 10m."
+        "--lease",
+        callback=duration_within(LEASE_MS_MIN, LEASE_MS_MAX),
+        metavar="TIME",
+        help="How long a holder may be silent; else 15s.",
+    ),
+    click.option(
+        "--deadline",
+        callback=duration_within(LEASE_MS_MIN, JOB_DEADLINE_MS_MAX),
+        metavar="TIME",
+        help="The job ends by then, whatever happens; else 10m.",
     ),
     click.option(
         "--life",
-        callback=duration,
+        callback=duration_within(1, ORDER_LIFE_MS_MAX),
         metavar="TIME",
         help="The order may be started so long after it was signed; else 1h.",
     ),
@@ -84,8 +102,25 @@ def question_options(command: Command) -> Command:
     return cast(Command, add_options(_OPTIONS)(wrapped))
 
 
+@contextmanager
+def question_errors() -> Iterator[None]:
+    """An error of the question always says what to do next."""
+    from protocol.errors import WorkflowError
+
+    try:
+        yield
+    except WorkflowError as error:
+        error.next_step = error.next_step or "correct the question; `flotta-p2p submit --help` has examples"
+        raise
+
+
 def make_question(given: Given) -> Question:
     """Raises click.UsageError for what is missing and WorkflowError for what makes no sense."""
+    with question_errors():
+        return _question(given)
+
+
+def _question(given: Given) -> Question:
     from flotta_p2p.order_options import OrderOptions
     from protocol.plan.artifact import Query
     from protocol.plan.filters import parse_filter

@@ -11,7 +11,7 @@ import msgspec
 
 from flotta_p2p.commands.output import table
 from protocol.ids import NODE_ID_BYTES, format_id, format_job_id, format_project_id, short_job_id
-from protocol.plan.tasks import ColumnSummary, Histogram, HolderCoverage, Summary
+from protocol.plan.tasks import ColumnSummary, Histogram, SourceCoverage, Summary
 from protocol.wire.jobs import ENDED, Cause, JobStatus
 
 _BAR_CHARS: Final = 30  # of the fullest bin: a histogram's line stays below 80 characters
@@ -130,15 +130,18 @@ def result_values(job_id: bytes, summary: Summary, names: dict[str, str]) -> dic
     values = msgspec.to_builtins(summary)
     for name, column in summary.columns.items():
         values["columns"][name]["sd"] = _sd(column)
-    for holder in values["coverage"]["by_holder"]:
-        holder["name"] = names.get(holder["holder"], "")
+    for one in values["coverage"]["by_source"]:
+        one["name"] = names.get(one["source"], "")
     return {"job": format_job_id(job_id), "state": _SUCCEEDED, **values}
 
 
 def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
     """A table of the columns, their histograms, who took part, and what was withheld and why."""
     coverage = summary.coverage
-    yield f"{coverage.rows} rows of {coverage.holders_counted} of {coverage.holders} holders"
+    if coverage.sources_counted:
+        yield f"{coverage.rows} rows of {coverage.sources_counted} of {coverage.sources} sources"
+    else:
+        yield f"No rows: every one of the {coverage.sources} sources is withheld"
     yield ""
     yield from _columns_table(summary.columns)
     for name, column in summary.columns.items():
@@ -146,8 +149,8 @@ def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
             yield ""
             yield from _histogram_lines(name, column.histogram)
     yield ""
-    rows = [_coverage_row(holder, names) for holder in coverage.by_holder]
-    yield from table(("holder", "rows", "cells withheld"), rows, right=frozenset({1, 2}))
+    rows = [_coverage_row(one, names) for one in coverage.by_source]
+    yield from table(("source", "rows", "cells withheld"), rows, right=frozenset({1, 2}))
     yield ""
     yield _withheld_line(summary, names)
 
@@ -205,20 +208,20 @@ def _bar(count: int, most: int) -> str:
     return bar or ("▏" if count else "")
 
 
-def _coverage_row(holder: HolderCoverage, names: dict[str, str]) -> tuple[str, str, str]:
-    rows = "withheld" if holder.rows is None else str(holder.rows)
-    return _holder(holder.holder, names), rows, str(holder.cells_withheld)
+def _coverage_row(coverage: SourceCoverage, names: dict[str, str]) -> tuple[str, str, str]:
+    rows = "withheld" if coverage.rows is None else str(coverage.rows)
+    return _holder(coverage.source, names), rows, str(coverage.cells_withheld)
 
 
 def _withheld_line(summary: Summary, names: dict[str, str]) -> str:
     parts: list[str] = []
-    for holder in summary.coverage.by_holder:
-        name = _holder(holder.holder, names)
-        if holder.rows is None:
-            parts.append(f"{name} withheld everything ({holder.withheld})")
-        elif holder.columns_withheld:
+    for one in summary.coverage.by_source:
+        name = _holder(one.source, names)
+        if one.rows is None:
+            parts.append(f"{name} withheld everything ({one.withheld})")
+        elif one.columns_withheld:
             parts.append(
-                f"{name} withheld {', '.join(holder.columns_withheld)} (too few values for its minimum cohort)"
+                f"{name} withheld {', '.join(one.columns_withheld)} (too few values for its minimum cohort)"
             )
     cells = summary.coverage.cells_withheld
     if cells:

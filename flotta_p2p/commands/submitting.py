@@ -9,7 +9,7 @@ import click
 
 from flotta_p2p.commands.options import FILE, Place, json_option, place_options, read_small_file
 from flotta_p2p.commands.output import show
-from flotta_p2p.commands.questions import Given, Question, make_question, question_options
+from flotta_p2p.commands.questions import Given, Question, make_question, question_errors, question_options
 
 if TYPE_CHECKING:
     from flotta_p2p.submission import Prepared
@@ -33,7 +33,7 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
       flotta-p2p submit question.yaml --bins age:40:100:12 --json
       flotta-p2p submit question.yaml --to node.example.org --token-file heart.token
     """
-    from flotta_p2p.commands.jobs import follow
+    from flotta_p2p.commands.jobs import follow, outlived_by
     from flotta_p2p.commands.places import link_to, person_key
     from flotta_p2p.commands.results import job_sentence, job_values
     from protocol.ids import short_job_id
@@ -41,8 +41,10 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
     question = make_question(given)
     key = person_key(place.key)
     with link_to(place, question.project) as link:
-        prepared = _prepare(question, link.project_id(question.project), key)
-        status = link.client.submit(link.client.prove(prepared))
+        # This node alone may lead it: another member that gets to see the order must not, and see the shares.
+        prepared = _prepare(question, link.project_id(question.project), key, (link.channel.node(),))
+        with outlived_by(prepared.job_id, "the job may have been submitted"):
+            status = link.client.submit(link.client.prove(prepared))
         if wait:
             if not as_json:
                 click.echo(f"job {short_job_id(status.job_id)} is submitted", err=True)
@@ -105,15 +107,18 @@ def send(place: Place, order: Path, as_json: bool) -> None:
     show(job_values(status), (job_sentence(status),), as_json=as_json)
 
 
-def _prepare(question: Question, project: bytes, key: SigningKey) -> Prepared:
+def _prepare(question: Question, project: bytes, key: SigningKey, schedulers: tuple[bytes, ...] = ()) -> Prepared:
     from actors.adapters.clock import SystemClock
     from actors.adapters.entropy import SystemEntropy
     from flotta_p2p.submission import prepare_order
     from protocol.plan.artifact import summary_artifact
 
-    artifact = summary_artifact(project, question.query, question.parameters)
-    clock, entropy = SystemClock(), SystemEntropy()
-    return prepare_order(artifact, question.options, key, clock, entropy, holders=question.holders)
+    with question_errors():
+        artifact = summary_artifact(project, question.query, question.parameters)
+        clock, entropy = SystemClock(), SystemEntropy()
+        return prepare_order(
+            artifact, question.options, key, clock, entropy, holders=question.holders, schedulers=schedulers
+        )
 
 
 def _write_new(path: Path, data: bytes) -> None:

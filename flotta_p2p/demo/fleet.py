@@ -150,7 +150,7 @@ class Fleet:
     def _begin(self) -> None:
         folder = self.folder = _make_folder(self._keep)
         shares = self._shares
-        for (name, table_text), port in zip(shares.items(), _free_ports(len(shares)), strict=True):
+        for (name, table_text), port in zip(shares.items(), free_ports(len(shares)), strict=True):
             holder = Holder(name=name, folder=folder / name.lower(), port=port, table_text=table_text)
             self.holders.append(holder)
             self._furnish(holder)
@@ -212,8 +212,10 @@ def _make_folder(keep: Path | None) -> Path:
     return folder
 
 
-def _free_ports(count: int) -> list[int]:
-    """So many ports p, free together with p + 1. All are held until the last is found. Raises ConfigError."""
+def free_ports(count: int) -> list[int]:
+    """So many ports p of loopback, free together with p + 1, where a node serves its statement. All are held until the
+    last is found. Raises ConfigError.
+    """
     found: list[int] = []
     with contextlib.ExitStack() as held:
         for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES_MAX):

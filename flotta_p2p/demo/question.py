@@ -7,7 +7,7 @@ from typing import Final
 from protocol.plan.artifact import Artifact, Query, summary_artifact
 from protocol.plan.filters import parse_filter
 from protocol.plan.operations import Bins, SummaryParameters
-from protocol.plan.tasks import HolderCoverage, Summary
+from protocol.plan.tasks import SourceCoverage, Summary
 
 MASS: Final = "body_mass_g"
 BILL: Final = "bill_length_mm"
@@ -26,7 +26,7 @@ def ask(project: bytes) -> Artifact:
     return summary_artifact(project, query, _PARAMETERS)
 
 
-def numbers_left(coverage: HolderCoverage) -> int:
+def numbers_left(coverage: SourceCoverage) -> int:
     """How many numbers a holder let out: its rows; of each column present, missing, sum and sum of squares; and the
     histogram's cells that it shows.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import create_signing_key
 from flotta_p2p import exit_codes
+from flotta_p2p.commands.output import show_error
 from flotta_p2p.demo import question
 from flotta_p2p.demo.breaking import Attempt, attempts
 from flotta_p2p.demo.fleet import Fleet
@@ -68,7 +68,8 @@ def run_demo(*, breaking: bool, as_json: bool, keep: Path | None) -> int:
             document, promised = _demo(breaking, keep, interrupts, narrator)
     except KeyboardInterrupt:
         rest = "nothing is left behind" if keep is None else f"their folders are in {keep}"
-        print(f"interrupted: the nodes of the demo are stopped, {rest}", file=sys.stderr)
+        sentence = f"interrupted: the nodes of the demo are stopped, {rest}"
+        show_error("interrupted", sentence, next_step="flotta-p2p demo", as_json=as_json)
         return exit_codes.INTERRUPTED
     _farewell(narrator, breaking, keep)
     if as_json:
@@ -123,7 +124,7 @@ def _released(member: Member) -> int:
 
 
 def _left(member: Member, answer: Summary, released_before: int) -> Left:
-    coverage = next(one for one in answer.coverage.by_holder if one.holder == member.label)
+    coverage = next(one for one in answer.coverage.by_source if one.source == member.label)
     return Left(
         name=member.name,
         cells_kept=member.holder.rows * member.holder.columns,
@@ -143,7 +144,7 @@ def _show_answer(answered: Answered, narrator: Narrator, *, brief: bool) -> None
     narrator.verdict(answered.equal, f"equal: {'yes, to the last digit' if answered.equal else 'NO'}")
     coverage = answered.answer.coverage
     narrator.say(
-        f"coverage: {coverage.holders_counted} of {coverage.holders} holders, {coverage.rows} rows; "
+        f"coverage: {coverage.sources_counted} of {coverage.sources} sources, {coverage.rows} rows; "
         f"{coverage.cells_withheld} histogram cells were withheld by their holders, since they count too few penguins"
     )
     if brief:

@@ -16,7 +16,7 @@ from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_p
 from flotta_p2p.federated.merging import read_measure
 from flotta_p2p.federated.summary import measure, merge, prepare
 from protocol.errors import Code, FlottaError, WorkflowError
-from protocol.limits import CHILD_MESSAGE_BYTES_MAX, RESULT_BYTES_MAX
+from protocol.limits import CHILD_MESSAGE_BYTES_MAX, PRODUCT_BYTES_MAX
 from protocol.plan.artifact import Artifact, read_artifact
 from protocol.plan.tasks import (
     ChildAnswer,
@@ -61,8 +61,8 @@ def _internal(error: BaseException) -> Fault:
 def _product(data: bytes) -> bytes:
     request = decode_record(data, ChildRequest, bytes_max=CHILD_MESSAGE_BYTES_MAX)
     product = _inspection(request) if isinstance(request, InspectRequest) else _computed(request)
-    if len(product) > RESULT_BYTES_MAX:
-        sentence = f"the product has {len(product):,} bytes; at most {RESULT_BYTES_MAX:,} may leave a task"
+    if len(product) > PRODUCT_BYTES_MAX:
+        sentence = f"the product has {len(product):,} bytes; at most {PRODUCT_BYTES_MAX:,} may leave a task"
         raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns or bins")
     return product
 
@@ -89,7 +89,7 @@ def _prepare(artifact: Artifact, request: TaskRequest) -> bytes:
 def _measure(artifact: Artifact, request: TaskRequest) -> bytes:
     if request.source is None or len(request.inputs) != 1:
         raise WorkflowError(Code.TASK_NOT_DERIVED, "summary.measure needs one source and the settings")
-    settings = decode_record(request.inputs[0], Settings, bytes_max=RESULT_BYTES_MAX)
+    settings = decode_record(request.inputs[0], Settings, bytes_max=PRODUCT_BYTES_MAX)
     return encode_record(measure(artifact, request.source, settings))
 
 

@@ -38,9 +38,13 @@ def _require_numbers(table: TableFile, frame: pl.DataFrame, settings: Settings) 
     asked = settings.columns if {"mean", "variance"} & set(settings.statistics) else tuple(settings.edges)
     for name in asked:
         if frame.schema[name] != pl.Float64:
-            numeric = [column.name for column in inspect(table.source) if column.type == "number"]
+            numeric = [
+                column.name
+                for column in inspect(table.source)
+                if column.type == "number" and table.is_open(column.name)
+            ]
             what = f'has other values than numbers in the column "{name}": it has no mean, variance or histogram'
-            step = f"numeric columns are {', '.join(numeric)}" if numeric else "this table has no numeric column"
+            step = f"numeric columns are {', '.join(numeric)}" if numeric else "this table opens no numeric column"
             raise table.fault(Code.COLUMN_NOT_NUMERIC, what, f"{step}; the other columns can be counted")
 
 

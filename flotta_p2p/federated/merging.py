@@ -12,16 +12,16 @@ from itertools import pairwise
 
 from flotta_p2p.federated import exact
 from protocol.errors import Code, DataError, RemoteProtocolError
-from protocol.limits import RESULT_BYTES_MAX
+from protocol.limits import PRODUCT_BYTES_MAX
 from protocol.plan.tasks import (
     Cells,
     ColumnMeasure,
     ColumnSummary,
     Coverage,
     Histogram,
-    HolderCoverage,
     Measure,
     Settings,
+    SourceCoverage,
     Summary,
 )
 from protocol.wire.codec import decode_record
@@ -34,7 +34,7 @@ Labelled = tuple[str, Measure]
 def read_measure(label: str, data: bytes) -> Measure:
     """A holder's product. Raises DataError(RESULT_ALTERED) naming the holder."""
     try:
-        return decode_record(data, Measure, bytes_max=RESULT_BYTES_MAX)
+        return decode_record(data, Measure, bytes_max=PRODUCT_BYTES_MAX)
     except RemoteProtocolError as error:
         raise _altered(label, error.sentence) from error
 
@@ -51,16 +51,16 @@ def pool(settings: Settings, measures: Sequence[Labelled]) -> Summary:
         if label == following:
             raise _altered(label, "it came twice")
     rows = sum(measure.rows or 0 for _, measure in ordered)
-    holders = tuple(_holder_coverage(label, measure, settings) for label, measure in ordered)
+    sources = tuple(_source_coverage(label, measure, settings) for label, measure in ordered)
     return Summary(
         rows=rows,
         columns={name: _pool_column(name, settings, ordered) for name in settings.columns},
         coverage=Coverage(
-            holders=len(holders),
-            holders_counted=sum(holder.rows is not None for holder in holders),
+            sources=len(sources),
+            sources_counted=sum(one.rows is not None for one in sources),
             rows=rows,
-            cells_withheld=sum(holder.cells_withheld for holder in holders),
-            by_holder=holders,
+            cells_withheld=sum(one.cells_withheld for one in sources),
+            by_source=sources,
         ),
     )
 
@@ -74,7 +74,7 @@ def _pool_column(name: str, settings: Settings, measures: Sequence[Labelled]) ->
     return ColumnSummary(
         present=present,
         missing=sum(column.missing for column in found),
-        holders=len(found),
+        sources=len(found),
         mean=exact.mean(totals, present) if "mean" in settings.statistics else None,
         variance=exact.variance(totals, squares, present) if "variance" in settings.statistics else None,
         histogram=_pool_cells(settings.edges[name], cells) if cells else None,
@@ -97,10 +97,10 @@ def _hidden(cells: Cells) -> int:
     return sum(count is None for count in (cells.below, *cells.counts, cells.above))
 
 
-def _holder_coverage(label: str, measure: Measure, settings: Settings) -> HolderCoverage:
+def _source_coverage(label: str, measure: Measure, settings: Settings) -> SourceCoverage:
     columns = [column for column in measure.columns.values() if column is not None]
-    return HolderCoverage(
-        holder=label,
+    return SourceCoverage(
+        source=label,
         rows=measure.rows,
         cells_withheld=sum(_hidden(column.cells) for column in columns if column.cells is not None),
         columns_withheld=tuple(name for name in settings.columns if measure.columns.get(name) is None),

@@ -25,8 +25,8 @@ from protocol.plan.tasks import (
     ColumnSummary,
     Coverage,
     Histogram,
-    HolderCoverage,
     Settings,
+    SourceCoverage,
     SourceFile,
     Summary,
 )
@@ -49,7 +49,7 @@ Counts = tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What counts of one holder: its selected cells by column, and the heights that it lets out (below, bins,
+    """What counts of one source: its selected cells by column, and the heights that it lets out (below, bins,
     above).
     """
 
@@ -70,11 +70,11 @@ def pooled_summary(artifact: Artifact, sources: Sequence[tuple[str, SourceFile]]
         rows=rows,
         columns={name: _column(name, settings, shares) for name in settings.columns},
         coverage=Coverage(
-            holders=len(shares),
-            holders_counted=sum(not share.refusal for share in shares),
+            sources=len(shares),
+            sources_counted=sum(not share.refusal for share in shares),
             rows=rows,
-            cells_withheld=sum(holder.cells_withheld for holder in coverage),
-            by_holder=coverage,
+            cells_withheld=sum(one.cells_withheld for one in coverage),
+            by_source=coverage,
         ),
     )
 
@@ -95,9 +95,9 @@ def _share(artifact: Artifact, settings: Settings, label: str, source: SourceFil
     return _Share(label=label, rows=len(rows), refusal="", cells=allowed, heights=heights)
 
 
-def _coverage(share: _Share, settings: Settings) -> HolderCoverage:
-    return HolderCoverage(
-        holder=share.label,
+def _coverage(share: _Share, settings: Settings) -> SourceCoverage:
+    return SourceCoverage(
+        source=share.label,
         rows=None if share.refusal else share.rows,
         cells_withheld=sum(counts.count(None) for counts in share.heights.values()),
         columns_withheld=tuple(name for name in settings.columns if name not in share.cells),
@@ -106,18 +106,18 @@ def _coverage(share: _Share, settings: Settings) -> HolderCoverage:
 
 
 def _column(name: str, settings: Settings, shares: Sequence[_Share]) -> ColumnSummary:
-    holders = [share for share in shares if name in share.cells]
-    cells = [cell for share in holders for cell in share.cells[name]]
+    counted = [share for share in shares if name in share.cells]
+    cells = [cell for share in counted for cell in share.cells[name]]
     present = len(_present(cells))
     wants_mean, wants_variance = ("mean" in settings.statistics, "variance" in settings.statistics)
     return ColumnSummary(
         present=present,
         missing=len(cells) - present,
-        holders=len(holders),
+        sources=len(counted),
         mean=float(statistics.mean(_numbers(cells))) if wants_mean and present else None,
         variance=float(statistics.variance(_numbers(cells))) if wants_variance and present > 1 else None,
-        histogram=_histogram(settings.edges[name], [share.heights[name] for share in holders])
-        if holders and name in settings.edges
+        histogram=_histogram(settings.edges[name], [share.heights[name] for share in counted])
+        if counted and name in settings.edges
         else None,
     )
 

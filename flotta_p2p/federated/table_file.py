@@ -46,13 +46,17 @@ class TableFile:
     def fault(self, code: Code, what: str, next_step: str) -> DataError:
         return _fault(self.source, code, what, next_step)
 
+    def is_open(self, name: str) -> bool:
+        """Whether a fault may name this column: its sentence travels to the person who submitted the job."""
+        return self.source.rules.columns is None or name in self.source.rules.columns
+
     def index_of(self, name: str) -> int:
         """The position of a column. Raises DataError(COLUMN_UNKNOWN) naming the nearest ones."""
         if name in self.header:
             return self.header.index(name)
-        folded = {known.casefold(): known for known in self.header if known}
+        folded = {known.casefold(): known for known in self.header if known and self.is_open(known)}
         near = [folded[found] for found in get_close_matches(name.casefold(), folded, n=3)]
-        shown = ", ".join(list(folded.values())[:_NAMES_SHOWN_MAX])
+        shown = ", ".join(list(folded.values())[:_NAMES_SHOWN_MAX]) or "not open"
         more = ", …" if len(folded) > _NAMES_SHOWN_MAX else ""
         step = f"did you mean {' or '.join(near)}?" if near else f"its columns are {shown}{more}"
         raise self.fault(Code.COLUMN_UNKNOWN, f'has no column "{name[:64]}"', step)

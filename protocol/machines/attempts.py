@@ -24,6 +24,7 @@ class ExecutedRow(Record, frozen=True):
     submitter: bytes  # public key
     ends_ms: int  # no job of this order lives longer, since it must have been started before it expired
     state: Literal["live", "ended", "cancelled"] = "live"
+    participants: bytes = b""  # SHA-256 of those of its plan: a later plan of the job has the same
 
     @property
     def forgotten_ms(self) -> int:

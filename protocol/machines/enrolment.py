@@ -362,7 +362,7 @@ class Enrolment:
         """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""
         session = self._sessions.pop(session_id)
         return (
-            Send(message=Welcome(name=""), session=session_id, reply_to=session.proof_id),
+            Send(message=Welcome(), session=session_id, reply_to=session.proof_id),
             ClearTimer(name=f"session:{session_id.hex()}"),
             SetTimer(name=f"idle:{session_id.hex()}", at_ns=now.after_ms(idle_ms)),
         )

@@ -84,13 +84,13 @@ TRANSITIONS: Final[dict[JobState, dict[str, JobState]]] = {
 }
 
 
-class SchedulingSnapshot(Record, frozen=True):
+class SchedulerSnapshot(Record, frozen=True):
     live: tuple[JobStatus, ...]
     ended: int
     holders: dict[str, int]
 
 
-class Scheduling:
+class Scheduler:
     """Machine of the scheduler actor."""
 
     def __init__(
@@ -136,7 +136,7 @@ class Scheduling:
                 return ()  # its leases tell whether it matters
             case ResourceFound():
                 return self._answers.found(event)
-        raise TypeError(f"scheduling takes no {type(event).__name__}")
+        raise TypeError(f"the scheduler takes no {type(event).__name__}")
 
     def _received(self, event: Received, now: Now) -> Effects:
         match event.message:
@@ -154,7 +154,7 @@ class Scheduling:
                 return tuple(self._results(event, results, now))
             case Renew() as renew:
                 return self._renew(event, renew, now)
-        raise TypeError(f"scheduling takes no {type(event.message).__name__}")
+        raise TypeError(f"the scheduler takes no {type(event.message).__name__}")
 
     def check(self) -> None:
         assert len(self._book.live) <= JOBS_LIVE_MAX
@@ -165,8 +165,8 @@ class Scheduling:
             if not any(task.state == "offered" for task in job.tasks):
                 raise self._stories.broken(format_job_id(job_id), "a live job waits for nobody")
 
-    def snapshot(self) -> SchedulingSnapshot:
-        return SchedulingSnapshot(
+    def snapshot(self) -> SchedulerSnapshot:
+        return SchedulerSnapshot(
             live=tuple(self._answers.status(job.row) for job in self._book.live.values()),
             ended=len(self._book.ended),
             holders=self._holders.offered(),

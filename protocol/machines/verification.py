@@ -10,7 +10,7 @@ from protocol.limits import EXECUTED_ORDERS_MAX, PARTICIPANTS_MAX
 from protocol.machines.attempts import ExecutedRow
 from protocol.machines.contract import Received
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_order
-from protocol.plan.plan import Plan, check_plan, verify_plan
+from protocol.plan.plan import Plan, check_plan, participants_digest, verify_plan
 from protocol.tokens import ProjectKey
 from protocol.wire.jobs import Tasks
 
@@ -63,6 +63,8 @@ def _check_plan(event: Received, message: Tasks, verified: VerifiedOrder, known:
     if known is not None and plan.epoch < known.epoch:
         raise DeniedError(Code.EPOCH_OLD, "the plan is of an older epoch than one seen before")
     check_plan(plan, verified.order, event.sender)
+    if known is not None and known.participants != participants_digest(plan):
+        raise DeniedError(Code.PLAN_OUTSIDE_ORDER, "the plan has other participants than an earlier one of this job")
     if len(message.tasks) > PARTICIPANTS_MAX:
         raise DeniedError(Code.TASK_NOT_DERIVED, "more tasks are offered than a plan can have")
     return plan

@@ -17,8 +17,8 @@ from protocol.ids import format_id
 from protocol.limits import (
     CLOCK_TOLERANCE_MS,
     PARTICIPANTS_MAX,
+    PRODUCT_BYTES_MAX,
     RECORD_BYTES_MAX,
-    RESULT_BYTES_MAX,
     TASK_RUN_MS_MAX,
     TASKS_LIVE_PER_WORKER_MAX,
 )
@@ -48,7 +48,7 @@ from protocol.machines.contract import (
 from protocol.machines.events import PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
-from protocol.plan.plan import Plan, Task, derive, labels_of, sign_outcome
+from protocol.plan.plan import Plan, Task, derive, labels_of, participants_digest, sign_outcome
 from protocol.plan.tasks import TaskRequest
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.signing import SigningKey
@@ -73,6 +73,7 @@ TRANSITIONS: Final[dict[AttemptState, dict[str, AttemptState]]] = {
     "cancelled": {},
     "lost": {"OfferedAgain": "running"},
 }
+_REFUSALS_AT_ONCE: Final = 64  # outcomes in one message; SENTENCE_CHARS_MAX twice in each, 512 KiB
 _DIED: Final[dict[str, tuple[Code, str]]] = {
     "crashed": (Code.TASK_CRASHED, "the process that computed the task died"),
     "out-of-memory": (Code.TASK_OUT_OF_MEMORY, "the task needed more memory than this node allows"),
@@ -181,15 +182,18 @@ class Worker:
         try:
             verified, plan = verify_tasks(event, message, self._projects, self._executed, now.wall_ms)
         except (DeniedError, WorkflowError, RemoteProtocolError) as error:
-            return self._refuse_all(event, message, error, now)
+            if not message.tasks:
+                return [Refuse(code=error.code, sentence=error.sentence)]
+            return self._refuse(event, [(offer, error) for offer in message.tasks[:PARTICIPANTS_MAX]], now)
         effects: list[Effect] = self._accept(event, verified, plan, now)
         tasks = derive(verified.artifact, plan, event.sender)
+        refused: list[tuple[TaskOffer, FlottaError]] = []
         for offer in message.tasks:
             try:
                 effects += self._offer(event, verified, tasks, offer, now)
             except DeniedError as error:
-                effects += self._refuse_one(event, message.job_id, offer, error, now)
-        return effects
+                refused.append((offer, error))
+        return [*effects, *self._refuse(event, refused, now)]
 
     def _accept(self, event: Received, verified: VerifiedOrder, plan: Plan, now: Now) -> list[Effect]:
         """Records the order, its scheduler and its epoch before anything runs; older attempts take the new fence."""
@@ -203,6 +207,7 @@ class Worker:
                 expires_ms=verified.order.expires_ms,
                 ends_ms=verified.order.expires_ms + verified.order.limits.deadline_ms,
                 submitter=verified.submitter,
+                participants=participants_digest(plan),
             )
             writes: list[Write] = [Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row))]
             if executed is None:
@@ -298,27 +303,21 @@ class Worker:
 
     # --- refusals ---------------------------------------------------------------------------------
 
-    def _refuse_all(self, event: Received, message: Tasks, error: FlottaError, now: Now) -> list[Effect]:
-        effects: list[Effect] = []
-        for offer in message.tasks[:PARTICIPANTS_MAX]:
-            effects += self._refuse_one(event, message.job_id, offer, error, now)
-        return effects or [Refuse(code=error.code, sentence=error.sentence)]
-
-    def _refuse_one(
-        self, event: Received, job_id: bytes, offer: TaskOffer, error: FlottaError, now: Now
-    ) -> list[Effect]:
-        """A refusal is a signed outcome: the job ends, naming this holder and its reason."""
-        refused = AttemptRow.refused(event, job_id, offer, error, now.wall_ms)
-        audit = Audit(
-            wall_ms=now.wall_ms,
-            actor=format_id(event.sender),
-            event=f"task refused: {error.code}",
-            detail=job_id,
+    def _refuse(self, event: Received, refused: list[tuple[TaskOffer, FlottaError]], now: Now) -> list[Effect]:
+        """A refusal is a signed outcome: the job ends, naming this holder and its reason. One message cannot make us
+        write and send hundreds: there is one audit row for each reason, and one answer for many tasks.
+        """
+        job_id = event.message.job_id
+        reasons = {error.code: error.sentence for _, error in refused}
+        actor = format_id(event.sender)
+        audits = tuple(
+            Audit(wall_ms=now.wall_ms, actor=actor, event=f"task refused: {code}", detail=job_id) for code in reasons
         )
+        rows = [AttemptRow.refused(event, job_id, offer, error, now.wall_ms) for offer, error in refused]
         return [
-            Persist(writes=(audit,)),
-            Refuse(code=error.code, sentence=error.sentence),
-            self._answer(refused),
+            Persist(writes=audits),
+            *(Refuse(code=code, sentence=sentence) for code, sentence in reasons.items()),
+            *(self._answer(*rows[at : at + _REFUSALS_AT_ONCE]) for at in range(0, len(rows), _REFUSALS_AT_ONCE)),
         ]
 
     # --- a task ends ------------------------------------------------------------------------------
@@ -328,8 +327,8 @@ class Worker:
         if row is None or row.state != "running":
             return []  # it was stopped or lost its lease while its process ended
         match event:
-            case TaskProduced(product=product) if len(product) > RESULT_BYTES_MAX:
-                sentence = f"the result has {len(product)} bytes, at most {RESULT_BYTES_MAX} may leave"
+            case TaskProduced(product=product) if len(product) > PRODUCT_BYTES_MAX:
+                sentence = f"the product has {len(product)} bytes, at most {PRODUCT_BYTES_MAX} may leave"
                 ended = self._fault(row, "TaskFaulted", Code.RESULT_TOO_LARGE, sentence, "select fewer columns", now)
             case TaskProduced(product=product):
                 ended = self._move(row.changed(product=product, ended_ms=now.wall_ms), "TaskProduced")
@@ -353,10 +352,12 @@ class Worker:
             writes.append(Audit(wall_ms=now.wall_ms, actor=format_id(row.scheduler), event=released, detail=row.key))
         return [self._stored(row), Persist(writes=tuple(writes)), self._answer(row)]
 
-    def _answer(self, row: AttemptRow) -> Send:
-        result = TaskResult(outcome=sign_outcome(row.outcome(), self._key), product=row.product)
-        results = Results(job_id=row.job_id, results=(result,))
-        return Send(message=results, to=row.scheduler, project=row.project, fence=row.epoch)
+    def _answer(self, *rows: AttemptRow) -> Send:
+        """The outcomes of tasks of one job and epoch."""
+        results = tuple(TaskResult(outcome=sign_outcome(row.outcome(), self._key), product=row.product) for row in rows)
+        first = rows[0]
+        message = Results(job_id=first.job_id, results=results)
+        return Send(message=message, to=first.scheduler, project=first.project, fence=first.epoch)
 
     def _stop(self, event: Received, stop: Stop, now: Now) -> list[Effect]:
         executed = self._executed.get(stop.job_id)

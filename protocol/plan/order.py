@@ -9,6 +9,7 @@ from typing import Literal
 from protocol.errors import Code, DeniedError, RemoteProtocolError, WorkflowError
 from protocol.ids import format_id, node_id
 from protocol.limits import (
+    CANCEL_BYTES_MAX,
     CLOCK_TOLERANCE_MS,
     JOB_DEADLINE_MS,
     JOB_DEADLINE_MS_MAX,
@@ -179,6 +180,12 @@ def sign_cancel(cancel: Cancel, key: SigningKey) -> bytes:
 
 def verify_cancel(data: bytes, job_id: bytes, submitter: bytes) -> Cancel:
     """The submitter's cancel of this job. Raises DeniedError(POLICY_DENIED) for anybody else's word."""
+    if len(data) > CANCEL_BYTES_MAX:
+        raise DeniedError(
+            Code.STATEMENT_MALFORMED,
+            f"a cancellation has at most {CANCEL_BYTES_MAX} bytes, this one {len(data)}",
+            next_step="give a shorter reason",
+        )
     try:
         statement = open_statement(data, CANCEL_STATEMENT)
         cancel = decode_record(statement.payload, Cancel, bytes_max=STATEMENT_BYTES_MAX)

@@ -9,7 +9,7 @@ import hashlib
 from typing import Literal
 
 from protocol.errors import Code, DeniedError, RemoteProtocolError
-from protocol.ids import format_id, node_id
+from protocol.ids import format_id, length_safe, node_id
 from protocol.limits import NAME_CHARS_MAX, PARTICIPANTS_MAX, SENTENCE_CHARS_MAX, STATEMENT_BYTES_MAX
 from protocol.machines.contract import Record
 from protocol.plan.artifact import Artifact
@@ -109,6 +109,11 @@ def check_plan(plan: Plan, order: Order, scheduler: bytes) -> None:
         raise _outside("its holders are not those that the order lists")
     if len(nodes) < rule.holders_min:
         raise _outside(f"it has {len(nodes)} holders, the order asks for at least {rule.holders_min}")
+
+
+def participants_digest(plan: Plan) -> bytes:
+    """The same for all plans of a job: only the epoch changes, else a task could run again under another index."""
+    return hashlib.sha256(b"".join(length_safe(one.node, one.source.encode()) for one in plan.participants)).digest()
 
 
 def derive(artifact: Artifact, plan: Plan, scheduler: bytes) -> tuple[Task, ...]:

@@ -14,6 +14,7 @@ class DisclosureRules(Record, frozen=True):
 
     minimum_cohort: int = COHORT_ROWS_MIN
     minimum_cell: int = CELL_ROWS_MIN
+    columns: frozenset[str] | None = None  # that faults may name to submitters; None: all
 
 
 class SourceFile(Record, frozen=True):
@@ -106,7 +107,7 @@ class Histogram(Record, frozen=True):
     counts: tuple[int, ...]
     below: int
     above: int
-    cells_withheld: int  # (holder, cell) pairs that are missing from the counts
+    cells_withheld: int  # (source, cell) pairs that are missing from the counts
 
 
 class ColumnSummary(Record, frozen=True):
@@ -114,14 +115,14 @@ class ColumnSummary(Record, frozen=True):
 
     present: int
     missing: int
-    holders: int
+    sources: int
     mean: float | None = None
     variance: float | None = None
     histogram: Histogram | None = None
 
 
-class HolderCoverage(Record, frozen=True):
-    holder: str
+class SourceCoverage(Record, frozen=True):
+    source: str  # label of the participant
     rows: int | None
     cells_withheld: int
     columns_withheld: tuple[str, ...]
@@ -129,13 +130,13 @@ class HolderCoverage(Record, frozen=True):
 
 
 class Coverage(Record, frozen=True):
-    """How much of the data the result speaks of."""
+    """How much of the data the result speaks of. A node with two sources counts twice."""
 
-    holders: int
-    holders_counted: int
+    sources: int
+    sources_counted: int
     rows: int
     cells_withheld: int
-    by_holder: tuple[HolderCoverage, ...]
+    by_source: tuple[SourceCoverage, ...]
 
 
 class Summary(Record, frozen=True):

@@ -37,5 +37,3 @@ class Proof(Record, frozen=True):
 
 class Welcome(Record, frozen=True):
     """The joiner is accepted: a node as a peer of this project, a submitter for its own jobs."""
-
-    name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from protocol.limits import FRAME_TTL_MS
 from protocol.machines.contract import Record
 
 
@@ -25,8 +24,6 @@ class Greeting(Record, frozen=True):
 
 class Heartbeat(Record, frozen=True):
     """Sent at HEARTBEAT_INTERVAL_MS: the sender is alive."""
-
-    uptime_ms: int = FRAME_TTL_MS
 
 
 class Acknowledge(Record, frozen=True):

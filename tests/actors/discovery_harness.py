@@ -84,16 +84,3 @@ def discovery_child(wrap: Callable[[Sequence[str]], list[str]] = list) -> Iterat
             process.kill()
             process.wait()
             raise
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free together with the next one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port

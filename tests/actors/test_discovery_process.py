@@ -31,8 +31,9 @@ from actors.discovery import (
     Stop,
 )
 from actors.framing import to_frame
+from flotta_p2p.demo.fleet import free_ports
 from protocol.limits import DISCOVERY_FETCHES_MAX, STRANGERS_MAX, TXT_STATEMENT_BYTES_MAX
-from tests.actors.discovery_harness import DiscoveryChild, discovery_child, free_port
+from tests.actors.discovery_harness import DiscoveryChild, discovery_child
 
 RESIDENT_MIB_MAX = 64
 MDNS = ("224.0.0.251", 5353)
@@ -43,7 +44,7 @@ def announcement(*, statement: bytes = b"", port: int = 0, zeroconf: bool = True
         instance_prefix=f"test-{secrets.token_hex(4)}",
         statement=statement or secrets.token_bytes(330),
         interfaces=("127.0.0.1",),
-        port=port or free_port(),
+        port=port or free_ports(1)[0],
         zeroconf=zeroconf,
     )
 
@@ -190,7 +191,7 @@ def test_fetch_brings_the_statement_of_a_typed_address(child: DiscoveryChild, ot
 
 
 def test_fetch_tells_why_there_is_no_statement(child: DiscoveryChild) -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     child.send(Fetch(ticket=8, host="127.0.0.1", port=port))
     answer = child.wait_for(Fetched)
     assert (answer.ticket, answer.statement) == (8, None)
@@ -200,7 +201,7 @@ def test_fetch_tells_why_there_is_no_statement(child: DiscoveryChild) -> None:
 
 
 def test_more_fetches_than_the_limit_are_refused_not_queued(child: DiscoveryChild) -> None:
-    with socket.create_server(("127.0.0.1", free_port() + 1), backlog=64) as silent:
+    with socket.create_server(("127.0.0.1", free_ports(1)[0] + 1), backlog=64) as silent:
         port = silent.getsockname()[1] - 1
         for ticket in range(DISCOVERY_FETCHES_MAX + 1):
             child.send(Fetch(ticket=ticket, host="127.0.0.1", port=port))

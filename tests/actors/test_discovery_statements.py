@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from actors.adapters.rate import TokenBucket
 from actors.adapters.statements import QUESTION, fetch_statement, from_text, from_txt, to_text, to_txt
 from actors.discovery import Announce, DiscoveryCounts
+from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import AddressError, Code, RemoteProtocolError, UnreachableError
 from protocol.limits import (
     STATEMENT_ASKS_BURST_MAX,
@@ -25,7 +26,7 @@ from protocol.limits import (
     STATEMENT_QUESTION_BYTES_MAX,
     TXT_STATEMENT_BYTES_MAX,
 )
-from tests.actors.discovery_harness import DiscoveryChild, discovery_child, free_port
+from tests.actors.discovery_harness import DiscoveryChild, discovery_child
 
 STATEMENT = bytes(range(256)) + b"signed"
 statements = st.binary(min_size=1, max_size=TXT_STATEMENT_BYTES_MAX)
@@ -72,7 +73,7 @@ def test_text_that_is_not_strict_base64url_is_refused(text: bytes) -> None:
 @contextmanager
 def server(behave: Callable[[socket.socket], None]) -> Iterator[int]:
     """A statement server that behaves as told to one client; the port is its node's."""
-    port = free_port()
+    port = free_ports(1)[0]
     with socket.create_server(("127.0.0.1", port + 1)) as listener:
 
         def serve() -> None:
@@ -126,7 +127,7 @@ def test_the_client_ends_in_time_whatever_the_server_does(behave: Callable[[sock
 
 
 def test_a_closed_port_is_told_with_host_port_and_next_step() -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     with pytest.raises(UnreachableError, match=f"127.0.0.1:{port} .* port {port + 1}: Connection refused.* Next: "):
         fetch_statement("127.0.0.1", port)
 
@@ -154,7 +155,7 @@ def served() -> Iterator[tuple[DiscoveryChild, int]]:
         instance_prefix="test",
         statement=STATEMENT,
         interfaces=("127.0.0.1",),
-        port=free_port(),
+        port=free_ports(1)[0],
         zeroconf=False,
     )
     with discovery_child() as child:

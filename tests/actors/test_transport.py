@@ -16,11 +16,11 @@ from actors.adapters.zmq_wire import CurveKeys, ZmqWire
 from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
 from actors.transport import TransportActor, WireFailed
+from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import Code, ConfigError, DeniedError
 from protocol.machines.events import Arrived, DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
 from protocol.tokens import ProjectKey
 from tests.actors.tree import Journal, Tree, timers_running, tree
-from tests.system.nodes import free_ports
 from tests.system.processes import wait_until
 
 PROJECT = ProjectKey.derive("9d41c7f0a2b85e3617dd094c5b8e12fa6073bd2e")

@@ -15,6 +15,7 @@ import pytest
 
 from actors.base import ActorHandle, SupervisedActor
 from actors.bus import Bus
+from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.identity import Projects
 from protocol.errors import Code, FlottaError
 from protocol.plan.artifact import Artifact, Query, summary_artifact
@@ -23,7 +24,7 @@ from protocol.tokens import ProjectKey
 from protocol.wire.control import AskPeers, ReloadProjects
 from tests.flotta_p2p.nodes import ROWS, TOKEN, RunningNode, make_node, meet, running
 from tests.leaks import nothing_left_behind
-from tests.system.nodes import descendants, free_ports
+from tests.system.nodes import descendants
 from tests.system.processes import wait_until
 
 pytestmark = pytest.mark.system

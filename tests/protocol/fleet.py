@@ -43,7 +43,7 @@ from protocol.machines.events import (
     TaskDied,
     TaskProduced,
 )
-from protocol.machines.scheduling import Scheduling, SchedulingSnapshot
+from protocol.machines.scheduling import Scheduler, SchedulerSnapshot
 from protocol.machines.worker import Worker
 from protocol.plan.order import SignedOrder
 from protocol.plan.tasks import TaskRequest
@@ -93,7 +93,7 @@ class Node:
         rows = {kind: sorted(table.items()) for kind, table in self.rows.items()}
         policy = NodePolicy(sources={name: SourcePolicy(projects=one) for name, one in self.sources.items()})
         inner: dict[str, Any] = {
-            "scheduler": Scheduling(self.key, self.id, self.name, self.boot, self.sources, rows),
+            "scheduler": Scheduler(self.key, self.id, self.name, self.boot, self.sources, rows),
             "worker": Worker(self.key, self.id, policy, rows),
         }
         for owner, machine in inner.items():
@@ -281,7 +281,7 @@ class Fleet:
 
 
 def live_of(fleet: Fleet) -> tuple[JobStatus, ...]:
-    snapshot: SchedulingSnapshot = fleet.leader.machines["scheduler"].machine.snapshot()  # type: ignore[assignment]
+    snapshot: SchedulerSnapshot = fleet.leader.machines["scheduler"].machine.snapshot()  # type: ignore[assignment]
     return snapshot.live
 
 

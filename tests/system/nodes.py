@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +20,6 @@ from tests.system.processes import is_alive
 
 READY_LIMIT_S: Final = 20.0
 STOP_LIMIT_S: Final = 15.0
-# Below the ports that Linux gives to outgoing connections, so that none of those takes one in between.
-PORTS: Final = range(20_000, 32_000, 2)
 
 
 class RunningNode:
@@ -192,17 +188,6 @@ def node_yaml(
     return "\n".join(lines) + "\n"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that are free now, each with the next one free too: there a node serves its statement."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        if all(_is_free(one) for one in (port, port + 1)):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError(f"there are no {count} free ports")
-
-
 def descendants(pid: int) -> tuple[int, ...]:
     """The living processes below `pid`, parents before children."""
     parents = _parents()
@@ -233,12 +218,3 @@ def _clean_up(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     process.wait(STOP_LIMIT_S)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

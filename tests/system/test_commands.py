@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.programs import launcher_argv
 from flotta_p2p.tables.shares import penguin_shares
 from protocol.tokens import new_token
 from tests.flotta_p2p.commands.lines import Ran, run
-from tests.system.nodes import RunningNode, descendants, free_ports, node_yaml, running_node
+from tests.system.nodes import RunningNode, descendants, node_yaml, running_node
 
 pytestmark = pytest.mark.system
 TOKEN = new_token(b"commands of a person")
@@ -112,7 +113,7 @@ def test_peers_that_met_are_shown_with_their_sources_and_answer_together(tmp_pat
         question = ("submit", "--project", "penguins", "--columns", "year", "--holders-min", "2")
         values = run(tmp_path, *question, *place, "--json").values
         assert values["rows"] == 124 + 52
-        assert {holder["name"] for holder in values["coverage"]["by_holder"]} == {"Dream", "Torgersen"}
+        assert {one["name"] for one in values["coverage"]["by_source"]} == {"Dream", "Torgersen"}
 
 
 # --- jobs --------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_submit_waits_and_shows_the_result_and_the_job_is_found_again(here: Line
     question = ("submit", "--project", "penguins", "--columns", "body_mass_g,year", "--bins", "body_mass_g:2500:6500:8")
     ran = here(*question)
     assert ran.code == 0, ran.err
-    assert "168 rows of 1 of 1 holders" in ran.out
+    assert "168 rows of 1 of 1 sources" in ran.out
     assert "Biscoe/biscoe" in ran.out
     assert "succeeded: 3 of 3 tasks done" in ran.err
     short = ran.out.split()[1]

@@ -91,7 +91,7 @@ def test_the_demo_answers_as_the_pooled_truth_and_leaves_nothing(place: Path) ->
     code, out, errors = run_demo(place)
     assert (code, errors) == (0, "")
     assert "equal: yes" in out
-    assert "coverage: 3 of 3 holders, 333 rows" in out
+    assert "coverage: 3 of 3 sources, 333 rows" in out
     assert "4207.057057057057   4207.057057057057" in out
     for name in ("Biscoe", "Dream", "Torgersen"):
         assert sum(line.strip().startswith(name) for line in out.splitlines()) >= 1

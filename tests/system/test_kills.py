@@ -12,11 +12,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.order_options import OrderOptions
 from flotta_p2p.tables.shares import penguin_shares
 from protocol.wire.jobs import ENDED, JobStatus
 from tests.system.jobs import client, fresh_token, mean_of, new_order, sees
-from tests.system.nodes import RunningNode, free_ports, running_node
+from tests.system.nodes import RunningNode, running_node
 from tests.system.processes import is_alive
 
 pytestmark = pytest.mark.system

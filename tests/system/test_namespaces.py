@@ -61,7 +61,7 @@ def test_members_of_a_project_find_each_other_on_a_network_and_a_stranger_gets_n
             assert status.state == "succeeded", status.cause
             summary, _ = jobs.result(prepared.job_id, status.scheduler)
         assert summary.rows == 344
-        assert summary.coverage.holders == summary.coverage.holders_counted == 3
+        assert summary.coverage.sources == summary.coverage.sources_counted == 3
         assert summary.columns["body_mass_g"].present == 342
 
         # The stranger is seen, and that is all: nobody is its peer, on either side, and it is offered nothing.
@@ -79,4 +79,4 @@ def test_members_of_a_project_find_each_other_on_a_network_and_a_stranger_gets_n
             status = jobs.wait(prepared.job_id, limit_s=60)
             assert status.state == "succeeded", status.cause
             summary, _ = jobs.result(prepared.job_id, status.scheduler)
-        assert summary.coverage.holders == 1  # it knows the node that it joined, and that one's source
+        assert summary.coverage.sources == 1  # it knows the node that it joined, and that one's source

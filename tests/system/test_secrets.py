@@ -14,6 +14,7 @@ import pytest
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import load_or_create_curve_secret, load_signing_key
+from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.order_options import OrderOptions
 from flotta_p2p.submission import JobClient, prepare_order
 from protocol.plan.artifact import Query, summary_artifact
@@ -22,7 +23,7 @@ from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.control import ReloadProjects
 from tests.flotta_p2p.nodes import CSV
-from tests.system.nodes import RunningNode, free_ports, running_node
+from tests.system.nodes import RunningNode, running_node
 
 pytestmark = pytest.mark.system
 

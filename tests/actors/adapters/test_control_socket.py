@@ -16,7 +16,7 @@ import pytest
 
 from actors.adapters import control_socket
 from actors.adapters.control_socket import ControlClient, ControlServer, control_path
-from protocol.errors import Code, ConfigError, UnreachableError
+from protocol.errors import Code, ConfigError, DeniedError, UnreachableError
 from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
 from protocol.wire.control import HEAD, AskPeers, AskStatus, Report, encode_control
 from tests.actors.tree import LIMIT_S, Journal
@@ -100,6 +100,13 @@ def test_a_client_of_another_user_is_dropped(node: Node, monkeypatch: pytest.Mon
     monkeypatch.setattr(control_socket, "_same_user", lambda sock: False)
     with node.raw() as client:
         assert is_closed(client)
+    monkeypatch.undo()
+
+
+def test_a_client_does_not_believe_a_socket_that_another_user_made(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "_same_user", lambda sock, *owners: False)
+    with pytest.raises(DeniedError, match="another user"):
+        ControlClient(node.workdir)
     monkeypatch.undo()
 
 

@@ -32,11 +32,11 @@ from actors.adapters.zmq_wire import (
     harden,
     set_keys,
 )
+from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import AddressError, Code, ConfigError, FlottaError
 from protocol.limits import DOOR_SESSIONS_MAX, FRAME_BYTES_MAX, LINK_FRAMES_WAITING_MAX, MIB, WIRE_COMMANDS_MAX
 from protocol.machines.events import Arrived
 from tests.actors.tree import LIMIT_S, Journal
-from tests.system.nodes import free_ports
 from tests.system.processes import wait_until
 
 CURVE_OVERHEAD: Final = 64  # bytes that the encryption adds to a frame, at most; they count against the limit
@@ -185,6 +185,12 @@ def test_the_zap_matrix(asked: list[bytes], status: bytes, user: bytes) -> None:
     assert reply is not None
     assert reply[:4] == ZAP_HEAD
     assert (reply[4], reply[6]) == (status, user)
+
+
+def test_a_peer_that_certified_the_door_key_as_its_own_does_not_shut_the_door() -> None:
+    allowed = Allowed(nodes={DOOR.public: PEER_ID}, doors={DOOR.public: PROJECT})
+    reply = answer_zap(request(key=DOOR.public), allowed)
+    assert reply is not None and reply[6] == b"door:" + PROJECT.hex().encode()
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(request()), max_size=12))

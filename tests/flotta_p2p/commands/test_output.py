@@ -6,7 +6,7 @@ import json
 
 from flotta_p2p.commands.output import clean, table
 from flotta_p2p.commands.results import job_sentence, job_values, jobs_lines, result_lines, result_values
-from protocol.plan.tasks import ColumnSummary, Coverage, Histogram, HolderCoverage, Summary
+from protocol.plan.tasks import ColumnSummary, Coverage, Histogram, SourceCoverage, Summary
 from protocol.wire.jobs import Cause, JobState, JobStatus
 
 NAMES = {"A/north": "North", "B/south": "South"}
@@ -34,24 +34,24 @@ def summary() -> Summary:
     age = ColumnSummary(
         present=30,
         missing=2,
-        holders=1,
+        sources=1,
         mean=0.1 + 0.2,
         variance=2.0,
         histogram=Histogram(edges=(0.0, 1.0, 2.0), counts=(20, 0), below=0, above=10, cells_withheld=3),
     )
-    lone = ColumnSummary(present=0, missing=0, holders=0)
+    lone = ColumnSummary(present=0, missing=0, sources=0)
     return Summary(
         rows=32,
         columns={"age": age, "bmi": lone},
         coverage=Coverage(
-            holders=2,
-            holders_counted=1,
+            sources=2,
+            sources_counted=1,
             rows=32,
             cells_withheld=3,
-            by_holder=(
-                HolderCoverage(holder="A/north", rows=32, cells_withheld=3, columns_withheld=("bmi",)),
-                HolderCoverage(
-                    holder="B/south",
+            by_source=(
+                SourceCoverage(source="A/north", rows=32, cells_withheld=3, columns_withheld=("bmi",)),
+                SourceCoverage(
+                    source="B/south",
                     rows=None,
                     cells_withheld=0,
                     columns_withheld=("age", "bmi"),

@@ -55,7 +55,7 @@ def test_a_share_that_is_wrong_by_one_gram_makes_the_truth_another(sources: Sour
 
 
 def test_the_numbers_that_left_are_those_of_the_measures(sources: Sources) -> None:
-    coverage = {one.holder: one for one in answer_of(sources).coverage.by_holder}
+    coverage = {one.source: one for one in answer_of(sources).coverage.by_source}
     for label, measured in measures_of(sources):
         assert numbers_left(coverage[label]) == count_numbers(msgspec.to_builtins(measured)), label
 

@@ -105,7 +105,7 @@ def test_the_split_of_the_rows_and_the_order_of_holders_change_no_bit(tmp_path: 
         sources = sources_of(tmp_path, texts, OPEN_RULES)
         chance.shuffle(sources)
         found.append(
-            encode_record(msgspec.structs.replace(federated_summary(artifact, sources).columns["a"], holders=0))
+            encode_record(msgspec.structs.replace(federated_summary(artifact, sources).columns["a"], sources=0))
         )
     assert len(set(found)) == 1
 
@@ -131,12 +131,22 @@ def test_a_text_column_is_counted_and_its_mean_is_refused_by_name(tmp_path: Path
         assert "numeric columns are age;" in caught.value.next_step
 
 
+def test_a_fault_names_no_column_that_the_holder_keeps_closed(tmp_path: Path) -> None:
+    rules = DisclosureRules(minimum_cohort=1, minimum_cell=1, columns=frozenset({"sex", "absent"}))
+    source = source_of(tmp_path, "age,sex,hiv_status\n10,f,true\n20,NA,false\n", rules=rules)
+    for column, statistic in (("sex", "mean"), ("absent", "count"), ("hiv_statu", "count")):
+        with pytest.raises(DataError) as caught:
+            federated_summary(artifact_of(column, statistic), [("a", source)])
+        assert "hiv_status" not in str(caught.value) and "age" not in caught.value.next_step
+    assert decode_record(encode_record(source), SourceFile, bytes_max=1_000) == source
+
+
 def test_two_sources_of_one_machine_are_counted_once_each(tmp_path: Path) -> None:
     texts = {"first": "age\n1\n2\n", "second": "age\n3\n"}
     sources = [(f"node-a/{label}", source) for label, source in sources_of(tmp_path, texts, OPEN_RULES)]
     artifact = artifact_of("age", "mean")
     summary = federated_summary(artifact, sources)
-    assert (summary.rows, summary.columns["age"].mean, summary.coverage.holders_counted) == (3, 2.0, 2)
+    assert (summary.rows, summary.columns["age"].mean, summary.coverage.sources_counted) == (3, 2.0, 2)
     with pytest.raises(DataError, match="came twice"):
         federated_summary(artifact, [sources[0], sources[0]])
 
@@ -181,8 +191,8 @@ def test_a_small_cohort_keeps_everything_back_and_says_so(tmp_path: Path) -> Non
     rules = DisclosureRules(minimum_cohort=3, minimum_cell=1)
     texts = {"large": "x,y\n1,1\n2,NA\n3,3\n", "small": "x,y\n5,5\n1e300,6\n"}
     summary = federated_summary(artifact_of("x,y", "mean", where="x > 0"), sources_of(tmp_path, texts, rules))
-    large, small = summary.coverage.by_holder
-    assert (summary.rows, summary.columns["x"].mean, summary.columns["x"].holders) == (3, 2.0, 1)
+    large, small = summary.coverage.by_source
+    assert (summary.rows, summary.columns["x"].mean, summary.columns["x"].sources) == (3, 2.0, 1)
     assert (large.rows, large.columns_withheld, large.withheld) == (3, ("y",), "")
     assert (small.rows, small.withheld) == (None, "fewer than 3 rows are selected")
     assert (summary.columns["y"].present, summary.columns["y"].mean) == (0, None)
@@ -191,7 +201,7 @@ def test_a_small_cohort_keeps_everything_back_and_says_so(tmp_path: Path) -> Non
 def test_a_result_of_no_holder_is_empty_and_says_why(tmp_path: Path) -> None:
     source = source_of(tmp_path, "x\n", rules=DisclosureRules())
     summary = federated_summary(artifact_of("x", ALL, "x:0:1:2"), [("a", source)])
-    assert (summary.rows, summary.coverage.holders, summary.coverage.holders_counted) == (0, 1, 0)
+    assert (summary.rows, summary.coverage.sources, summary.coverage.sources_counted) == (0, 1, 0)
     assert summary.columns["x"].histogram is None
 
 

@@ -412,7 +412,7 @@ def knock_as_submitter(side: Side, project: ProjectKey = PROJECT) -> tuple[list[
 def test_a_submitter_proves_the_token_and_may_then_ask_and_nothing_else() -> None:
     side = Side(HIGH)
     answers, effects = knock_as_submitter(side)
-    assert answers == [Welcome(name="")]
+    assert answers == [Welcome()]
     proved = SubmitterProved(session=b"s", project=PROJECT.project_id)
     assert news(tuple(effects), SubmitterProved) == [proved] and not news(tuple(effects), PeerProved)
     (idle,) = [one for one in effects if isinstance(one, SetTimer)]

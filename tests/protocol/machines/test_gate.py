@@ -12,7 +12,13 @@ import pytest
 from protocol import kinds
 from protocol.errors import Code
 from protocol.ids import node_id
-from protocol.limits import BODY_BYTES_DOOR_MAX, CLOCK_TOLERANCE_MS, FRAME_TTL_MS, REPLAY_PEERS_MAX
+from protocol.limits import (
+    BODY_BYTES_DOOR_MAX,
+    BODY_BYTES_MANIFEST_MAX,
+    CLOCK_TOLERANCE_MS,
+    FRAME_TTL_MS,
+    REPLAY_PEERS_MAX,
+)
 from protocol.machines.contract import Effects, Persist, Received, Record, Refuse, Send
 from protocol.machines.events import (
     CONTROL_SESSION,
@@ -57,7 +63,7 @@ EXAMPLES: tuple[Record, ...] = (
     door.Hello(role="node", statement=b"", curve_key=b"c" * 32, nonce=b"n" * 16, versions=(1,)),
     door.Challenge(statement=b"", nonce=b"n" * 16, proof=b"", version=1),
     door.Proof(proof=b"p"),
-    door.Welcome(name=""),
+    door.Welcome(),
     peers.Refused(code="busy", sentence="no"),
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
@@ -387,3 +393,42 @@ def test_a_refusal_that_quotes_what_came_in_always_fits_into_its_frame(text: str
     assert counted(effects) == [Code.BUSY]
     (out,) = news(effects, Transmit)
     assert len(out.raw) <= BODY_OFFSET + BODY_BYTES_DOOR_MAX
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 100_000])
+def test_a_job_id_of_another_size_comes_no_further_than_the_gate(size: int) -> None:
+    """It would be stored, signed and sent on: a message that no frame can carry stopped the node at every start."""
+    gate = new_gate()
+    for message in (
+        jobs.Results(job_id=b"j" * size, results=()),
+        jobs.Tasks(job_id=b"j" * size, order=_ORDER, plan=b"", tasks=()),
+    ):
+        assert refused(gate, Arrived(raw=frame(message), node=PEER)) == Code.BODY_MALFORMED
+
+
+def test_a_message_that_outgrew_its_type_is_counted_and_not_sent() -> None:
+    gate = new_gate()
+    stop = jobs.Stop(job_id=b"j" * 32, cancel=bytes(BODY_BYTES_DOOR_MAX))
+    effects = gate.step(Outgoing(send=Send(message=stop, to=PEER)), now())
+    assert counted(effects) == [Code.FRAME_TOO_LARGE] and not news(effects, Transmit)
+
+
+def test_who_asks_for_an_answer_that_is_too_large_is_told_so() -> None:
+    gate = new_gate()
+    over("submitter", gate, b"")
+    result = jobs.JobResult(job_id=b"j" * 32, outcome=b"", product=bytes(BODY_BYTES_MANIFEST_MAX), holder_names={})
+    effects = gate.step(Outgoing(send=Send(message=result, session=b"s", to=b"", reply_to=b"r" * 16)), now())
+    (out,) = news(effects, Transmit)
+    header = parse_header(out.raw)
+    assert (header.type, header.reply_to) == (5, b"r" * 16)
+
+
+def test_sessions_that_proved_nothing_do_not_push_out_those_that_did() -> None:
+    gate = new_gate()
+    over("submitter", gate, b"")
+    for number in range(REPLAY_PEERS_MAX + 3):
+        knock = Arrived(raw=frame(EXAMPLES[0]), session=number.to_bytes(4), project=PROJECT.project_id)
+        assert admitted(gate.step(knock, now()))
+    gate.check()
+    ask = Arrived(raw=frame(jobs.AskJobs()), session=b"s", project=PROJECT.project_id)
+    assert admitted(gate.step(ask, now()))

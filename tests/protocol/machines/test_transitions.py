@@ -283,7 +283,7 @@ class Door:
         return door.Proof(proof=PROJECT.proof("joiner", *parties))
 
     def welcome(self) -> door.Welcome:
-        return door.Welcome(name="")
+        return door.Welcome()
 
 
 # SubmitterProved is news of this machine itself, in the step of a submitter's proof; see test_enrolment.py.

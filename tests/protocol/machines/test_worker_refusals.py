@@ -13,11 +13,12 @@ from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import node_id
 from protocol.key_statement import KeyStatement
 from protocol.limits import (
+    CANCEL_BYTES_MAX,
     CLOCK_TOLERANCE_MS,
     ORDER_LIFE_MS,
     PARTICIPANTS_MAX,
+    PRODUCT_BYTES_MAX,
     RENEWALS_PER_LEASE,
-    RESULT_BYTES_MAX,
     TASKS_LIVE_PER_WORKER_MAX,
 )
 from protocol.machines.attempts import AttemptRow, ExecutedRow
@@ -26,12 +27,21 @@ from protocol.machines.events import ProjectsHeld, TaskDied, TaskProduced
 from protocol.machines.worker import Worker
 from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
 from protocol.plan.filters import Compare
-from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder
+from protocol.plan.order import (
+    Cancel,
+    JobLimits,
+    Order,
+    ParticipantRule,
+    SignedOrder,
+    sign_cancel,
+    verify_cancel,
+)
 from protocol.plan.plan import Outcome, Participant, Plan, product_digest, sign_plan
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.signing import ORDER_STATEMENT, PLAN_STATEMENT, Envelope, SigningKey, envelope_bytes, sign_statement
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.jobs import Renew, Renewed, Results, Stop, TaskOffer, Tasks
+from protocol.wire.registry import encode_message
 from tests.protocol.builders import (
     COUNT,
     OTHER_PROJECT,
@@ -514,7 +524,7 @@ def test_a_product_at_the_limit_is_answered_with_its_digest() -> None:
     _, job_id = signed()
     worker = new_worker()
     worker.step(offer(), now())
-    product = bytes(RESULT_BYTES_MAX)
+    product = bytes(PRODUCT_BYTES_MAX)
     effects = worker.step(TaskProduced(key=job_id + b"\0\0\0\1", product=product), now())
     (outcome,) = outcomes(effects)
     assert (outcome.state, outcome.digest, outcome.inputs) == (
@@ -562,3 +572,41 @@ def test_records_of_statements_have_no_common_shape() -> None:
             if made_as is not record:
                 with pytest.raises(RemoteProtocolError, match="not the record expected"):
                     decode_record(payload, record, bytes_max=200_000)
+
+
+def test_a_scheduler_cannot_run_a_task_again_under_the_index_of_another_plan() -> None:
+    """With one more participant before it, the same source would be a new task, run on what the table holds by now."""
+    worker = new_worker()
+    good = offer()
+    assert started(worker.step(good, now()))
+    job_id = good.message.job_id
+    wider = sorted((*HERE, Participant(node=min(bytes(32), OWN), source="s")))
+    again = plan(job_id, participants=tuple(wider))
+    event = with_message(good, plan=again, tasks=(TaskOffer(index=2, attempt=1, inputs=(SETTINGS,)),))
+    assert_refused_beside_a_running_one(worker, event, Code.PLAN_OUTSIDE_ORDER)
+    newer = plan(job_id, participants=tuple(wider), epoch=6)
+    event = msgspec.structs.replace(with_message(event, plan=newer), fence=6)
+    assert_refused_beside_a_running_one(worker, event, Code.PLAN_OUTSIDE_ORDER)
+
+
+def assert_refused_beside_a_running_one(worker: Worker, event: Received, code: Code) -> None:
+    effects = worker.step(event, now())
+    worker.check()
+    assert not started(effects) and worker.snapshot().running == 1
+    assert refusals(effects) == [code]
+
+
+def test_one_message_does_not_make_a_worker_write_and_send_hundreds() -> None:
+    event = with_message(offer(), plan=b"", tasks=(MEASURE,) * PARTICIPANTS_MAX)
+    effects = new_worker().step(event, now())
+    assert len(outcomes(effects)) == PARTICIPANTS_MAX
+    assert len(writes(effects)) == 1 and len(messages(effects, Results)) == 4
+
+
+def test_a_cancel_that_no_stop_could_carry_on_is_refused() -> None:
+    long = Cancel(version=1, job_id=b"j" * 32, issued_ms=0, reason="r" * CANCEL_BYTES_MAX)
+    with pytest.raises(DeniedError) as caught:
+        verify_cancel(sign_cancel(long, SUBMITTER), b"j" * 32, SUBMITTER.public_key)
+    assert caught.value.code == Code.STATEMENT_MALFORMED
+    stop = Stop(job_id=b"j" * 32, cancel=bytes(CANCEL_BYTES_MAX), ended=True)
+    encode_message(stop)

@@ -1,0 +1,36 @@
+"""Leases at their edges: what the simulator found there."""
+
+from __future__ import annotations
+
+from protocol.limits import RENEWALS_PER_LEASE
+from protocol.machines.attempts import Lease
+from protocol.wire.jobs import AskCancel
+from tests.protocol.builders import cancel_of, signed
+from tests.protocol.fleet import Fleet
+from tests.protocol.machines.test_jobs_whole import SILENCE_MS, hangs_on
+
+LEASE_NS = 8_000_000_000
+
+
+def test_after_a_restart_a_cancelled_job_waits_for_a_holder_that_may_still_run_its_task() -> None:
+    fleet = Fleet(2, compute=hangs_on(1))
+    an_order, job_id = signed()
+    fleet.submit(an_order)
+    fleet.run()
+    fleet.nodes[1].cut_off = True
+    fleet.ask(AskCancel(job_id=job_id, cancel=cancel_of(job_id)))
+    fleet.leader.restart()
+    fleet.run()
+    assert fleet.nodes[1].running
+    assert fleet.status(job_id).state == "running"
+    fleet.run_for(SILENCE_MS + 1_000)
+    assert not fleet.nodes[1].running
+    assert fleet.status(job_id).state == "cancelled"
+
+
+def test_a_worker_looks_at_its_lease_at_the_moment_at_which_it_is_over() -> None:
+    lease = Lease(LEASE_NS // 1_000_000, 0)
+    pause_ns = LEASE_NS // RENEWALS_PER_LEASE
+    assert lease.next_ns(0) == pause_ns
+    assert lease.next_ns(LEASE_NS - 1) == LEASE_NS
+    assert lease.next_ns(LEASE_NS) == LEASE_NS + pause_ns  # it is over; a new offer may begin another
