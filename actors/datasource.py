@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from actors.timers import TimerService
 from protocol.limits import COLUMNS_SHOWN_MAX, SOURCE_CHECK_MS
 from protocol.machines.contract import TimerFired
 from protocol.plan.tasks import Column, Fault, SourceFile
+
+_log = logging.getLogger(__name__)
 
 
 class DatasourceActor(SupervisedActor):
@@ -48,6 +51,8 @@ class DatasourceActor(SupervisedActor):
             case Inspected(columns=columns, fault=fault):
                 self._columns, self._fault, self._inspected = columns, fault, True
                 self._asked = False
+                if fault is not None:
+                    _log.warning("source %s: %s. Next: %s", self._source.name, fault.sentence, fault.next_step)
             case SnapshotWanted(ticket=ticket, reply_to=reply_to):
                 reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._values()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ from protocol.machines.events import (
     StatementWanted,
 )
 
+_log = logging.getLogger(__name__)
 ROLE: Final = "discovery"
 
 
@@ -236,6 +238,8 @@ class DiscoveryActor(SupervisedActor):
         self._publish(Discovered(certified=certified, heard_at=address, typed=True))
 
     def _note(self, sentence: str) -> None:
+        if sentence not in self._problems:
+            _log.warning("discovery: %s", sentence)
         self._problems.pop(sentence, None)
         self._problems[sentence] = None
         while len(self._problems) > 8:

@@ -17,8 +17,9 @@ from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
 from protocol.errors import Code, UnreachableError
-from protocol.limits import INBOX_MESSAGES_MAX
+from protocol.limits import INBOX_FRAME_BYTES_MAX, INBOX_MESSAGES_MAX
 from protocol.machines.contract import Record, TimerFired
+from protocol.machines.events import Arrived
 
 
 class System(Record, frozen=True):
@@ -51,6 +52,7 @@ class Inbox:
         self._changed = Condition()
         self._system: deque[Envelope[Any]] = deque()
         self._data: deque[Envelope[Any]] = deque()
+        self._frame_bytes = 0  # limits.INBOX_FRAME_BYTES_MAX: of frames among the data
         self._closed = False
         self.refused = 0  # messages that were not taken, full and closed together
         self.asked = False  # whether the envelope that `get` gave last awaits a reply
@@ -90,6 +92,7 @@ class Inbox:
 
     def _next(self) -> Envelope[Any]:
         envelope = (self._system or self._data).popleft()
+        self._frame_bytes -= _frame_bytes(envelope.message)
         self.asked = envelope.reply_to is not None
         return envelope
 
@@ -102,10 +105,19 @@ class Inbox:
                 return ActorDeadError("the actor has stopped")
             if isinstance(message, System | _ActorStop):
                 self._system.append(envelope)
-            elif len(self._data) < self._limit or isinstance(message, Answer | TimerFired):
+            elif self._has_room(message) or isinstance(message, Answer | TimerFired):
+                self._frame_bytes += _frame_bytes(message)
                 self._data.append(envelope)
             else:
                 self.refused += 1
                 return InboxFullError()
             self._changed.notify()
             return None
+
+    def _has_room(self, message: Any) -> bool:
+        return len(self._data) < self._limit and self._frame_bytes + _frame_bytes(message) <= INBOX_FRAME_BYTES_MAX
+
+
+def _frame_bytes(message: Any) -> int:
+    """Other messages are small, or our own: only frames come as large and as fast as a peer likes."""
+    return len(message.raw) if isinstance(message, Arrived) else 0

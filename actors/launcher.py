@@ -7,8 +7,9 @@ The plan is one JSON object. It is seen by everyone who may list processes, so n
 - The node inherits the environment, standard output and standard error of the launcher, and gets
   `FLOTTA_LAUNCHER_FD`, the descriptor of its socket to the launcher (see `actors.child_service`), and
   `FLOTTA_PARENT_PID`. Its standard input is empty.
-- An end with code 0 or one of `final_codes` (the operator must mend something first) is passed on. After any
-  other end the node is started again with back-off; too many of those and the launcher stops with `GIVEN_UP`.
+- An end with code 0 or one of `final_codes` (the operator must mend something first) is passed on. Once a node
+  has lived for `NODE_SETTLED_MS`, a final code means that something has changed around it, such as a full disk:
+  then it is tried again every `NODE_PATIENCE_MS`, without end. After any other end the node is started again with back-off; too many of those and the launcher stops with `GIVEN_UP`.
 - SIGTERM, SIGINT and SIGHUP ask the node to stop; after `NODE_STOP_MS` it is killed. The launcher's code is
   the node's.
 - Children that were asked for with `on_node_death: keep` outlive the node. Nothing outlives the launcher,
@@ -38,6 +39,8 @@ from protocol.limits import (
     NODE_BACKOFF_MS_MIN,
     NODE_ENDS_MAX,
     NODE_ENDS_WINDOW_MS,
+    NODE_PATIENCE_MS,
+    NODE_SETTLED_MS,
     NODE_STOP_MS,
 )
 
@@ -111,6 +114,7 @@ class Launcher:
         self._started_s = 0.0
         self._start_at_s: float | None = None  # the node is down until then
         self._kill_at_s: float | None = None  # the node should have ended by then
+        self._settled = False  # a node of this launcher has once lived for NODE_SETTLED_MS
         self._stopping = False
         self._last_code = 0
         self._exit_code: int | None = None
@@ -229,8 +233,16 @@ class Launcher:
         self._last_code = code if code is not None else _CODE_OF_SIGNAL + (by_signal or signal.SIGKILL)
         if self._stopping and by_signal in _STOP_SIGNALS:  # it was asked to stop before it could listen
             self._last_code = 0
-        if self._stopping or code == 0 or code in self._plan.final_codes:
+        now_s = time.monotonic()
+        if now_s - self._started_s >= NODE_SETTLED_MS / 1000:
+            self._settled = True
+        final = code in self._plan.final_codes
+        if self._stopping or code == 0 or (final and not self._settled):
             self._exit_code = self._last_code
+            return
+        if final:  # it has run well before: a full disk or a taken port passes, and nobody may be there to start it
+            say(f"the node ended with code {code}; it is tried again in {NODE_PATIENCE_MS // 1000} s.")
+            self._start_at_s = now_s + NODE_PATIENCE_MS / 1000
             return
         self._start_later(
             f"the node ended with code {code}" if by_signal is None else f"signal {by_signal} ended the node"

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from actors.adapters.zmq_wire import Allowed, Carry, Close, CurveKeys, Dial, ZmqWire
+from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.zap import Allowed
+from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
 from actors.ports import Clock
 from protocol.errors import FlottaError

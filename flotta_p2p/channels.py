@@ -11,18 +11,18 @@ from typing import Any, Final, Protocol
 import zmq
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.control_socket import ControlClient
+from actors.adapters.control_client import ControlClient
+from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.statements import fetch_statement
-from actors.adapters.zmq_wire import CurveKeys, endpoint, harden, set_keys
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
 from protocol.ids import node_id, parse_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
 from protocol.limits import HANDSHAKE_LIMIT_MS, NODE_PORT
 from protocol.machines.contract import Publish, Received, Send
-from protocol.machines.enrolment import Joiner
 from protocol.machines.events import Arrived, DialDoor, Outgoing, Transmit
 from protocol.machines.gate import Gate
+from protocol.machines.joiner import Joiner
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.control import AskProof, AskStatus, ProofGiven

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from actors.adapters.curve_sockets import CurveKeys
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.interfaces import choose_interfaces
 from actors.adapters.key_files import load_or_create_curve_secret, load_or_create_signing_key
 from actors.adapters.token_files import list_projects
-from actors.adapters.zmq_wire import CurveKeys
 from flotta_p2p.configuration.schema import Configuration
 from protocol.errors import Code, ConfigError
 from protocol.ids import node_id

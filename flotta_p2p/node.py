@@ -48,7 +48,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
-from protocol.machines.scheduling import Scheduler
+from protocol.machines.scheduler import Scheduler
 from protocol.machines.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class _Parts:
     timers: TimerService
     bus: Bus
     spawner: Spawner
+    handles: dict[str, ActorHandle]  # of all actors by name; filled when their specs are made
 
 
 class Node:
@@ -126,7 +127,9 @@ class Node:
         spawner = self._make_spawner(lambda event: self._child_event(handles, event))
         self._undo.append(spawner.stop)
         sequences = itertools.count(boot_id)
-        parts = _Parts(configuration, identity, listening, projects, boot_id, sequences, clock, timers, bus, spawner)
+        parts = _Parts(
+            configuration, identity, listening, projects, boot_id, sequences, clock, timers, bus, spawner, handles
+        )
         facts = Facts(
             node=identity.node,
             name=configuration.node.name,
@@ -139,7 +142,7 @@ class Node:
             sources=tuple(source.name for source in configuration.datasources),
             started_wall_ms=clock.now().wall_ms,
         )
-        specs = self._specs(parts, handles, facts)
+        specs = self._specs(parts, facts)
         bus.connect(handles)
         root = Root(specs, clock=clock, timers=timers, on_fatal=self._on_fatal)
         self._undo.append(root.stop)
@@ -171,70 +174,40 @@ class Node:
 
     # --- the tree, in the order of its start -----------------------------------------------------
 
-    def _specs(self, parts: _Parts, handles: dict[str, ActorHandle], facts: Facts) -> list[ChildSpec]:
-        """rest_for_one: whoever stands on a failed actor is started anew behind it. The projects come last: with
-        their news
-        every machine begins to admit and to accept."""
+    def _specs(self, parts: _Parts, facts: Facts) -> list[ChildSpec]:
+        """rest_for_one: whoever stands on a failed actor is started anew behind it. The projects come last: with their
+        news every machine begins to admit and to accept.
+        """
+        delivery = (kinds.OUTBOX, kinds.INBOX)
         specs = [
             ChildSpec("store", lambda context: StoreActor.start(context, self._open_store), restarts_max=1),
-            self._machine("gate", parts, handles, self._gate(parts), (kinds.SEEN_BOOT,)),
-            ChildSpec(
-                "transport",
-                lambda context: TransportActor.start(
-                    context,
-                    parts.identity.curve,
-                    parts.listening.hosts,
-                    parts.listening.port,
-                    parts.clock,
-                    parts.bus.publish,
-                ),
-            ),
-            self._machine("enrolment", parts, handles, self._enrolment(parts), ()),
-            self._machine(
-                "membership", parts, handles, self._membership(parts), (kinds.PEER, kinds.OUTBOX, kinds.INBOX)
-            ),
-            self._machine(
-                "scheduler",
-                parts,
-                handles,
-                self._scheduler(parts),
-                (kinds.JOB, kinds.TASK, kinds.OUTBOX, kinds.INBOX),
-            ),
+            self._machine("gate", parts, self._gate(parts), (kinds.SEEN_BOOT,)),
+            ChildSpec("transport", lambda context: self._transport(context, parts)),
+            self._machine("enrolment", parts, self._enrolment(parts), ()),
+            self._machine("membership", parts, self._membership(parts), (kinds.PEER, *delivery)),
+            self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
-            self._machine(
-                "worker",
-                parts,
-                handles,
-                self._worker(parts),
-                (kinds.EXECUTED, kinds.ATTEMPT, kinds.OUTBOX, kinds.INBOX),
-            ),
-            self._sources(parts, handles),
+            self._machine("worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, *delivery)),
+            self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
-            ChildSpec("gateway", lambda context: self._gateway(context, parts, handles, facts)),
+            ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
         ]
-        handles.update({spec.name: spec.handle for spec in specs})
+        parts.handles.update({spec.name: spec.handle for spec in specs})
         return specs
 
-    def _machine(
-        self,
-        name: str,
-        parts: _Parts,
-        handles: dict[str, ActorHandle],
-        make: Callable[[Rows], Machine],
-        tables: tuple[str, ...],
-    ) -> ChildSpec:
+    def _machine(self, name: str, parts: _Parts, make: Callable[[Rows], Machine], tables: tuple[str, ...]) -> ChildSpec:
         def factory(context: Context) -> Any:
             return MachineActor.start(
                 context,
                 make,
                 tables,
-                store=handles["store"],
-                gate=handles["gate"],
+                store=parts.handles["store"],
+                gate=parts.handles["gate"],
                 publish=parts.bus.publish,
                 clock=parts.clock,
                 timers=parts.timers,
-                runner=handles["runner"],
+                runner=parts.handles["runner"],
             )
 
         return ChildSpec(name, factory)
@@ -242,6 +215,12 @@ class Node:
     def _gate(self, parts: _Parts) -> Callable[[Rows], Machine]:
         """A gate sends far fewer frames than nanoseconds pass: the boot clock is above all that an earlier one used."""
         return lambda rows: Gate(parts.identity.key, parts.boot_id, rows, first_sequence=parts.clock.now().boot_ns)
+
+    def _transport(self, context: Context, parts: _Parts) -> Any:
+        listening = parts.listening
+        return TransportActor.start(
+            context, parts.identity.curve, listening.hosts, listening.port, parts.clock, parts.bus.publish
+        )
 
     def _enrolment(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity = parts.identity
@@ -283,18 +262,18 @@ class Node:
             timers=parts.timers,
         )
 
-    def _sources(self, parts: _Parts, handles: dict[str, ActorHandle]) -> ChildSpec:
+    def _sources(self, parts: _Parts) -> ChildSpec:
         specs = []
         for name, source in source_files(parts.configuration).items():
 
             def factory(context: Context, source: Any = source) -> Any:
                 return DatasourceActor.start(
-                    context, source=source, runner=handles["runner"], clock=parts.clock, timers=parts.timers
+                    context, source=source, runner=parts.handles["runner"], clock=parts.clock, timers=parts.timers
                 )
 
             spec = ChildSpec(f"source {name}", factory)
             specs.append(spec)
-            handles[spec.name] = spec.handle
+            parts.handles[spec.name] = spec.handle
         return supervisor_spec("datasources", specs, strategy="one_for_one", clock=parts.clock, timers=parts.timers)
 
     def _discovery(self, context: Context, parts: _Parts) -> Any:
@@ -310,14 +289,14 @@ class Node:
             publish=parts.bus.publish,
         )
 
-    def _gateway(self, context: Context, parts: _Parts, handles: dict[str, ActorHandle], facts: Facts) -> Any:
+    def _gateway(self, context: Context, parts: _Parts, facts: Facts) -> Any:
         return GatewayActor.start(
             context,
             socket_path=control_path(parts.configuration.workdir),
-            siblings=handles,
+            siblings=parts.handles,
             reporters=tuple(
                 name
-                for name in handles
+                for name in parts.handles
                 if name in ("gate", "membership", "scheduler", "worker", "discovery") or name.startswith("source ")
             ),
             publish=parts.bus.publish,

@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from flotta_p2p.commands.output import show_fault
 from flotta_p2p.configuration.read import read_configuration
 from flotta_p2p.node import Node
 from flotta_p2p.reports import Facts
-from protocol.errors import FlottaError
+from protocol.errors import FlottaError, StorageError
 from protocol.ids import format_id
 
 _log = logging.getLogger("flotta-p2p")
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args(arguments)
     adopt_parent_death(parent_pid())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the keys
     faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
@@ -66,7 +68,9 @@ def main(arguments: list[str]) -> int:
     over.wait()
     _log.info("stopping%s", f": {reasons[0]}" if reasons else "")
     node.stop()
-    return exit_codes.INTERNAL if reasons else exit_codes.OK
+    if not reasons:
+        return exit_codes.OK
+    return exit_codes.STORAGE if isinstance(reasons[0], StorageError) else exit_codes.INTERNAL
 
 
 def _announce(facts: Facts) -> None:

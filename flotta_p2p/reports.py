@@ -12,7 +12,7 @@ from protocol.ids import format_id, format_project_id
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership import MembershipSnapshot
-from protocol.machines.scheduling import SchedulerSnapshot
+from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.worker import WorkerSnapshot
 
 

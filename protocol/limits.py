@@ -130,6 +130,8 @@ CELL_ROWS_MIN: Final = 5  # histogram cells with fewer rows (but not zero) are w
 
 # --- actors and processes ------------------------------------------------------------------------
 INBOX_MESSAGES_MAX: Final = 10_000  # mailbox of one actor; a full one refuses the newest
+# frames in it together; a peer sends 1 MiB in 10 ms, and a body that is dear to read takes 500 ms
+INBOX_FRAME_BYTES_MAX: Final = 32 * MIB
 RESTARTS_MAX: Final = 5  # of one actor within RESTART_WINDOW_MS, then the fault escalates
 RESTART_WINDOW_MS: Final = 60_000  # restarts further apart do not add up
 RESTART_BACKOFF_MS_MIN: Final = 100  # pause before an actor starts again; doubles
@@ -159,6 +161,8 @@ LAUNCHER_OUTBOX_LINES_MAX: Final = 1_024  # lines waiting for the node; two per 
 LAUNCHER_GREETING_MS: Final = 5_000  # the launcher's first line is written before the node starts
 NODE_BACKOFF_MS_MIN: Final = 1_000  # pause before the launcher starts the node again; doubles
 NODE_BACKOFF_MS_MAX: Final = 60_000  # one try a minute
+NODE_SETTLED_MS: Final = 10_000  # a node that has lived so long was set up rightly
+NODE_PATIENCE_MS: Final = 10_000  # between two tries while the disk is full or the port taken
 NODE_ENDS_MAX: Final = 5  # so many ends of the node within NODE_ENDS_WINDOW_MS and the launcher gives up
 NODE_ENDS_WINDOW_MS: Final = 600_000  # ends further apart do not add up
 NODE_STOP_MS: Final = 10_000  # from the wish to stop until the node is killed; twice STOP_LIMIT_MS

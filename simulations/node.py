@@ -36,7 +36,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
-from protocol.machines.scheduling import Scheduler
+from protocol.machines.scheduler import Scheduler
 from protocol.machines.worker import Worker
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.signing import SigningKey

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import lmdb
 
+from actors.adapters.private_files import sync_folder
 from protocol.errors import Code, StorageError
 from protocol.limits import (
     RESOURCE_BYTES_MAX,
@@ -62,7 +62,7 @@ class LmdbResources:
             )
             env.reader_check()
             for entry in (folder, folder.parent):  # LMDB does not sync the names of the files that it made
-                _sync_folder(entry)
+                sync_folder(entry)
         return cls(env, folder, map_bytes_max)
 
     def put_all(self, resources: Sequence[tuple[bytes, bytes]]) -> None:
@@ -124,14 +124,6 @@ def _write_lock_file(path: Path) -> None:
     """
     if not path.exists():
         path.write_bytes(bytes(_LOCK_FILE_BYTES))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def create_private_file(path: Path, data: bytes) -> None:
             os.link(temporary, path, follow_symlinks=False)
         finally:
             Path(temporary).unlink()
-        _sync_folder(folder)
+        sync_folder(folder)
     except FileExistsError:
         raise
     except OSError as error:
@@ -57,7 +57,7 @@ def make_private_folder(folder: Path) -> None:
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(one.parent)
+        sync_folder(one.parent)
 
 
 def read_private_file(path: Path) -> bytes:
@@ -100,8 +100,8 @@ def _check(path: Path, status: os.stat_result) -> None:
         raise _unsafe(path, "file", mode, f"chmod 600 {path}, and replace what it holds if others may have read it")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to the disk. Raises OSError."""
+def sync_folder(folder: Path) -> None:
+    """Bring the names of the files in `folder` to the disk. Raises OSError. Any thread."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,4 @@
-"""The wire: one thread owns every ZeroMQ socket of the node, and the ZAP handler that decides who may connect.
-
-The door knows three classes of CURVE keys: a peer's own key (User-Id `node:<id>`), a project's door key
-(`door:<project>`), and anything else, which is refused with status 300: after it a DEALER tries again, and is let
-in once its key is known.
-"""
+"""The wire: one thread owns every ZeroMQ socket of the node, and asks `zap` who may connect."""
 
 from __future__ import annotations
 
@@ -12,25 +7,22 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import zmq
-from zmq.utils import z85
-from zmq.utils.monitor import parse_monitor_message
 
+from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.self_test import SelfTest
+from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refuses
 from actors.ports import Clock
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
-from protocol.key_statement import parse_address
 from protocol.limits import (
     DOOR_ROTATE_MS,
     DOOR_SESSIONS_MAX,
-    FRAME_BYTES_MAX,
-    HANDSHAKE_LIMIT_MS,
     LINK_FRAMES_WAITING_MAX,
     PEER_ROTATE_MS,
     PEERS_MAX,
-    SELF_TEST_HANDSHAKE_MS,
     SELF_TEST_LIMIT_MS,
     WIRE_COMMANDS_MAX,
     ZAP_HELD_MAX,
@@ -41,28 +33,10 @@ from protocol.machines.events import Arrived
 
 _log = logging.getLogger(__name__)
 
-DOMAIN: Final = "flotta-p2p-main"
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _TICK_MS: Final = 100  # resolution of address rotation; nothing else waits for it
 _READ_BATCH: Final = 256  # frames taken from one socket before the others get their turn
 _SOCKETS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + 16  # libzmq's own default, 1,023, has no room for all peers
-
-
-class CurveKeys(Record, frozen=True):
-    """A CURVE key pair, 32 raw bytes each. Its repr does not show the secret one."""
-
-    secret: bytes
-    public: bytes
-
-    def __repr__(self) -> str:
-        return f"CurveKeys(public={self.public.hex()})"
-
-
-class Allowed(Record, frozen=True):
-    """Who may connect: CURVE public key → node id, and door public key → project id."""
-
-    nodes: dict[bytes, bytes]
-    doors: dict[bytes, bytes]
 
 
 class Dial(Record, frozen=True):
@@ -156,7 +130,7 @@ class ZmqWire:
         self._router: zmq.Socket[bytes] | None = None
         self._poller = zmq.Poller()
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
-        self._self_test: _SelfTest | None = None
+        self._self_test: SelfTest | None = None
         self._bound: tuple[str, ...] = ()
         self.dropped = 0  # frames that found no room; the outbox repeats what matters
 
@@ -207,7 +181,7 @@ class ZmqWire:
 
     def _run(self) -> None:
         try:
-            self._self_test = _SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
+            self._self_test = SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
             self._poller.register(self._self_test.monitor, zmq.POLLIN)
             while self._turn():
                 pass
@@ -277,7 +251,7 @@ class ZmqWire:
             test = self._self_test
             if test is not None and parts[-1] == test.public_key:
                 test.was_asked = True
-            elif _refuses(reply) and len(self._held) < ZAP_HELD_MAX:
+            elif refuses(reply) and len(self._held) < ZAP_HELD_MAX:
                 self._held.append((self._now_ms() + ZAP_HOLD_MS, parts))
                 continue
             zap.send_multipart(reply)
@@ -291,12 +265,12 @@ class ZmqWire:
             until_ms, parts = self._held.popleft()
             reply = answer_zap(parts, self._allowed)
             assert reply is not None  # it had one when it was held
-            if _refuses(reply) and now_ms < until_ms:
+            if refuses(reply) and now_ms < until_ms:
                 self._held.append((until_ms, parts))
             else:
                 self._zap.send_multipart(reply)
 
-    def _judge_self_test(self, test: _SelfTest) -> None:
+    def _judge_self_test(self, test: SelfTest) -> None:
         verdict = test.verdict()
         if verdict is None:
             return
@@ -318,7 +292,7 @@ class ZmqWire:
                 next_step="check that this machine can connect to its own address (firewall?)",
             )
 
-    def _end_self_test(self, test: _SelfTest) -> None:
+    def _end_self_test(self, test: SelfTest) -> None:
         self._poller.unregister(test.monitor)
         test.close()
         self._self_test = None
@@ -461,69 +435,6 @@ def _bind(router: zmq.Socket[bytes], host: str, port: int) -> str:
     return f"{host}:{port}"
 
 
-class _SelfTest:
-    """A stranger of our own: connects with a key that nobody knows, and must be refused."""
-
-    def __init__(self, context: zmq.Context[Any], server_key: bytes, address: str, now_ms: int) -> None:
-        public, secret = zmq.curve_keypair()
-        self.public_key = z85.decode(public)
-        self.was_asked = False  # the ZAP handler was asked about this key
-        self.started_ms = now_ms
-        self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-        harden(self._socket)
-        self._socket.setsockopt(zmq.HANDSHAKE_IVL, SELF_TEST_HANDSHAKE_MS)
-        self._socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
-        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
-        self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
-        self.monitor = self._socket.get_monitor_socket()
-        host, _, port = address.rpartition(":")
-        self._socket.connect(f"tcp://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")
-
-    def verdict(self) -> bool | None:
-        """True: refused, as it must be. False: let in. None: not decided yet."""
-        while self.monitor.poll(0):
-            event = parse_monitor_message(self.monitor.recv_multipart())["event"]
-            if event == zmq.Event.HANDSHAKE_SUCCEEDED:
-                return False
-            # A refusal with status 300 lets the handshake run out of time, which libzmq tells as "no detail". A
-            # handshake that ran out before the handler was asked says nothing.
-            if event in (zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, zmq.Event.HANDSHAKE_FAILED_AUTH) and self.was_asked:
-                return True
-        return None
-
-    def close(self) -> None:
-        self._socket.disable_monitor()
-        self.monitor.close(0)
-        self._socket.close(0)
-
-
-def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
-    """The reply to one ZAP request [route…, b"", version, request id, domain, address, identity, mechanism, key], or
-    None when it is none; then the handshake times out, which refuses as well. Never raises. Source: RFC 27 (ZAP) of
-    the ZeroMQ project.
-    """
-    try:
-        gap = parts.index(b"")
-    except ValueError:
-        return None
-    request = parts[gap + 1 :]
-    if len(request) < 2:
-        return None
-    status, user = b"300", b""
-    if len(request) == 7 and request[0] == b"1.0" and request[2] == DOMAIN.encode() and request[5] == b"CURVE":
-        node, project = allowed.nodes.get(request[6]), allowed.doors.get(request[6])
-        if project is not None:  # first: a member that certifies the door key as its own must not shut the door
-            status, user = b"200", b"door:" + project.hex().encode()
-        elif node is not None:
-            status, user = b"200", b"node:" + node.hex().encode()
-    text = b"OK" if status == b"200" else b"not known here"
-    return [*parts[: gap + 1], b"1.0", request[1], status, text, user, b""]
-
-
-def _refuses(reply: list[bytes]) -> bool:
-    return reply[-4] == b"300"
-
-
 def _arrived(frames: list[zmq.Frame]) -> Arrived | None:
     """Who sent it is told by ZAP's User-Id alone; routing ids chosen by the other side are refused, since they can be
     another's.
@@ -540,35 +451,3 @@ def _arrived(frames: list[zmq.Frame]) -> Arrived | None:
     if kind == "door":
         return Arrived(raw=frames[1].bytes, session=SESSION_IN + identity + routing_id, project=identity)
     return None
-
-
-def harden(sock: zmq.Socket[bytes]) -> None:
-    """Set on every TCP socket before bind and connect; each closes a way to exhaust or to fool the node."""
-    options: Mapping[int, int] = {
-        zmq.LINGER: 0,  # closing never waits
-        zmq.MAXMSGSIZE: FRAME_BYTES_MAX,  # before the handshake too: a stranger could otherwise make us allocate
-        zmq.HANDSHAKE_IVL: HANDSHAKE_LIMIT_MS,  # half-open connections
-        zmq.HEARTBEAT_IVL: 5_000,
-        zmq.HEARTBEAT_TIMEOUT: 15_000,
-        zmq.HEARTBEAT_TTL: 15_000,
-        zmq.SNDHWM: 64,  # the queue is the outbox, where it is durable and counted
-        zmq.RCVHWM: 64,
-        zmq.SNDTIMEO: 0,
-        zmq.RECONNECT_IVL: 100,
-        zmq.RECONNECT_IVL_MAX: 5_000,
-        zmq.CONNECT_TIMEOUT: 5_000,
-    }
-    for option, value in options.items():
-        sock.setsockopt(option, value)
-
-
-def set_keys(sock: zmq.Socket[bytes], keys: CurveKeys) -> None:
-    """Both halves of our own key pair; the public half is not derived by libzmq."""
-    sock.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
-    sock.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-
-
-def endpoint(address: str) -> str:
-    """ZeroMQ's form of `host:port`. Raises AddressError."""
-    host, port = parse_address(address)
-    return f"tcp://{host}:{port}"

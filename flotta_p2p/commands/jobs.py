@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from flotta_p2p.commands.options import Place, duration, json_option, place_options
-from flotta_p2p.commands.output import Interrupted, progress, show
+from flotta_p2p.commands.output import Interrupted, clean, progress, show
 
 if TYPE_CHECKING:
     from flotta_p2p.submission import JobClient
@@ -218,9 +217,9 @@ def tell_end(client: JobClient, status: JobStatus, *, as_json: bool) -> int:
         if as_json:
             error = {"code": cause.code, "sentence": cause.sentence, "node": cause.node_name}
             error |= {"job": format_job_id(status.job_id), "next_step": cause.next_step}
-            click.echo(json.dumps({"error": error, "status": job_values(status)}, indent=2))
+            show({"error": error, "status": job_values(status)}, (), as_json=True)
         else:
-            click.echo(f"flotta-p2p: {job_sentence(status)}", err=True)
+            click.echo(clean(f"flotta-p2p: {job_sentence(status)}"), err=True)
         return exit_codes.JOB_FAILED
     summary, result = client.result(status.job_id, status.scheduler)
     lines = (job_sentence(status), "", *result_lines(summary, result.holder_names))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import click
 
-from protocol.errors import Code, FlottaError
+from protocol.errors import Code, FlottaError, StorageError
 from protocol.wire.jobs import JobStatus
 
 
@@ -33,12 +33,23 @@ def clean(text: str) -> str:
 
 
 def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
-    """The result of a command: `values` as one JSON document, or `lines` for people."""
-    if as_json:
-        click.echo(json.dumps(values, indent=2))
-        return
-    for line in lines:
-        click.echo(clean(line))
+    """The result of a command: `values` as one JSON document, or `lines` for people. Raises StorageError."""
+    for line in (json.dumps(values, indent=2),) if as_json else map(clean, lines):
+        _write(line)
+
+
+def _write(text: str) -> None:
+    """To standard output. Raises StorageError(DISK_FULL), save for a reader that went away, whom nobody misses."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            Code.DISK_FULL,
+            f"standard output cannot be written: {error.strerror}",
+            next_step="make room where it goes to, or send it elsewhere, and ask again",
+        ) from error
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
@@ -60,8 +71,9 @@ def show_error(
     """One error: on standard error for people, as `{"error": …}` on standard output with --json."""
     if as_json:
         values = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
-        click.echo(json.dumps({"error": values}, indent=2))
-        return
+        with suppress(StorageError):  # then the sentence on standard error has to do
+            _write(json.dumps({"error": values}, indent=2))
+            return
     named = (("node", node), ("job", job))
     where = "".join(f"{kind} {name}: " for kind, name in named if name and name not in sentence)
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."

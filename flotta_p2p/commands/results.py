@@ -220,9 +220,7 @@ def _withheld_line(summary: Summary, names: dict[str, str]) -> str:
         if one.rows is None:
             parts.append(f"{name} withheld everything ({one.withheld})")
         elif one.columns_withheld:
-            parts.append(
-                f"{name} withheld {', '.join(one.columns_withheld)} (too few values for its minimum cohort)"
-            )
+            parts.append(f"{name} withheld {', '.join(one.columns_withheld)} (too few values for its minimum cohort)")
     cells = summary.coverage.cells_withheld
     if cells:
         parts.append(

@@ -152,9 +152,9 @@ class _Checks:
         except ConfigError as error:
             near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
             names = f'did you mean "{near[0]}"?' if near else f"its projects are {', '.join(known) or 'none'}."
-            step = "make or join it with `flotta-p2p project new` or `project add`"
             sentence = (
-                f"this is no project of this node; {names} Next: {step}; as a token it is refused: {error.sentence}"
+                f"this is no project of this node; {names} As a token it is refused: {error.sentence}."
+                " Next: make or join the project with `flotta-p2p project new` or `project add`"
             )
             self._fault(key, sentence, error.code)
         return entry

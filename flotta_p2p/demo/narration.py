@@ -11,8 +11,10 @@ from typing import Final
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 _PIPE_COLUMNS: Final = 120
+_INDENT: Final = 3
 
 
 class Narrator:
@@ -37,34 +39,42 @@ class Narrator:
         return time.monotonic() - self._started_s
 
     def headline(self, text: str) -> None:
-        self._console.print(text, style="bold", soft_wrap=True)
+        self._line(text, style="bold")
 
     def step(self, text: str) -> None:
         self._steps += 1
         self._console.print()
-        self._console.print(f"{self._steps}. {text}", style="bold cyan", soft_wrap=True)
+        self._line(f"{self._steps}. {text}", style="bold cyan")
 
     def say(self, text: str) -> None:
-        self._console.print(f"   {text}", soft_wrap=True)
+        self._line(text, indent=_INDENT)
 
     def gap(self) -> None:
         self._console.print()
 
     def event(self, text: str) -> None:
         """Something that has just happened, with the time since the start."""
-        self._console.print(f"   {self.seconds:5.1f} s  {text}", soft_wrap=True)
+        self._line(f"{self.seconds:5.1f} s  {text}", indent=_INDENT)
 
     def verdict(self, good: bool, text: str) -> None:
-        self._console.print(f"   {text}", style="green" if good else "bold red", soft_wrap=True)
+        self._line(text, indent=_INDENT, style="green" if good else "bold red")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The first column is text, the others are numbers."""
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
         for at, name in enumerate(columns):
-            table.add_column(name, justify="right" if at else "left", no_wrap=True)
+            whole = max((len(row[at]) for row in rows), default=0) if at else None  # a number is never cut
+            table.add_column(name, justify="right" if at else "left", overflow="fold", min_width=whole)
         for row in rows:
             table.add_row(*row)
-        self._console.print(Padding(table, (0, 0, 0, 3), expand=False))
+        self._console.print(Padding(table, (0, 0, 0, _INDENT), expand=False))
+
+    def _line(self, text: str, *, indent: int = 0, style: str = "") -> None:
+        """Broken between words on a terminal, one line in a pipe."""
+        if self._terminal:
+            self._console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False))
+        else:
+            self._console.print(" " * indent + text, style=style, soft_wrap=True)
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """A sign of life on a terminal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import create_signing_key
 from flotta_p2p import exit_codes
-from flotta_p2p.commands.output import show_error
+from flotta_p2p.commands.output import show, show_error
 from flotta_p2p.demo import question
 from flotta_p2p.demo.breaking import Attempt, attempts
 from flotta_p2p.demo.fleet import Fleet
@@ -73,7 +72,7 @@ def run_demo(*, breaking: bool, as_json: bool, keep: Path | None) -> int:
         return exit_codes.INTERRUPTED
     _farewell(narrator, breaking, keep)
     if as_json:
-        print(json.dumps({**document, "seconds": round(narrator.seconds, 3)}, indent=2))
+        show({**document, "seconds": round(narrator.seconds, 3)}, (), as_json=True)
     return exit_codes.OK if promised else exit_codes.JOB_FAILED
 
 

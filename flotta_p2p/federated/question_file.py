@@ -15,6 +15,7 @@ however it was written.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
@@ -31,6 +32,13 @@ from protocol.plan.filters import parse_filter
 from protocol.plan.operations import Bins, Statistic, SummaryParameters, operation, read_parameters
 
 FileKind = Literal["yaml", "json"]
+_WORDS: Final = {
+    "array": "a list",
+    "str": "text",
+    "object": "a map of keys",
+    "int": "a whole number",
+    "float": "a number",
+}
 _EXAMPLE: Final = "see docs/federated.md for an example of a question file"
 
 
@@ -65,7 +73,7 @@ def read_question_file(text: str, kind: FileKind) -> QuestionFile:
     try:
         fields = msgspec.convert(raw, _Fields, strict=True)
     except msgspec.ValidationError as error:
-        raise _malformed(f"the question file does not fit: {error}") from error
+        raise _malformed(f"the question file does not fit: {_in_words(error)}") from error
     return QuestionFile(
         project=fields.project,
         query=Query(columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)),
@@ -166,6 +174,14 @@ def _check_keys(raw: dict[Any, Any], fields: type[msgspec.Struct], where: str) -
             near = get_close_matches(str(key), known, n=1)
             step = f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
             raise WorkflowError(Code.ARTIFACT_MALFORMED, f"{where} has no key {str(key)[:64]!r}", next_step=step)
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    """`columns: expected a list, got text`, from a sentence in terms of JSON."""
+    sentence, _, place = str(error).partition(" - at ")
+    sentence = re.sub("`([a-z]+)`", lambda match: _WORDS.get(match[1], match[1]), sentence)
+    where = place.strip("`").removeprefix("$.")
+    return f"{where}: {sentence[0].lower()}{sentence[1:]}" if where else sentence
 
 
 def _malformed(sentence: str) -> WorkflowError:

@@ -9,7 +9,8 @@ import msgspec
 from protocol.errors import FlottaError
 from protocol.limits import NAME_CHARS_MAX, RENEWALS_PER_LEASE, SENTENCE_CHARS_MAX
 from protocol.machines.contract import Received, Record
-from protocol.plan.plan import Outcome, product_digest
+from protocol.plan.order import VerifiedOrder
+from protocol.plan.plan import Outcome, Task, product_digest
 from protocol.wire.jobs import TaskOffer
 
 AttemptState = Literal["running", "succeeded", "failed", "cancelled", "lost"]
@@ -55,6 +56,34 @@ class AttemptRow(Record, frozen=True):
     next_step: str = ""
     started_ms: int = 0
     ended_ms: int = 0
+
+    @classmethod
+    def taken(
+        cls,
+        event: Received,
+        verified: VerifiedOrder,
+        task: Task,
+        offer: TaskOffer,
+        labels: tuple[str, ...],
+        now_wall_ms: int,
+    ) -> AttemptRow:
+        """A task that this worker runs from now on."""
+        return cls(
+            job_id=verified.job_id,
+            index=offer.index,
+            attempt=offer.attempt,
+            epoch=event.fence,
+            scheduler=event.sender,
+            project=verified.artifact.project,
+            operation=task.operation,
+            effect=task.effect,
+            source=task.source,
+            artifact=verified.order.artifact,
+            inputs=offer.inputs,
+            labels=labels,
+            lease_ms=verified.order.limits.lease_ms,
+            started_ms=now_wall_ms,
+        )
 
     @classmethod
     def refused(

@@ -15,7 +15,7 @@ nonces.
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Literal
+from typing import Final
 
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
@@ -54,10 +54,9 @@ from protocol.machines.events import (
     ProjectsHeld,
     SubmitterProved,
 )
+from protocol.machines.joiner import VERSION, Joiner
 from protocol.tokens import ProjectKey
 from protocol.wire.door import Challenge, Hello, Proof, Welcome
-
-VERSION: Final = 1
 
 # Sessions of both roles. A pair that is not listed is a refused event.
 TRANSITIONS: Final[dict[str, dict[str, str]]] = {
@@ -67,50 +66,6 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
     "challenged": {"Proof": "proved", "TimerFired": "idle"},
     "proved": {"PeerAdmitted": "idle", "SubmitterProved": "idle", "TimerFired": "idle"},
 }
-
-
-class Joiner:
-    """The joiner's half of one handshake; also driven by the submission tool."""
-
-    def __init__(
-        self,
-        *,
-        role: Literal["node", "submitter"],
-        own_id: bytes,
-        statement: bytes,
-        curve_key: bytes,
-        nonce: bytes,
-        target: Certified,
-        project: ProjectKey,
-    ) -> None:
-        self.target = target
-        self.project = project
-        self._own_id = own_id
-        self._curve_key = curve_key
-        self._nonce = nonce
-        self.hello = Hello(role=role, statement=statement, curve_key=curve_key, nonce=nonce, versions=(VERSION,))
-
-    def answer(self, challenge: Challenge, now: Now) -> Proof:
-        """Checks the responder's proof. Raises RemoteProtocolError(PROOF_WRONG | STATEMENT_MALFORMED | …)."""
-        certified = verify_key_statement(challenge.statement, now.wall_ms)
-        if certified.node != self.target.node or certified.statement.curve_key != self.target.statement.curve_key:
-            raise RemoteProtocolError(Code.STATEMENT_MALFORMED, "the node at the door is not the one that was dialled")
-        if challenge.version != VERSION or len(challenge.nonce) != 16:
-            raise RemoteProtocolError(Code.BODY_MALFORMED, "a challenge of an unknown version")
-        if not self.project.check_proof("responder", *self._bound(challenge), challenge.proof):
-            raise RemoteProtocolError(Code.PROOF_WRONG, "the node did not prove to know the project's token")
-        self.target = certified
-        return Proof(proof=self.project.proof("joiner", *self._bound(challenge)))
-
-    def _bound(self, challenge: Challenge) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
-        return (
-            self._own_id,
-            self.target.node,
-            self._curve_key,
-            self.target.statement.curve_key,
-            self._nonce,
-            challenge.nonce,
-        )
 
 
 class _Session:
@@ -301,24 +256,13 @@ class Enrolment:
         project = self._projects.get(event.project)
         if project is None or event.session in self._sessions or len(self._sessions) >= DOOR_SESSIONS_MAX:
             return self._unexpected("Hello")
-        if VERSION not in hello.versions or len(hello.nonce) != 16 or len(hello.curve_key) != 32:
-            return (Refuse(code=Code.BODY_MALFORMED, sentence="a hello of an unknown version", session=event.session),)
+        try:
+            certified = _joining_node(hello, event.sender, now)
+        except RemoteProtocolError as error:
+            return (Refuse(code=error.code, sentence=error.sentence, session=event.session),)
         session = _Session("challenged", project)
         session.hello, session.joiner_id, session.nonce = hello, event.sender, self._nonce()
-        if hello.role == "node":
-            try:
-                certified = verify_key_statement(hello.statement, now.wall_ms)
-            except RemoteProtocolError as error:
-                return (Refuse(code=error.code, sentence=error.sentence, session=event.session),)
-            if certified.node != event.sender or certified.statement.curve_key != hello.curve_key:
-                return (
-                    Refuse(
-                        code=Code.SENDER_WRONG,
-                        sentence="the statement is another node's",
-                        session=event.session,
-                    ),
-                )
-            session.certified = certified
+        session.certified = certified
         self._sessions[event.session] = session
         challenge = Challenge(
             statement=self._statement,
@@ -420,3 +364,15 @@ class Enrolment:
     def _nonce(self) -> bytes:
         self._counter += 1
         return hashlib.sha256(b"flotta-p2p/nonce/v1\0" + self._nonce_seed + self._counter.to_bytes(8)).digest()[:16]
+
+
+def _joining_node(hello: Hello, sender: bytes, now: Now) -> Certified | None:
+    """The node that knocks, or None for a submitter. Raises RemoteProtocolError."""
+    if VERSION not in hello.versions or len(hello.nonce) != 16 or len(hello.curve_key) != 32:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, "a hello of an unknown version")
+    if hello.role != "node":
+        return None
+    certified = verify_key_statement(hello.statement, now.wall_ms)
+    if certified.node != sender or certified.statement.curve_key != hello.curve_key:
+        raise RemoteProtocolError(Code.SENDER_WRONG, "the statement is another node's")
+    return certified

@@ -255,22 +255,7 @@ class Worker:
                 f"this node already has {TASKS_LIVE_PER_WORKER_MAX} tasks",
                 next_step="submit later",
             )
-        row = AttemptRow(
-            job_id=verified.job_id,
-            index=offer.index,
-            attempt=offer.attempt,
-            epoch=event.fence,
-            scheduler=event.sender,
-            project=verified.artifact.project,
-            operation=task.operation,
-            effect=task.effect,
-            source=task.source,
-            artifact=verified.order.artifact,
-            inputs=offer.inputs,
-            labels=labels_of(task, tasks),
-            lease_ms=verified.order.limits.lease_ms,
-            started_ms=now.wall_ms,
-        )
+        row = AttemptRow.taken(event, verified, task, offer, labels_of(task, tasks), now.wall_ms)
         self._stories.add(row.key.hex(), "none", "Offered", "running")
         log = LogJob(job_id=row.job_id, wall_ms=now.wall_ms, event="task started", detail=row.index.to_bytes(4))
         return [self._stored(row), Persist(writes=(log,)), self._start(row)]
@@ -409,9 +394,10 @@ class Worker:
         if now.boot_ns >= lease.until_ns:
             for row in running:
                 effects += [KillTask(key=row.key), self._stored(self._move(row, "LeaseOver"))]
-        elif running:
+            running = []
+        if running or any(row.state == "lost" for row in mine):  # of a lost task the scheduler may have to say: forget
             renew = Renew(job_id=job_id, indexes=tuple(row.index for row in running), token=lease.renewal(now.boot_ns))
-            effects.append(Send(message=renew, to=executed.scheduler, project=running[0].project, fence=executed.epoch))
+            effects.append(Send(message=renew, to=executed.scheduler, project=mine[0].project, fence=executed.epoch))
         return [*effects, SetTimer(name=f"lease:{job_id.hex()}", at_ns=lease.next_ns(now.boot_ns))]
 
     def _timer(self, job_id: bytes) -> SetTimer:

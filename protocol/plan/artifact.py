@@ -6,6 +6,7 @@ The same steps give the same bytes and the same id, whether written in Python, Y
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import Any, Literal
 
 from protocol.errors import Code, RemoteProtocolError, WorkflowError
@@ -115,7 +116,7 @@ def _check_bins(query: Query, parameters: SummaryParameters) -> None:
 def _check_connections(steps: tuple[Step, ...]) -> None:
     if (steps[0].kind, steps[-1].kind) != ("initialize", "finalize"):
         raise _malformed("the steps begin with initialize and end with finalize")
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         expected = CONNECTIONS.get((step.kind, following.kind))
         if expected is None:
             raise _malformed(f"a step {following.kind} cannot follow a step {step.kind}")

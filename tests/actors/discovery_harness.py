@@ -72,7 +72,7 @@ def discovery_child(wrap: Callable[[Sequence[str]], list[str]] = list) -> Iterat
     environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
     argv = wrap([sys.executable, "-m", "actors.discovery_process"])
     with theirs:
-        process = subprocess.Popen(argv, env=environment, stdin=theirs)
+        process = subprocess.Popen(argv, env=environment, stdin=theirs.fileno())
     child = DiscoveryChild(process, ours)
     try:
         yield child

@@ -64,12 +64,17 @@ MISSING = Fault(code="source-missing", sentence="there is no file", next_step="p
 X = Column(name="x", type="number")
 
 
-def test_a_file_that_appears_changes_and_disappears_is_inspected_each_time(tmp_path: Path) -> None:
+def test_a_file_that_appears_changes_and_disappears_is_inspected_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "t.csv"
     with running(path) as it:
         assert it.values()["state"] == "being read"
         it.inspected(fault=MISSING)
         assert (it.values()["state"], it.values()["problem"]) == ("unreadable", "there is no file")
+        assert [record.getMessage() for record in caplog.records] == [
+            f"source s: {MISSING.sentence}. Next: {MISSING.next_step}"
+        ]
         path.write_text("x\n1\n")
         it.look()
         it.inspected(columns=(X,))

@@ -12,7 +12,8 @@ import pytest
 
 from actors import gateway
 from actors.adapters.clock import SystemClock
-from actors.adapters.control_socket import ControlClient, control_path
+from actors.adapters.control_client import ControlClient
+from actors.adapters.control_socket import control_path
 from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
 from actors.gateway import GatewayActor

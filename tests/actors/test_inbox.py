@@ -8,7 +8,9 @@ from pykka.messages import _ActorStop
 from actors.base import Ping
 from actors.inbox import Inbox, InboxFullError
 from actors.messages import Committed
+from protocol.limits import INBOX_FRAME_BYTES_MAX
 from protocol.machines.contract import TimerFired
+from protocol.machines.events import Arrived
 
 
 def full() -> Inbox:
@@ -22,6 +24,18 @@ def test_a_full_inbox_refuses_the_newest_and_counts_it() -> None:
     assert not inbox.offer("third")
     assert inbox.refused == 1
     assert [inbox.take(0), inbox.take(0), inbox.take(0)] == ["first", "second", None]
+
+
+def test_frames_are_refused_by_their_bytes_and_room_returns_as_they_are_taken() -> None:
+    inbox = Inbox()
+    frame = Arrived(raw=bytes(INBOX_FRAME_BYTES_MAX // 4 + 1), node=b"n" * 32)
+    assert [inbox.offer(frame) for _ in range(5)] == [True, True, True, False, False]
+    assert inbox.offer("of our own")
+    assert inbox.take(0) == frame
+    assert inbox.offer(frame) and not inbox.offer(frame)
+    while inbox.take(0) is not None:
+        pass
+    assert [inbox.offer(frame) for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_refused_tell_of_pykka_neither_raises_nor_waits() -> None:

@@ -12,7 +12,8 @@ import zmq
 from zmq.utils import z85
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.zmq_wire import CurveKeys, ZmqWire
+from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.zmq_wire import ZmqWire
 from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
 from actors.transport import TransportActor, WireFailed

@@ -33,4 +33,4 @@ def refusal(folder: Path, text: str | bytes, environ: Mapping[str, str] | None =
 
 def faults(folder: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> list[str]:
     """The faults as a person sees them, without the folder of the file."""
-    return str(refusal(folder, text, environ)).replace(f"{folder}/", "").splitlines()
+    return refusal(folder, text, environ).sentence.replace(f"{folder}/", "").splitlines()

@@ -57,11 +57,9 @@ def test_the_same_installation_reached_by_a_link_is_accepted(tmp_path: Path) -> 
     assert run(tmp_path, "-c", "import flotta_p2p").returncode == 0
 
 
-def test_a_cold_import_is_quick_and_imports_no_sister(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; began = time.perf_counter(); import flotta_p2p; took = time.perf_counter() - began;"
-        "print(took, any(name in sys.modules for name in ('protocol', 'actors', 'flame')))"
-    )
-    runs = [run(tmp_path, "-c", code).stdout.split() for _ in range(3)]
-    assert min(float(took) for took, _ in runs) < 0.05
-    assert {sisters for _, sisters in runs} == {"False"}
+def test_a_cold_import_imports_no_sister_and_no_library(tmp_path: Path) -> None:
+    """That keeps it quick; how quick is measured by `python -m tools bench`."""
+    code = "import sys; import flotta_p2p; print({name.partition('.')[0] for name in sys.modules})"
+    imported = run(tmp_path, "-c", code).stdout
+    assert "flotta_p2p" in imported
+    assert not any(name in imported for name in ("protocol", "actors", "flame", "msgspec", "zmq", "click", "polars"))

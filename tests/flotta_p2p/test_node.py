@@ -17,7 +17,7 @@ from actors.base import ActorHandle, SupervisedActor
 from actors.bus import Bus
 from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.identity import Projects
-from protocol.errors import Code, FlottaError
+from protocol.errors import Code, DeniedError, FlottaError
 from protocol.plan.artifact import Artifact, Query, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.tokens import ProjectKey
@@ -273,9 +273,13 @@ def is_whole(node: RunningNode) -> bool:
 
 def answers_with_both(node: RunningNode) -> bool:
     """Whether a new job has both holders; a scheduler that has not met the other one yet refuses it at once."""
-    status, result = node.run_job(ARTIFACT, holders_min=2)
-    assert result is not None or (status.cause and status.cause.code == Code.HOLDERS_MISSING), status
-    return result is not None and result.rows == 2 * ROWS
+    try:
+        status, result = node.run_job(ARTIFACT, holders_min=2)
+    except DeniedError as refusal:
+        assert refusal.code == Code.HOLDERS_MISSING
+        return False
+    assert result is not None, status
+    return result.rows == 2 * ROWS
 
 
 def test_projects_may_be_read_from_many_threads(tmp_path: Path) -> None:

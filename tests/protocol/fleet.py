@@ -43,7 +43,7 @@ from protocol.machines.events import (
     TaskDied,
     TaskProduced,
 )
-from protocol.machines.scheduling import Scheduler, SchedulerSnapshot
+from protocol.machines.scheduler import Scheduler, SchedulerSnapshot
 from protocol.machines.worker import Worker
 from protocol.plan.order import SignedOrder
 from protocol.plan.tasks import TaskRequest

@@ -52,7 +52,8 @@ def client(node: RunningNode) -> Iterator[JobClient]:
 
 def sees(node: RunningNode, present: int) -> bool:
     """Whether so many peers are within the node's reach."""
-    return sum(peer["presence"] == "present" for peer in node.peers()["peers"]) >= present
+    seen: list[str] = [peer["presence"] for peer in node.peers()["peers"]]
+    return seen.count("present") >= present
 
 
 def submit_and_wait(node: RunningNode, artifact: Artifact, *, limit_s: float = 60.0) -> JobStatus:

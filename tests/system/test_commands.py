@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from flotta_p2p import submission
 from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.programs import launcher_argv
 from flotta_p2p.tables.shares import penguin_shares
+from protocol.ids import parse_id
+from protocol.plan.order import Order, sign_order
+from protocol.signing import SigningKey
 from protocol.tokens import new_token
 from tests.flotta_p2p.commands.lines import Ran, run
 from tests.system.nodes import RunningNode, descendants, node_yaml, running_node
@@ -155,6 +160,23 @@ def test_through_the_door_a_person_without_a_node_has_all_commands(door: Line) -
     assert door("job", "result", job, "--json").values["rows"] == 168
 
 
+@pytest.mark.parametrize("way", ["here", "door"])
+def test_only_the_node_that_a_person_asks_may_lead_the_job(
+    way: str, node: RunningNode, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every holder gets to see the order: none of them may lead it at others, and see what they let out."""
+    signed: list[Order] = []
+
+    def noted(order: Order, key: SigningKey) -> tuple[bytes, bytes]:
+        signed.append(order)
+        return sign_order(order, key)
+
+    monkeypatch.setattr(submission, "sign_order", noted)
+    ask: Line = request.getfixturevalue(way)
+    assert ask("submit", "--project", "penguins", "--columns", "year").code == 0
+    assert [one.schedulers for one in signed] == [(parse_id(node.status()["node"]),)]
+
+
 def test_a_wrong_token_opens_no_door(node: RunningNode) -> None:
     other = {"FLOTTA_TOKEN": new_token(b"a token of others...")}
     line = ("submit", "--columns", "year", "--to", node.address)
@@ -243,13 +265,60 @@ def test_ctrl_c_ends_the_wait_and_not_the_job(here: Line, node: RunningNode, hel
     assert here("job", "cancel", job).code == 0
 
 
+def test_a_command_names_its_job_and_how_to_find_it_when_the_node_dies(tmp_path: Path) -> None:
+    table = "value\n" + "1\n" * 20
+    port = free_ports(1)[0]
+    with running_node(tmp_path / "mortal", name="Mortal", port=port, token=TOKEN, csv_text=table) as mortal:
+        assert run(mortal.folder, "key", "new").code == 0
+        mortal.wait_until(lambda one: one.status()["sources"][0]["state"] == "ready")
+        for pid in computing(mortal):
+            os.kill(pid, signal.SIGSTOP)
+        key = mortal.folder / "config" / "flotta-p2p" / "person.key"
+        line = ["submit", "--project", "penguins", "--columns", "value", "-c", str(mortal.config), "--key", str(key)]
+        waiting = subprocess.Popen([sys.executable, "-P", "-m", "flotta_p2p", *line], stderr=subprocess.PIPE, text=True)
+        try:
+            assert waiting.stderr is not None
+            job = waiting.stderr.readline().split()[1]
+            assert waiting.stderr.readline().startswith("running: ")
+            os.kill(mortal.node_pid, signal.SIGKILL)
+            _, err = waiting.communicate(timeout=LIMIT_S)
+        finally:
+            waiting.kill()
+            waiting.communicate()
+    last = err.strip().splitlines()[-1]
+    assert waiting.returncode == 4
+    assert last.startswith(f"flotta-p2p: job {job}")
+    assert f"flotta-p2p job wait {job}" in last
+
+
+def test_ctrl_c_while_the_commands_load_says_nothing() -> None:
+    loading = "import os, signal, sys, flotta_p2p.__main__ as program\n"
+    loading += "class Finder:\n    def find_spec(self, name, *_):\n"
+    loading += "        name == 'flotta_p2p.commands.main' and os.kill(os.getpid(), signal.SIGINT)\n"
+    loading += "sys.meta_path.insert(0, Finder())\nprogram.main(['status'])\n"
+    ended = subprocess.run([sys.executable, "-c", loading], capture_output=True, timeout=LIMIT_S, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.parametrize("after_s", [0.15, 0.3, 0.45])
+def test_ctrl_c_while_a_node_starts_ends_it_without_a_traceback(tmp_path: Path, after_s: float) -> None:
+    config = config_in(tmp_path, node_yaml(name="Early", port=free_ports(1)[0], token=TOKEN, source=False))
+    line = [sys.executable, "-P", "-m", "flotta_p2p", "up", "-c", str(config)]
+    starting = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(after_s)
+    os.killpg(starting.pid, signal.SIGINT)
+    _, err = starting.communicate(timeout=LIMIT_S)
+    assert starting.returncode in (0, 130, -signal.SIGINT)
+    assert "Traceback" not in err
+
+
 # --- a node that cannot start ------------------------------------------------------------------
 
 
-def up(config: Path) -> subprocess.CompletedProcess[str]:
+def up(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`python -m flotta_p2p -c FILE`, which ends by itself."""
     return subprocess.run(
-        [sys.executable, "-P", "-m", "flotta_p2p", "-c", str(config)],
+        [sys.executable, "-P", "-m", "flotta_p2p", "-c", str(config), *options],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -275,8 +344,10 @@ def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        ended = up(config_in(tmp_path, node_yaml(name="N", port=port, token=TOKEN, source=False)))
+        config = config_in(tmp_path, node_yaml(name="N", port=port, token=TOKEN, source=False))
+        ended, as_json = up(config), up(config, "--json")
     assert str(port) in said(ended, 3)
+    assert (as_json.returncode, json.loads(as_json.stdout)["error"]["code"]) == (3, "port-taken")
 
 
 def test_a_folder_of_another_node_is_said_at_once(node: RunningNode, tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def test_an_interrupt_in_the_middle_leaves_nothing(place: Path, number: signal.S
         finally:
             demo.kill()
     assert demo.returncode == 130
-    assert errors == "interrupted: the nodes of the demo are stopped, nothing is left behind\n"
+    said = "flotta-p2p: interrupted: the nodes of the demo are stopped, nothing is left behind. Next: flotta-p2p demo\n"
+    assert errors == said
     assert_nothing_is_left(place)
 
 

@@ -170,14 +170,36 @@ def test_a_node_that_ends_again_and_again_is_given_up() -> None:
     assert stderr.splitlines()[-1].endswith("the node ended with code 9, 5 ends within 10 minutes: giving up.")
 
 
-def run_with_short_times(node: list[str], **environment: str) -> subprocess.Popen[str]:
+# Lives for a moment and ends with 7, then cannot start twice for the same reason, and then ends well.
+FULL_FOR_A_WHILE = """
+import pathlib, sys, time
+lives = pathlib.Path(sys.argv[1])
+lives.write_text((lives.read_text() if lives.exists() else "") + "I")
+if lives.read_text() == "I":
+    time.sleep(1)
+sys.exit(0 if lives.read_text() == "IIII" else 7)
+"""
+
+
+def test_a_node_that_ran_well_is_tried_again_without_end_while_its_disk_is_full(tmp_path: Path) -> None:
+    node = [sys.executable, "-c", FULL_FOR_A_WHILE, str(tmp_path / "lives")]
+    launcher = run_with_short_times(node, final_codes=(7,))
+    _, stderr = launcher.communicate(timeout=LIMIT_S)
+    assert launcher.returncode == 0, stderr
+    assert stderr.count("the node ended with code 7; it is tried again in") == 3
+
+
+def run_with_short_times(
+    node: list[str], final_codes: tuple[int, ...] = (), **environment: str
+) -> subprocess.Popen[str]:
     """A launcher whose pauses are too short for the product and long enough for a test."""
     if node[0] == "stub":
         node = [sys.executable, "-m", "tests.system.stub_node", *node[1:]]
-    plan = json.dumps({"node": node, "children": {}, "final_codes": []})
+    plan = json.dumps({"node": node, "children": {}, "final_codes": final_codes})
     program = (
         "import sys, actors.launcher as l;"
-        "l.NODE_STOP_MS = 300; l.NODE_BACKOFF_MS_MIN = l.NODE_BACKOFF_MS_MAX = 10;"
+        "l.NODE_STOP_MS = 300; l.NODE_BACKOFF_MS_MIN = l.NODE_BACKOFF_MS_MAX = l.NODE_PATIENCE_MS = 10;"
+        "l.NODE_SETTLED_MS = 500;"
         "sys.exit(l.main(sys.argv[1:]))"
     )
     return subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,12 @@ def files_below(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != "node.yaml" and path.parent.name not in OWN_PLACES
     }
+
+
+def test_a_crash_of_the_node_leaves_no_core_file_with_its_keys(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with running_node(tmp_path, name="Anna", port=port, token=TOKEN, csv_text=None) as node:
+        assert resource.prlimit(node.node_pid, resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_the_search_finds_a_secret_in_each_form() -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from actors.adapters import control_socket
-from actors.adapters.control_socket import ControlClient, ControlServer, control_path
+from actors.adapters import control_client, control_socket
+from actors.adapters.control_client import ControlClient
+from actors.adapters.control_socket import ControlServer, control_path
 from protocol.errors import Code, ConfigError, DeniedError, UnreachableError
 from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
 from protocol.wire.control import HEAD, AskPeers, AskStatus, Report, encode_control
@@ -97,14 +98,14 @@ def test_a_request_is_answered_and_the_folder_is_closed_to_others(node: Node) ->
 
 
 def test_a_client_of_another_user_is_dropped(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_socket, "_same_user", lambda sock: False)
+    monkeypatch.setattr(control_socket, "same_user", lambda sock: False)
     with node.raw() as client:
         assert is_closed(client)
     monkeypatch.undo()
 
 
 def test_a_client_does_not_believe_a_socket_that_another_user_made(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_socket, "_same_user", lambda sock, *owners: False)
+    monkeypatch.setattr(control_client, "same_user", lambda sock, *owners: False)
     with pytest.raises(DeniedError, match="another user"):
         ControlClient(node.workdir)
     monkeypatch.undo()
@@ -113,7 +114,7 @@ def test_a_client_does_not_believe_a_socket_that_another_user_made(node: Node, m
 def test_peer_credentials_are_those_of_this_process() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert control_socket._same_user(ours)
+        assert control_socket.same_user(ours)
         uid = struct.unpack("3i", ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         assert uid == os.getuid()
 

@@ -18,20 +18,9 @@ from hypothesis import strategies as st
 from zmq.utils import z85
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.zmq_wire import (
-    DOMAIN,
-    Allowed,
-    Carry,
-    Close,
-    Command,
-    CurveKeys,
-    Dial,
-    ZmqWire,
-    answer_zap,
-    endpoint,
-    harden,
-    set_keys,
-)
+from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.zap import DOMAIN, Allowed, answer_zap
+from actors.adapters.zmq_wire import Carry, Close, Command, Dial, ZmqWire
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import AddressError, Code, ConfigError, FlottaError
 from protocol.limits import DOOR_SESSIONS_MAX, FRAME_BYTES_MAX, LINK_FRAMES_WAITING_MAX, MIB, WIRE_COMMANDS_MAX

@@ -13,7 +13,9 @@ import zmq
 from zmq.utils import z85
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.zmq_wire import Allowed, Carry, CurveKeys, Dial, ZmqWire
+from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.zap import Allowed
+from actors.adapters.zmq_wire import Carry, Dial, ZmqWire
 from protocol.limits import HANDSHAKE_LIMIT_MS, SELF_TEST_LIMIT_MS, ZAP_HOLD_MS
 from protocol.machines.events import Arrived
 

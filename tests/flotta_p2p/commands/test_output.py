@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
-from flotta_p2p.commands.output import clean, table
+import pytest
+
+from flotta_p2p.commands.output import clean, show_error, table
 from flotta_p2p.commands.results import job_sentence, job_values, jobs_lines, result_lines, result_values
 from protocol.plan.tasks import ColumnSummary, Coverage, Histogram, SourceCoverage, Summary
 from protocol.wire.jobs import Cause, JobState, JobStatus
@@ -119,3 +124,31 @@ def test_tables_are_aligned_numbers_to_the_right() -> None:
 def test_text_of_others_cannot_move_the_cursor() -> None:
     assert clean("a\x1b[2Jb\rc\u202ed") == "a�[2Jb�c�d"
     assert "\x1b" not in table(("x",), [("\x1b[31m",)])[1]
+
+
+def test_an_error_names_its_job_once(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error("x", "it is lost", job="jabc")
+    show_error("x", "nobody knows jabc", job="jabc")
+    assert capsys.readouterr().err.splitlines() == [
+        "flotta-p2p: job jabc: it is lost.",
+        "flotta-p2p: nobody knows jabc.",
+    ]
+
+
+@pytest.mark.parametrize("as_json", [("--json",), ()])
+def test_a_full_disk_below_standard_output_is_told_in_one_sentence(as_json: tuple[str, ...], tmp_path: Path) -> None:
+    line = [sys.executable, "-P", "-m", "flotta_p2p", "key", "new", "--key", str(tmp_path / "my.key"), *as_json]
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert ran.returncode == 7
+    assert ran.stderr.startswith("flotta-p2p: standard output cannot be written: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_all_that_is_withheld_is_not_called_zero_rows() -> None:
+    nobody = Summary(
+        rows=0,
+        columns={"age": ColumnSummary(present=0, missing=0, sources=0)},
+        coverage=Coverage(sources=1, sources_counted=0, rows=0, cells_withheld=0, by_source=()),
+    )
+    assert next(iter(result_lines(nobody, {}))).startswith("No rows: ")

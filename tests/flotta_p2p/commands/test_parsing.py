@@ -9,6 +9,7 @@ import pytest
 
 from flotta_p2p.commands import questions
 from flotta_p2p.commands.options import duration, words
+from flotta_p2p.configuration.read import read_configuration
 from protocol.errors import WorkflowError
 from protocol.plan.operations import Bins
 from tests.flotta_p2p.commands.lines import run
@@ -51,6 +52,10 @@ def test_words_are_split_at_commas_that_are_not_escaped() -> None:
         (("status", "--jsn"), 2, "No such option '--jsn'"),
         ((*SUBMIT,), 2, "name the columns with --columns"),
         ((*SUBMIT, "--columns", "age", "--lease", "soon"), 2, "'soon' is no duration"),
+        ((*SUBMIT, "--columns", "age", "--lease", "0s"), 2, "'0s' is not between 1s and 1h"),
+        ((*SUBMIT, "--columns", "age", "--deadline", "8d"), 2, "'8d' is not between 1s and 7d"),
+        ((*SUBMIT, "--columns", "age", "--life", "0s"), 2, "'0s' is not between 1ms and 7d"),
+        ((*SUBMIT, "--columns", "age", "--bins", "age:5:4:3"), 8, "the lower first"),
         ((*SUBMIT, "--columns", "age", "--holders", "DREAM"), 2, "an id has 56 characters"),
         ((*SUBMIT, "--columns", "age", "--holders-min", "0"), 2, "--holders-min"),
         ((*SUBMIT, "--columns", "age", "--where", "age >"), 8, "does not read"),
@@ -155,7 +160,7 @@ def test_an_order_file_is_written_once_and_holds_neither_key_nor_token(tmp_path:
 
 def test_a_file_that_is_no_order_is_refused(tmp_path: Path) -> None:
     (tmp_path / "order.flp").write_bytes(b"\xc1nothing")
-    assert "this is no order file" in run(tmp_path, "send", str(tmp_path / "order.flp")).refused(5)
+    assert "this is no order file" in run(tmp_path, "send", str(tmp_path / "order.flp")).refused(8)
 
 
 def test_a_project_id_with_the_token_of_another_project_is_refused(tmp_path: Path) -> None:
@@ -196,3 +201,30 @@ def test_bins_alone_ask_for_the_histogram() -> None:
 def test_a_histogram_without_bins_is_refused() -> None:
     with pytest.raises(WorkflowError, match="needs its bins"):
         questions.make_question(given(columns=("age",), statistics="histogram"))
+
+
+def test_an_order_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    token = run(tmp_path, "project", "new", "heart", "--workdir", str(tmp_path / "work"), "--json").values["token"]
+    run(tmp_path, "key", "new")
+    file = tmp_path / "order.flp"
+    assert run(tmp_path, "sign", "--columns", "age", "-o", str(file), environment={"FLOTTA_TOKEN": token}).code == 0
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "not the whole of one" in run(tmp_path, "send", str(file)).refused(8)
+
+
+def test_a_project_may_be_named_in_the_configuration_before_it_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(
+        "workdir: ./work\ndatasources:\n  - {name: a, type: csv, path: a.csv, token: [heart]}\n", encoding="utf-8"
+    )
+    assert "flotta-p2p project new" in run(tmp_path, "up", "-c", str(file)).err
+    made = run(tmp_path, "project", "new", "heart", "-c", str(file), "--json").values
+    assert made["workdir"] == str(tmp_path / "work")
+    (source,) = read_configuration(file, {}).datasources
+    assert [token.reveal() for token in source.token] == [made["token"]]
+
+
+def test_a_value_of_the_wrong_kind_in_a_question_file_is_told_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "question.yaml"
+    file.write_text("project: heart\ncolumns: age\nstatistics: [count]\n", encoding="utf-8")
+    assert "columns: expected a list, got text" in run(tmp_path, "submit", str(file)).refused(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from protocol import kinds
@@ -127,7 +128,7 @@ def test_a_message_is_repeated_with_growing_pauses_until_it_is_acknowledged() ->
         before, set_timer = at, timer(effects)
     assert abs(pauses[0] - RETRY_MS_MIN) < 1
     assert all(RETRY_MS_MIN * 0.79 <= pause <= RETRY_MS_MAX * 1.21 for pause in pauses)
-    assert all(later > 1.2 * earlier for earlier, later in zip(pauses[1:4], pauses[2:5], strict=True))
+    assert all(later > 1.2 * earlier for earlier, later in pairwise(pauses[1:5]))
     assert len(set(pauses[-4:])) == 4  # peers do not repeat in step
     (drop,) = writes(machine.step(acknowledged(first), before))
     assert isinstance(drop, Drop)

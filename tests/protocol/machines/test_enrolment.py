@@ -19,7 +19,7 @@ from protocol.limits import (
     SUBMITTER_IDLE_MS,
 )
 from protocol.machines.contract import Now, Persist, Publish, Received, Refuse, Send, SetTimer, TimerFired
-from protocol.machines.enrolment import Enrolment, Joiner
+from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
     Arrived,
     DialDoor,
@@ -34,6 +34,7 @@ from protocol.machines.events import (
     Transmit,
 )
 from protocol.machines.gate import Gate
+from protocol.machines.joiner import Joiner
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.door import Challenge, Hello, Proof, Welcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.limits import RENEWALS_PER_LEASE
 from protocol.machines.attempts import Lease
-from protocol.wire.jobs import AskCancel
+from protocol.wire.jobs import AskCancel, Stop
 from tests.protocol.builders import cancel_of, signed
 from tests.protocol.fleet import Fleet
 from tests.protocol.machines.test_jobs_whole import SILENCE_MS, hangs_on
@@ -34,3 +34,29 @@ def test_a_worker_looks_at_its_lease_at_the_moment_at_which_it_is_over() -> None
     assert lease.next_ns(0) == pause_ns
     assert lease.next_ns(LEASE_NS - 1) == LEASE_NS
     assert lease.next_ns(LEASE_NS) == LEASE_NS + pause_ns  # it is over; a new offer may begin another
+
+
+def test_a_worker_that_lost_its_lease_still_asks_until_it_is_told_to_forget() -> None:
+    """An offer overtaken by the stop of its job begins a task that nobody waits for, and nobody tells of it again."""
+    fleet = Fleet(2, compute=hangs_on(1))
+    holder = fleet.nodes[1]
+    an_order, job_id = signed()
+    holder.cut_off = True
+    fleet.submit(an_order)
+    assert fleet.end(job_id).state == "failed"
+    holder.cut_off = False
+    waiting = [one.send for one in fleet.leader.machines["scheduler"]._outbox.values() if one.send.to == holder.id]
+    fleet._send(fleet.leader, next(send for send in waiting if isinstance(send.message, Stop)))
+    fleet.run()
+    for _ in range(600):
+        if holder.running:
+            break
+        fleet.run_for(100)
+    assert holder.running
+    holder.cut_off = True
+    fleet.run_for(SILENCE_MS)
+    assert not holder.running
+    assert holder.attempts() == 1
+    holder.cut_off = False
+    fleet.run_for(60_000)
+    assert holder.attempts() == 0

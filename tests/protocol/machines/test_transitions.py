@@ -12,7 +12,7 @@ import pytest
 from protocol.errors import Code, InvariantBroken
 from protocol.ids import format_job_id, node_id
 from protocol.limits import PEER_AWAY_MS, STORY_ENTRIES_MAX, STORY_KEYS_MAX
-from protocol.machines import enrolment, membership, scheduling, worker
+from protocol.machines import enrolment, membership, scheduler, worker
 from protocol.machines.attempts import AttemptRow, AttemptState
 from protocol.machines.contract import Effects, Received, Stories, TimerFired
 from protocol.machines.enrolment import Enrolment
@@ -55,19 +55,19 @@ def pairs_of(table: Any) -> list[tuple[str, str]]:
     return list(product(table, sorted({event for row in table.values() for event in row})))
 
 
-@pytest.mark.parametrize("machine", [enrolment, membership, scheduling, worker])
+@pytest.mark.parametrize("machine", [enrolment, membership, scheduler, worker])
 def test_every_state_that_a_row_leads_to_has_rows_of_its_own(machine: Any) -> None:
     assert {after for _, _, after in rows_of(machine.TRANSITIONS)} <= set(machine.TRANSITIONS)
 
 
 def test_the_ended_states_of_a_job_have_no_way_out() -> None:
-    assert {state for state, row in scheduling.TRANSITIONS.items() if not row} == ENDED
+    assert {state for state, row in scheduler.TRANSITIONS.items() if not row} == ENDED
 
 
 # --- jobs and attempts -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("state", "event"), pairs_of(scheduling.TRANSITIONS))
+@pytest.mark.parametrize(("state", "event"), pairs_of(scheduler.TRANSITIONS))
 def test_a_job_moves_by_its_table_or_tells_its_story(state: Any, event: str) -> None:
     fleet = Fleet(1, compute=lambda _node, _start: None)
     an_order, job_id = signed()
@@ -75,7 +75,7 @@ def test_a_job_moves_by_its_table_or_tells_its_story(state: Any, event: str) -> 
     machine: Any = fleet.leader.machines["scheduler"].machine
     job = machine._book.live[job_id]
     job.update(state=state)
-    expected = scheduling.TRANSITIONS[state].get(event)
+    expected = scheduler.TRANSITIONS[state].get(event)
     if expected is not None:
         machine._move(job, event)
         assert job.row.state == expected
@@ -195,7 +195,7 @@ def lost_and_offered_again() -> None:
 
 def test_every_row_of_jobs_and_attempts_is_taken(taken: set[Row]) -> None:
     play_every_end()
-    expected = rows_of(scheduling.TRANSITIONS) | rows_of(worker.TRANSITIONS) | {("none", "Offered", "running")}
+    expected = rows_of(scheduler.TRANSITIONS) | rows_of(worker.TRANSITIONS) | {("none", "Offered", "running")}
     assert taken == expected
 
 
@@ -360,5 +360,5 @@ def test_a_nodes_standing_moves_by_its_table_or_its_word_is_refused(state: str, 
 
 
 def test_the_states_of_the_tables_are_those_that_rows_can_hold() -> None:
-    assert set(scheduling.TRANSITIONS) == set(get_args(JobState))
+    assert set(scheduler.TRANSITIONS) == set(get_args(JobState))
     assert set(worker.TRANSITIONS) == set(get_args(AttemptState))

@@ -1,4 +1,4 @@
-"""Scheduling: a submitted order becomes a plan, tasks and one result, and every job ends.
+"""The scheduler: a submitted order becomes a plan, tasks and one result, and every job ends.
 
 The scheduler chooses where and when, never what. Leases make sure that a holder that went silent is noticed; the
 epoch (this node's boot id) fences off everything that an earlier life of the scheduler began. Who takes part stands in
