@@ -18,6 +18,7 @@ from actors.discovery import (
     Fetched,
     Found,
     Lost,
+    Stop,
     decode_event,
     encode_command,
 )
@@ -117,8 +118,9 @@ class DiscoveryActor(SupervisedActor):
                 reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._values()))
 
     def end(self) -> None:
+        """The process says goodbye to the network, within DISCOVERY_STOP_MS, and ends."""
         self._timers.clear_all(self.address)
-        self._spawner.kill(self._child)
+        self._tell(Stop())
 
     def _values(self) -> dict[str, Any]:
         return {

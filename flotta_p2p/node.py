@@ -244,7 +244,18 @@ class Node:
         identity, name = parts.identity, parts.configuration.node.name
         sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
         return lambda rows: self._courier(
-            Scheduler(identity.key, identity.node, name, parts.boot_id, sources, rows), "scheduler", parts, rows
+            Scheduler(
+                identity.key,
+                identity.node,
+                name,
+                parts.boot_id,
+                sources,
+                rows,
+                hands_out_results=parts.configuration.node.allow_resource_download,
+            ),
+            "scheduler",
+            parts,
+            rows,
         )
 
     def _worker(self, parts: _Parts) -> Callable[[Rows], Machine]:

@@ -101,8 +101,12 @@ class Scheduler:
         epoch: int,
         own_sources: Mapping[str, frozenset[bytes]],
         rows: Mapping[str, list[tuple[bytes, bytes]]],
+        *,
+        hands_out_results: bool = True,
     ) -> None:
+        """Without `hands_out_results` this node leads no job, since the result would stay on it."""
         self._key = key
+        self._hands_out_results = hands_out_results
         self._own_id = own_id
         self._epoch = epoch
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
@@ -147,7 +151,7 @@ class Scheduler:
             case AskJobs() as ask_many:
                 return self._answers.many(event, ask_many)
             case AskResult() as ask_result:
-                return self._answered(event, lambda: self._answers.result(event, ask_result))
+                return self._answered(event, lambda: self._result(event, ask_result))
             case AskCancel() as ask_cancel:
                 return self._answered(event, lambda: self._cancel(event, ask_cancel, now))
             case Results() as results:
@@ -155,6 +159,18 @@ class Scheduler:
             case Renew() as renew:
                 return self._renew(event, renew, now)
         raise TypeError(f"the scheduler takes no {type(event.message).__name__}")
+
+    def _result(self, event: Received, ask: AskResult) -> Effects:
+        self._check_hands_out()
+        return self._answers.result(event, ask)
+
+    def _check_hands_out(self) -> None:
+        if not self._hands_out_results:
+            raise DeniedError(
+                Code.POLICY_DENIED,
+                "this node hands out no results (node.allow_resource_download is false), so it leads no job",
+                next_step="submit to another node of the project",
+            )
 
     def check(self) -> None:
         assert len(self._book.live) <= JOBS_LIVE_MAX
@@ -196,6 +212,7 @@ class Scheduler:
         if event.project and event.project != verified.artifact.project:
             raise DeniedError(Code.PROJECT_UNKNOWN, "the order is for another project than the one proved at the door")
         check_not_expired(verified.order, now.wall_ms)
+        self._check_hands_out()
         if len(self._book.live) >= JOBS_LIVE_MAX:
             raise DeniedError(
                 Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"
