@@ -9,7 +9,8 @@ The plan is one JSON object. It is seen by everyone who may list processes, so n
   `FLOTTA_PARENT_PID`. Its standard input is empty.
 - An end with code 0 or one of `final_codes` (the operator must mend something first) is passed on. Once a node
   has lived for `NODE_SETTLED_MS`, a final code means that something has changed around it, such as a full disk:
-  then it is tried again every `NODE_PATIENCE_MS`, without end. After any other end the node is started again with back-off; too many of those and the launcher stops with `GIVEN_UP`.
+  then it is tried again every `NODE_PATIENCE_MS`, without end. After any other end the node is started again with
+  back-off; too many of those and the launcher stops with `GIVEN_UP`.
 - SIGTERM, SIGINT and SIGHUP ask the node to stop; after `NODE_STOP_MS` it is killed. The launcher's code is
   the node's.
 - Children that were asked for with `on_node_death: keep` outlive the node. Nothing outlives the launcher,

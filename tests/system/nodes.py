@@ -119,7 +119,8 @@ def running_node(
     """A node in `folder` that answers at its control socket; gone, with all its children, when the block ends.
 
     Its source, if there is one, has the node's name in lower case. `extra_yaml` stands at the end of the file, after
-    `datasources`; `node_yaml_lines` under `node`. `wrap` may put a command before the launcher's, such as `ip netns exec NAME`. The same folder again
+    `datasources`; `node_yaml_lines` under `node`. `wrap` may put a command before the launcher's, such as `ip netns
+    exec NAME`. The same folder again
     is the same node started again.
     """
     folder.mkdir(parents=True, exist_ok=True)

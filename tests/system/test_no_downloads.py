@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.tables.shares import penguin_shares
 from protocol.errors import DeniedError
 from tests.system.jobs import client, fresh_token, mean_of, new_order
-from tests.system.nodes import free_ports, running_node
+from tests.system.nodes import running_node
 
 pytestmark = pytest.mark.system
 
