@@ -252,6 +252,7 @@ class Node:
                 sources,
                 rows,
                 hands_out_results=parts.configuration.node.allow_resource_download,
+                durable=parts.configuration.database_file is not None,
             ),
             "scheduler",
             parts,

@@ -63,6 +63,7 @@ def job_values(status: JobStatus) -> dict[str, Any]:
         "tasks_done": status.tasks_done,
         "tasks_all": status.tasks_all,
         "holders": status.holder_names,
+        "durable": status.durable,
         "cause": None if cause is None else {**msgspec.structs.asdict(cause), "node": _id(cause.node)},
         "tasks": [{**msgspec.structs.asdict(task), "node": _id(task.node)} for task in status.tasks],
     }

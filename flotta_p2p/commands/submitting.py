@@ -47,7 +47,8 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
             status = link.client.submit(link.client.prove(prepared))
         if wait:
             if not as_json:
-                click.echo(f"job {short_job_id(status.job_id)} is submitted", err=True)
+                memory = "" if status.durable else "; its node keeps jobs in memory, and a restart of it loses them"
+                click.echo(f"job {short_job_id(status.job_id)} is submitted{memory}", err=True)
             return follow(link.client, status, as_json=as_json)
     show(job_values(status), (job_sentence(status),), as_json=as_json)
     return 0

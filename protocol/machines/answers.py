@@ -23,8 +23,9 @@ def tell(event: Received, message: object) -> Send:
 class Answers:
     """Reads the scheduler's book. Methods that take a request raise DeniedError for whoever may not know."""
 
-    def __init__(self, own_id: bytes, book: JobBook) -> None:
+    def __init__(self, own_id: bytes, book: JobBook, *, durable: bool) -> None:
         self._own_id = own_id
+        self._durable = durable
         self._book = book
         self._asked: dict[int, tuple[JobRow, Received]] = {}  # limits.WATCHERS_MAX: results being fetched
         self._tickets = 0
@@ -101,6 +102,7 @@ class Answers:
             cancelling=bool(row.cancel) and row.state not in ENDED,
             scheduler=self._own_id,
             holder_names=names,
+            durable=self._durable,
             cause=cause,
             tasks=tasks,
         )

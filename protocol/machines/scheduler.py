@@ -103,8 +103,11 @@ class Scheduler:
         rows: Mapping[str, list[tuple[bytes, bytes]]],
         *,
         hands_out_results: bool = True,
+        durable: bool = True,
     ) -> None:
-        """Without `hands_out_results` this node leads no job, since the result would stay on it."""
+        """Without `hands_out_results` this node leads no job, since the result would stay on it. `durable`: whether
+        its jobs survive a restart, for those who submit.
+        """
         self._key = key
         self._hands_out_results = hands_out_results
         self._own_id = own_id
@@ -112,7 +115,7 @@ class Scheduler:
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self._holders = Holders(own_id, own_name, own_sources)
         self._book = JobBook(rows, own_id)
-        self._answers = Answers(own_id, self._book)
+        self._answers = Answers(own_id, self._book, durable=durable)
         self._stories = Stories()
 
     def begin(self, now: Now) -> Effects:

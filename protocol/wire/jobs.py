@@ -85,6 +85,7 @@ class JobStatus(Record, frozen=True):
     cancelling: bool
     scheduler: bytes
     holder_names: dict[str, str]  # participant label → name of the node, for display
+    durable: bool  # False: the scheduler keeps its jobs in memory, and a restart of it loses them
     cause: Cause | None = None
     tasks: tuple[TaskStatus, ...] = ()
 

@@ -61,6 +61,7 @@ def status(state: Any = "running", done: int = 0) -> JobStatus:
         cancelling=False,
         scheduler=b"n" * 32,
         holder_names={},
+        durable=True,
     )
 
 

@@ -248,7 +248,8 @@ def test_ctrl_c_ends_the_wait_and_not_the_job(here: Line, node: RunningNode, hel
     )
     try:
         assert waiting.stderr is not None
-        assert waiting.stderr.readline().endswith("is submitted\n")
+        said = waiting.stderr.readline()
+        assert "is submitted; its node keeps jobs in memory" in said
         assert waiting.stderr.readline().startswith("running: ")
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=LIMIT_S)

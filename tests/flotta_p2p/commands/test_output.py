@@ -31,6 +31,7 @@ def status(state: JobState, cause: Cause | None = None, cancelling: bool = False
         cancelling=cancelling,
         scheduler=b"n" * 32,
         holder_names=NAMES,
+        durable=True,
         cause=cause,
     )
 

@@ -58,6 +58,7 @@ _STATUS = jobs.JobStatus(
     cancelling=False,
     scheduler=OWN,
     holder_names={},
+    durable=True,
 )
 EXAMPLES: tuple[Record, ...] = (
     door.Hello(role="node", statement=b"", curve_key=b"c" * 32, nonce=b"n" * 16, versions=(1,)),
