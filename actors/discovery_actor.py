@@ -22,6 +22,7 @@ from actors.discovery import (
     decode_event,
     encode_command,
 )
+from actors.inbox import Inbox
 from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
 from actors.timers import TimerService
@@ -31,6 +32,7 @@ from protocol.key_statement import parse_address, verify_key_statement
 from protocol.limits import (
     DISCOVERY_FETCHES_MAX,
     DISCOVERY_MEMORY_BYTES_MAX,
+    DISCOVERY_STOP_MS,
     FETCH_LIMIT_MS,
     NODE_PORT,
     RESTART_BACKOFF_MS_MAX,
@@ -118,9 +120,17 @@ class DiscoveryActor(SupervisedActor):
                 reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._values()))
 
     def end(self) -> None:
-        """The process says goodbye to the network, within DISCOVERY_STOP_MS, and ends."""
+        """The process says goodbye to the network and ends; it is waited for, since its launcher would not."""
         self._timers.clear_all(self.address)
+        farewell = Inbox()
+        self.address.attach(farewell)
         self._tell(Stop())
+        deadline_ns = self._clock.now().after_ms(DISCOVERY_STOP_MS)
+        while (left_ns := deadline_ns - self._clock.now().boot_ns) > 0:
+            message = farewell.take(left_ns / 1e9)
+            if isinstance(message, ChildGone) and message.key == self._child:
+                return
+        self._spawner.kill(self._child)
 
     def _values(self) -> dict[str, Any]:
         return {
