@@ -82,7 +82,8 @@ def prepare_workdir(path: Path) -> None:
             raise _unusable(path, f"it belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
         if status.st_mode & 0o077:
             _close_to_others(path, stat.S_IMODE(status.st_mode))
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        effective = os.access in os.supports_effective_ids  # the ids that opening a file goes by
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise _unusable(path, "this user may not write in it")
     except OSError as error:
         raise _unusable(path, str(error.strerror)) from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from actors.adapters import folder_lock
 from actors.adapters.folder_lock import check_disk_space, lock_folder, prepare_workdir
 from protocol.errors import Code, ConfigError, StorageError
+from tests.users import NOBODY, without_privileges
 
 ROOT = Path(folder_lock.__file__).parents[2]
 HOLD = """
@@ -42,9 +44,13 @@ def test_a_locked_folder_is_refused_naming_process_and_node_until_that_process_d
 
 def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = lock_folder(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False) as child:
-        lock.release()
+    program = "print('runs', flush=True); import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], close_fds=False, stdout=subprocess.PIPE) as child:
         try:
+            assert (
+                child.stdout is not None and child.stdout.readline() == b"runs\n"
+            )  # its own program, not a copy of us
+            lock.release()
             lock_folder(tmp_path).release()
         finally:
             child.kill()
@@ -101,11 +107,13 @@ def test_a_work_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
         assert caught.value.code == Code.FOLDER_UNUSABLE
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_work_directory_without_the_right_to_write_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "work").mkdir(mode=0o500)
-    with pytest.raises(ConfigError) as caught:
-        prepare_workdir(tmp_path / "work")
+def test_a_work_directory_without_the_right_to_write_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, NOBODY if os.geteuid() == 0 else -1, -1)
+        with without_privileges():
+            (Path(folder) / "work").mkdir(mode=0o500)
+            with pytest.raises(ConfigError) as caught:
+                prepare_workdir(Path(folder) / "work")
     assert caught.value.sentence.endswith("this user may not write in it")
 
 

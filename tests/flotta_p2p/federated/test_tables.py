@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from protocol.errors import Code, DataError
 from protocol.limits import COLUMNS_MAX, SOURCE_BYTES_MAX
 from protocol.plan.tasks import Column, SourceFile
 from tests.flotta_p2p.federated.helpers import csv_text, quoted, source_of
+from tests.users import without_privileges
 
 SECRET = "Maria Rossi"
 
@@ -203,23 +202,10 @@ def test_a_folder_or_a_pipe_is_no_table(tmp_path: Path) -> None:
     assert fault_of(pipe).code == Code.SOURCE_UNREADABLE
 
 
-@contextmanager
-def _without_privileges() -> Iterator[None]:
-    """As root, who may read everything, act as nobody for a moment."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     source = source_of(tmp_path, "age\n1\n")
     Path(source.path).chmod(0)
-    with _without_privileges():
+    with without_privileges():
         error = fault_of(source)
     assert (error.code, "permission" in error.sentence) == (Code.SOURCE_UNREADABLE, True)
 
