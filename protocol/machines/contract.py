@@ -171,6 +171,11 @@ class Received(Record, frozen=True):
     boot_id: int = 0
 
 
+def unexpected(message: object) -> InvariantBroken:
+    """For a message that `protocol/wiring.py` should have led to another machine: our own mistake, never a peer's."""
+    return InvariantBroken(f"a machine was given a {type(message).__name__}, which it does not take")
+
+
 class Machine(Protocol):
     """The contract. `step` is all or nothing: it raises and changes nothing, or returns the effects of the change."""
 

@@ -15,7 +15,7 @@ nonces.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, assert_never
 
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
@@ -43,6 +43,7 @@ from protocol.machines.contract import (
     Send,
     SetTimer,
     TimerFired,
+    unexpected,
 )
 from protocol.machines.events import (
     DialDoor,
@@ -97,6 +98,10 @@ class EnrolmentSnapshot(Record, frozen=True):
     knocking: tuple[bytes, ...]
 
 
+# All that this machine takes.
+EnrolmentEvent = ProjectsHeld | Encountered | PeerAdmitted | TimerFired | Received
+
+
 class Enrolment:
     """Machine of both roles at the door. Its clock-bound secrets (nonces) are hashes of the node's secret, boot id
     and a counter.
@@ -113,7 +118,7 @@ class Enrolment:
         self._knocks: dict[bytes, _Knock] = {}  # limits.STRANGERS_MAX: node → what we try
         self._counter = 0
 
-    def step(self, event: object, now: Now) -> Effects:
+    def step(self, event: EnrolmentEvent, now: Now) -> Effects:
         match event:
             case ProjectsHeld(projects=projects, statement=statement):
                 assert len(projects) <= PROJECTS_MAX
@@ -135,7 +140,10 @@ class Enrolment:
                 return self._proof(event, proof, now)
             case Received(message=Welcome()):
                 return self._welcome(event)
-        raise TypeError(f"enrolment takes no {type(event).__name__}")
+            case Received(message=message):
+                raise unexpected(message)
+            case _:
+                assert_never(event)
 
     def check(self) -> None:
         assert len(self._sessions) <= DOOR_SESSIONS_MAX

@@ -8,7 +8,7 @@ was not signed by the one who may say it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import get_args
+from typing import assert_never, get_args
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
@@ -24,6 +24,7 @@ from protocol.machines.contract import (
     Record,
     Refuse,
     Send,
+    unexpected,
 )
 from protocol.machines.events import (
     CONTROL_SESSION,
@@ -77,6 +78,10 @@ class GateSnapshot(Record, frozen=True):
     clock_offsets_ms: dict[str, int]
 
 
+# All that this machine takes.
+GateEvent = Arrived | Outgoing | Refuse | Received | PeerAdmitted | DialDoor | SubmitterProved | HangUp
+
+
 class Gate:
     """Machine of the gate actor."""
 
@@ -96,7 +101,7 @@ class Gate:
         self._refused: dict[str, int] = {}  # bounded by Code: one for each
         self._frames_in = self._frames_out = 0
 
-    def step(self, event: object, now: Now) -> Effects:
+    def step(self, event: GateEvent, now: Now) -> Effects:
         match event:
             case Arrived():
                 return self._arrived(event, now)
@@ -118,7 +123,10 @@ class Gate:
             case HangUp(session=session):
                 self._sessions.pop(session, None)
                 return ()
-        raise TypeError(f"the gate takes no {type(event).__name__}")
+            case Received(message=message):
+                raise unexpected(message)
+            case _:
+                assert_never(event)
 
     def check(self) -> None:
         assert len(self._sessions) <= REPLAY_PEERS_MAX

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
@@ -30,6 +30,7 @@ from protocol.machines.contract import (
     Send,
     SetTimer,
     TimerFired,
+    unexpected,
 )
 from protocol.machines.events import (
     Discovered,
@@ -130,6 +131,12 @@ class MembershipSnapshot(Record, frozen=True):
     joins: tuple[JoinView, ...]
 
 
+# All that this machine takes.
+MembershipEvent = (
+    Received | TimerFired | Discovered | DiscoveryLost | PeerProved | ProjectsHeld | StatementMissing | EnrolmentFailed
+)
+
+
 class Membership:
     """Machine of the membership actor."""
 
@@ -156,7 +163,7 @@ class Membership:
     def begin(self, now: Now) -> Effects:
         return (SetTimer(name="beat", at_ns=now.after_ms(HEARTBEAT_INTERVAL_MS)),)
 
-    def step(self, event: object, now: Now) -> Effects:
+    def step(self, event: MembershipEvent, now: Now) -> Effects:
         match event:
             case Received(message=Greeting() as greeting):
                 return self._greeted(event, greeting, now)
@@ -179,7 +186,10 @@ class Membership:
                 return self._retry(address, sentence, now)
             case EnrolmentFailed(address=address, sentence=sentence):
                 return self._retry(address, sentence, now)
-        raise TypeError(f"membership takes no {type(event).__name__}")
+            case Received(message=message):
+                raise unexpected(message)
+            case _:
+                assert_never(event)
 
     def check(self) -> None:
         assert len(self._peers) <= PEERS_MAX

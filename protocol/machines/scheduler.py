@@ -8,7 +8,7 @@ planning.py, what submitters ask in answers.py, why a job failed in causes.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from protocol import kinds
 from protocol.errors import Code, DeniedError, RemoteProtocolError, WorkflowError
@@ -36,6 +36,7 @@ from protocol.machines.contract import (
     Stories,
     TimerFired,
     Write,
+    unexpected,
     writes_first,
 )
 from protocol.machines.events import JobChanged, PeerAway, PeerSeen, ProjectsHeld, ResourceFound
@@ -90,6 +91,10 @@ class SchedulerSnapshot(Record, frozen=True):
     holders: dict[str, int]
 
 
+# All that this machine takes.
+SchedulerEvent = Received | TimerFired | ProjectsHeld | PeerSeen | PeerAway | ResourceFound
+
+
 class Scheduler:
     """Machine of the scheduler actor."""
 
@@ -127,7 +132,7 @@ class Scheduler:
             effects += self._stop_again(job, now) if job.row.cancel else self._advance(job, now)
         return writes_first(effects)
 
-    def step(self, event: object, now: Now) -> Effects:
+    def step(self, event: SchedulerEvent, now: Now) -> Effects:
         match event:
             case Received():
                 return writes_first(self._received(event, now))
@@ -143,7 +148,8 @@ class Scheduler:
                 return ()  # its leases tell whether it matters
             case ResourceFound():
                 return self._answers.found(event)
-        raise TypeError(f"the scheduler takes no {type(event).__name__}")
+            case _:
+                assert_never(event)
 
     def _received(self, event: Received, now: Now) -> Effects:
         match event.message:
@@ -161,7 +167,7 @@ class Scheduler:
                 return tuple(self._results(event, results, now))
             case Renew() as renew:
                 return self._renew(event, renew, now)
-        raise TypeError(f"the scheduler takes no {type(event.message).__name__}")
+        raise unexpected(event.message)
 
     def _result(self, event: Received, ask: AskResult) -> Effects:
         self._check_hands_out()

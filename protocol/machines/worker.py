@@ -7,7 +7,7 @@ The scheduler's word is worth nothing here: it chooses where and when, never wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 import msgspec
 
@@ -43,6 +43,7 @@ from protocol.machines.contract import (
     Stories,
     TimerFired,
     Write,
+    unexpected,
     writes_first,
 )
 from protocol.machines.events import PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
@@ -89,6 +90,10 @@ class WorkerSnapshot(Record, frozen=True):
     bytes_released: int
 
 
+# All that this machine takes.
+WorkerEvent = Received | TaskProduced | TaskFaulted | TaskDied | TimerFired | ProjectsHeld | PeerSeen
+
+
 class Worker:
     """Machine of the worker actor."""
 
@@ -133,7 +138,7 @@ class Worker:
                 effects.append(self._start(row))
         return writes_first(effects)
 
-    def step(self, event: object, now: Now) -> Effects:
+    def step(self, event: WorkerEvent, now: Now) -> Effects:
         match event:
             case Received(message=Tasks() as tasks):
                 return writes_first(self._tasks(event, tasks, now))
@@ -154,7 +159,10 @@ class Worker:
                 return ()
             case PeerSeen():
                 return ()  # for the delivery around this machine: what waits for that peer is sent again
-        raise TypeError(f"the worker takes no {type(event).__name__}")
+            case Received(message=message):
+                raise unexpected(message)
+            case _:
+                assert_never(event)
 
     def check(self) -> None:
         assert len(self._attempts) <= TASKS_LIVE_PER_WORKER_MAX
