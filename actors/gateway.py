@@ -15,7 +15,7 @@ from actors.timers import TimerService
 from protocol.errors import Code, FlottaError, RemoteProtocolError
 from protocol.limits import ASK_LIMIT_MS, CONTROL_WAIT_MS_MAX, REPORT_LIMIT_MS
 from protocol.machines.contract import Received, Record, TimerFired
-from protocol.machines.events import CONTROL_SESSION, OPERATOR, ControlAnswer, Counted, JobChanged
+from protocol.machines.events import CONTROL_SESSION, OPERATOR, ControlAnswer, JobChanged
 from protocol.tokens import ProjectKey
 from protocol.wire.control import AskPeers, AskProof, AskStatus, ProofGiven, ReloadProjects, Report, WaitJob
 from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, JobStatus, Submit
@@ -131,8 +131,6 @@ class GatewayActor(SupervisedActor):
                 self._late(int(name))
             case ServerFailed(error=error):
                 raise error
-            case Counted():
-                pass  # the gate counts; its snapshot tells
 
     def end(self) -> None:
         self._timers.clear_all(self.address)

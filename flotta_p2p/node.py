@@ -21,6 +21,7 @@ from actors.datasource import DatasourceActor
 from actors.discovery_actor import ROLE as DISCOVERY_ROLE
 from actors.discovery_actor import DiscoveryActor
 from actors.gateway import GatewayActor
+from actors.journal import JournalActor
 from actors.machine_shell import MachineActor, Rows
 from actors.ports import ChildGone, ChildSaid, ChildStarted, LauncherGone, Spawner, SpawnerEvent
 from actors.projects import ProjectsActor
@@ -190,6 +191,7 @@ class Node:
             self._machine("worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, *delivery)),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
+            ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
             ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
         ]

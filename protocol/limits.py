@@ -176,6 +176,7 @@ INSPECT_LIMIT_MS: Final = 60_000  # reading a source of SOURCE_BYTES_MAX takes a
 SPAWN_PAUSE_MS: Final = 1_000  # after a child that never ran: the cause is seldom gone at once
 SOURCE_CHECK_MS: Final = 30_000  # how often a source is looked at for changes; two system calls
 ASK_LIMIT_MS: Final = 8_000  # an answer of the scheduler to the operator; a store that waits takes STORE_BUSY_MS_MAX
+JOURNAL_PAUSE_MS: Final = 30_000  # between two lines of the log about the same kind of refusal: anybody can cause them
 REPORT_LIMIT_MS: Final = 2_000  # a status report does not wait longer for an actor
 FETCH_LIMIT_MS: Final = 6_000  # one answer about a typed address; the discovery process may have to start first
 NODE_PORT: Final = 1456  # where a node is reached when nobody says otherwise; the statement server is at the next

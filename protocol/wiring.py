@@ -9,12 +9,13 @@ from protocol.machines.contract import Received
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
-# Machines: gate, enrolment, membership, scheduler, worker. Ends of the shells: transport, discovery, gateway, store.
+# Machines: gate, enrolment, membership, scheduler, worker.
+# Ends of the shells: transport, discovery, gateway, journal, store.
 NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.Arrived: ("gate",),
     events.Transmit: ("transport",),
     events.ControlAnswer: ("gateway",),
-    events.Counted: ("gateway",),
+    events.Counted: ("journal",),
     events.Discovered: ("membership",),
     events.DiscoveryLost: ("membership",),
     events.StatementWanted: ("discovery",),
@@ -23,22 +24,22 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.DialDoor: ("gate", "transport"),
     events.HangUp: ("gate", "transport"),
     events.PeerProved: ("membership",),
-    events.EnrolmentFailed: ("membership",),
+    events.EnrolmentFailed: ("membership", "journal"),
     events.SubmitterProved: ("gate",),
     events.PeerAdmitted: ("gate", "transport", "enrolment"),
-    events.PeerSeen: ("scheduler", "worker"),
-    events.PeerAway: ("scheduler",),
+    events.PeerSeen: ("scheduler", "worker", "journal"),
+    events.PeerAway: ("journal",),
     events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "membership"),
     events.ResourceWanted: ("store",),
     events.ResourceFound: ("scheduler",),
-    events.JobChanged: ("gateway",),
+    events.JobChanged: ("gateway", "journal"),
 }
 
 
 def takers(event: Any) -> tuple[str, ...]:
     """Who gets a published event. A verified message goes to the machine that its type names; an acknowledgement to
-    the sender
-    of what is acknowledged."""
+    the sender of what is acknowledged.
+    """
     if not isinstance(event, Received):
         return NEWS[type(event)]
     message = event.message

@@ -313,7 +313,7 @@ class Node:
                 self._world.note(self, "gate", "counted", f"{code}: {sentence}")
             case events.JobChanged(status=status):
                 self._world.job_changed(self, status)
-            case events.ProjectsHeld():
-                pass
+            case events.ProjectsHeld() | events.PeerSeen() | events.PeerAway() | events.EnrolmentFailed():
+                pass  # for discovery and the log
             case _:
                 raise Violation(f"nobody at {self.name} takes {type(event).__name__} for {taker}")

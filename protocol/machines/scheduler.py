@@ -39,7 +39,7 @@ from protocol.machines.contract import (
     unexpected,
     writes_first,
 )
-from protocol.machines.events import JobChanged, PeerAway, PeerSeen, ProjectsHeld, ResourceFound
+from protocol.machines.events import JobChanged, PeerSeen, ProjectsHeld, ResourceFound
 from protocol.machines.jobs import Job, JobBook, JobRow, TaskState
 from protocol.machines.planning import Holders
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
@@ -92,7 +92,7 @@ class SchedulerSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-SchedulerEvent = Received | TimerFired | ProjectsHeld | PeerSeen | PeerAway | ResourceFound
+SchedulerEvent = Received | TimerFired | ProjectsHeld | PeerSeen | ResourceFound
 
 
 class Scheduler:
@@ -144,8 +144,6 @@ class Scheduler:
             case PeerSeen(node=node, name=name, sources=sources):
                 self._holders.seen(node, name, sources)
                 return ()
-            case PeerAway():
-                return ()  # its leases tell whether it matters
             case ResourceFound():
                 return self._answers.found(event)
             case _:

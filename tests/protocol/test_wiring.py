@@ -21,7 +21,7 @@ TAKEN: dict[str, tuple[type[Any], ...]] = {
     "scheduler": get_args(SchedulerEvent),
     "worker": get_args(WorkerEvent),
 }
-SHELLS = {"transport", "discovery", "gateway", "store"}
+SHELLS = {"transport", "discovery", "gateway", "journal", "store"}
 
 
 @pytest.mark.parametrize("event", NEWS, ids=lambda event: event.__name__)
