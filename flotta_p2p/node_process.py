@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from actors.adapters.processes import LauncherSpawner
+from actors.adapters.store import SAFETY_FILE
 from actors.child_bootstrap import adopt_parent_death, parent_pid
 from flotta_p2p import __version__, exit_codes
 from flotta_p2p.commands.output import show_fault
@@ -85,6 +86,12 @@ def _announce(facts: Facts) -> None:
         _log.info("database in memory: jobs do not survive a restart; identities, peers and executed orders do")
     else:
         _log.info("database %s", facts.database)
+        if (facts.workdir / SAFETY_FILE).exists():
+            _log.warning(
+                "%s of an earlier database in memory lies in the work directory; its peers, executed orders and audit "
+                "are not used now. Next: keep it for its audit, or remove it",
+                SAFETY_FILE,
+            )
     names = ", ".join(sorted(facts.project_names.values())) or "none; add one with `flotta-p2p project add`"
     _log.info("projects: %s; sources: %s", names, ", ".join(facts.sources) or "none")
 
