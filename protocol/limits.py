@@ -53,6 +53,9 @@ REPLAY_WINDOW_FRAMES: Final = 1_024  # RFC 6479 form; a sender has at most 64 fr
 REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and proved submitters only, 200 bytes each
 
 # --- containers in machines ----------------------------------------------------------------------
+SENDER_FRAMES_PER_S: Final = 1_000  # of one peer or door; the gate opens about 2,500 frames a second on one core
+SENDER_FRAMES_BURST: Final = 2_000  # at once: a peer that was away empties its outbox
+FRAME_BYTES_PER_TOKEN: Final = 64 * KIB  # so that 60 MiB a second of large frames pass
 LINK_FRAMES_WAITING_MAX: Final = 64  # frames for a peer that is not connected; a frame has at most FRAME_BYTES_MAX
 # frames on the way from actors to the wire's thread; beyond it they are dropped, counted
 WIRE_COMMANDS_MAX: Final = 20_000

@@ -1,6 +1,8 @@
-"""A token bucket, for what strangers may cause how often."""
+"""Token buckets, for what strangers and peers may cause how often."""
 
 from __future__ import annotations
+
+from protocol.limits import FRAME_BYTES_PER_TOKEN, SENDER_FRAMES_BURST, SENDER_FRAMES_PER_S
 
 
 class TokenBucket:
@@ -13,11 +15,11 @@ class TokenBucket:
         self._tokens = float(burst)
         self._at_s = now_s
 
-    def take(self, now_s: float) -> bool:
-        """Take one token if there is one."""
+    def take(self, now_s: float, tokens: int = 1) -> bool:
+        """Take so many tokens if one is there; a large frame goes into debt, and the next ones wait for it."""
         if self.wait_s(now_s) > 0:
             return False
-        self._tokens -= 1
+        self._tokens -= tokens
         return True
 
     def wait_s(self, now_s: float) -> float:
@@ -25,3 +27,22 @@ class TokenBucket:
         self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
         return max(0.0, (1 - self._tokens) / self._per_s)
+
+
+class FairShare:
+    """How much of the gate's time each sender may take: one that floods loses its own frames, not the others'.
+
+    A frame costs one token, and one more for each FRAME_BYTES_PER_TOKEN. What is dropped and matters is repeated by
+    the outbox of its sender.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: dict[bytes, TokenBucket] = {}  # limits.PEERS_MAX and limits.PROJECTS_MAX
+
+    def admits(self, sender: bytes, frame_bytes: int, now_s: float) -> bool:
+        bucket = self._buckets.get(sender)
+        if bucket is None:
+            bucket = self._buckets[sender] = TokenBucket(
+                per_s=SENDER_FRAMES_PER_S, burst=SENDER_FRAMES_BURST, now_s=now_s
+            )
+        return bucket.take(now_s, 1 + frame_bytes // FRAME_BYTES_PER_TOKEN)

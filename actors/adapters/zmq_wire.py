@@ -13,6 +13,7 @@ from typing import Final
 import zmq
 
 from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.rate import FairShare
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refuses
 from actors.ports import Clock
@@ -132,6 +133,7 @@ class ZmqWire:
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
         self._self_test: SelfTest | None = None
         self._bound: tuple[str, ...] = ()
+        self._fair_share = FairShare()
         self.dropped = 0  # frames that found no room; the outbox repeats what matters
 
     # --- any thread ------------------------------------------------------------------------------
@@ -306,10 +308,14 @@ class ZmqWire:
             except zmq.Again:
                 return
             arrived = _arrived(frames)
-            if arrived is not None:
+            if arrived is not None and self._admits(arrived):
                 self._deliver(arrived)
             else:
                 self.dropped += 1
+
+    def _admits(self, arrived: Arrived) -> bool:
+        now_s = self._clock.now().boot_ns / 1e9
+        return self._fair_share.admits(arrived.node or arrived.project, len(arrived.raw), now_s)
 
     def _serve_link(self, link: _Link) -> None:
         for _ in range(_READ_BATCH):
