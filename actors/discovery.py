@@ -1,10 +1,9 @@
 """What a node and its discovery process say to each other, over the channel of every child process (`actors.framing`).
 
 A message is UTF-8 JSON of at most `DISCOVERY_FRAME_BYTES_MAX`; bytes stand in it as base64. The node sends commands
-(`Announce`, `Fetch`,
-`Stop`), the process sends events. It parses the packets of strangers, so its events are hints from a process that may
-have been taken
-over: they are decoded strictly, and nothing in them is believed before it is proved elsewhere.
+(`Announce`, `Fetch`, `Stop`), the process sends events. It parses the packets of strangers, so its events are hints
+from a process that may have been taken over: they are decoded strictly, and nothing in them is believed before it is
+proved elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import msgspec
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import ADDRESSES_PER_NODE_MAX, DISCOVERY_FRAME_BYTES_MAX, TXT_STATEMENT_BYTES_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 INSTANCE_BYTES_MAX: Final = 63  # one DNS label (RFC 1035)
 PREFIX_CHARS_MAX: Final = 40  # leaves room for a dash and the random suffix

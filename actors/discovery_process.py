@@ -1,10 +1,9 @@
 """The discovery process: `python -m actors.discovery_process`, started by the launcher.
 
-It parses what strangers send and answers them, so it is a process of its own: it knows no secret, its memory
-is limited, and the node runs without it. It talks to its node over the socket that is its standard input, as
+It parses what strangers send and answers them, so it is a process of its own: it knows no secret, its memory is
+limited, and the node runs without it. It talks to its node over the socket that is its standard input, as
 `actors.discovery` describes, and ends when the node closes that socket. Exit codes: 0 the node closed the socket or
-said stop, 1 the node's
-commands make no sense, 2 there is no such socket.
+said stop, 1 the node's commands make no sense, 2 there is no such socket.
 """
 
 from __future__ import annotations

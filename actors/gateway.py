@@ -14,8 +14,9 @@ from actors.projects import HoldProjects
 from actors.timers import TimerService
 from protocol.errors import Code, FlottaError, RemoteProtocolError
 from protocol.limits import ASK_LIMIT_MS, CONTROL_WAIT_MS_MAX, REPORT_LIMIT_MS
-from protocol.machines.contract import Received, Record, TimerFired
+from protocol.machines.contract import Received, TimerFired
 from protocol.machines.events import CONTROL_SESSION, OPERATOR, ControlAnswer, JobChanged
+from protocol.record import Record
 from protocol.tokens import ProjectKey
 from protocol.wire.control import AskPeers, AskProof, AskStatus, ProofGiven, ReloadProjects, Report, WaitJob
 from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, JobStatus, Submit

@@ -18,8 +18,9 @@ from pykka.messages import _ActorStop
 
 from protocol.errors import Code, UnreachableError
 from protocol.limits import INBOX_FRAME_BYTES_MAX, INBOX_MESSAGES_MAX
-from protocol.machines.contract import Record, TimerFired
+from protocol.machines.contract import TimerFired
 from protocol.machines.events import Arrived
+from protocol.record import Record
 
 
 class System(Record, frozen=True):

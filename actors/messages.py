@@ -11,8 +11,9 @@ from typing import Any
 from actors.base import ActorHandle
 from actors.inbox import Answer
 from protocol.errors import FlottaError
-from protocol.machines.contract import KillTask, Record, StartTask, Write
+from protocol.machines.contract import KillTask, StartTask, Write
 from protocol.plan.tasks import Column, Fault, SourceFile
+from protocol.record import Record
 
 # --- the store -----------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from protocol.errors import StorageError
-from protocol.machines.contract import Now, Record, Write
+from protocol.machines.contract import Now, Write
+from protocol.record import Record
 
 
 class Clock(Protocol):

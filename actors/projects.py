@@ -10,8 +10,9 @@ from actors.ports import Clock
 from actors.timers import TimerService
 from protocol.ids import node_id
 from protocol.key_statement import LIFE_MS, RENEW_MS, KeyStatement, sign_key_statement
-from protocol.machines.contract import Record, TimerFired
+from protocol.machines.contract import TimerFired
 from protocol.machines.events import ProjectsHeld
+from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 

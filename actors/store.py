@@ -18,7 +18,7 @@ from actors.messages import (
 from actors.ports import Store
 from protocol.errors import LocalProtocolError
 from protocol.limits import COMMIT_GROUP_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 
 class _Flush(Record, frozen=True):

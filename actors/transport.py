@@ -13,8 +13,8 @@ from actors.base import Context, SupervisedActor
 from actors.ports import Clock
 from protocol.errors import FlottaError
 from protocol.ids import format_id
-from protocol.machines.contract import Record
 from protocol.machines.events import DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
+from protocol.record import Record
 from protocol.tokens import ProjectKey
 
 _log = logging.getLogger(__name__)

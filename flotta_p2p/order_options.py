@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.limits import JOB_DEADLINE_MS, LEASE_MS, ORDER_LIFE_MS
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 
 class OrderOptions(Record, frozen=True):

@@ -17,11 +17,11 @@ from protocol.limits import (
     BODY_BYTES_MANIFEST_MAX,
     CONTROL_WAIT_MS_MAX,
 )
-from protocol.machines.contract import Record
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
 from protocol.plan.plan import check_product, verify_outcome
 from protocol.plan.tasks import Summary
+from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.control import WaitJob

@@ -14,8 +14,7 @@
             └── InvariantBroken    a machine found itself in a state that cannot be
 
 Every error carries a stable `code` from `Code`, one clear sentence, and, where they are known, the node and the job
-that it
-concerns and the next step for the person who reads it.
+that it concerns and the next step for the person who reads it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from typing import Final
 from protocol.errors import AddressError, Code
 from protocol.ids import format_id, format_job_id, parse_id, parse_job_id
 from protocol.limits import EUI_CHARS_MAX, NAME_CHARS_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 NAMED_ROOMS: Final = frozenset({"out", "in", "params", "memory"})
 PLAIN_ROOMS: Final = frozenset({"log", "status", "schema", "stats"})

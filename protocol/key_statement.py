@@ -18,7 +18,7 @@ from protocol.limits import (
     PROJECTS_MAX,
     TXT_STATEMENT_BYTES_MAX,
 )
-from protocol.machines.contract import Record
+from protocol.record import Record
 from protocol.signing import (
     KEY_STATEMENT,
     SigningKey,

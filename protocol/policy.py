@@ -6,10 +6,10 @@ from typing import Literal
 
 from protocol.errors import Code
 from protocol.ids import format_id, node_id
-from protocol.machines.contract import Record
 from protocol.plan.filters import columns_of
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Task
+from protocol.record import Record
 
 
 class SourcePolicy(Record, frozen=True):

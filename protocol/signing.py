@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.ids import KEY_BYTES
 from protocol.limits import STATEMENT_BYTES_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 
 SEED_BYTES: Final = 32

@@ -11,7 +11,7 @@ from random import Random
 from typing import Final, Literal
 
 from protocol.limits import CLOCK_TOLERANCE_MS, JOB_DEADLINE_MS, ORDER_LIFE_MS
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 NODES_MAX: Final = 300  # a run of so many takes minutes
 JOBS_MAX: Final = 1_000

@@ -8,7 +8,7 @@ import zmq
 
 from protocol.key_statement import parse_address
 from protocol.limits import FRAME_BYTES_MAX, HANDSHAKE_LIMIT_MS
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 
 class CurveKeys(Record, frozen=True):

@@ -13,7 +13,7 @@ import ifaddr
 
 from protocol.errors import Code, ConfigError
 from protocol.limits import ADDRESSES_PER_NODE_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 EVERY_ADDRESS: Final = "0.0.0.0"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 DOMAIN: Final = "flotta-p2p-main"
 

@@ -29,8 +29,8 @@ from protocol.limits import (
     ZAP_HELD_MAX,
     ZAP_HOLD_MS,
 )
-from protocol.machines.contract import Record
 from protocol.machines.events import Arrived
+from protocol.record import Record
 
 _log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from flotta_p2p.submission import JobClient
 from protocol.errors import Code, DeniedError, UnreachableError
 from protocol.ids import short_job_id
 from protocol.limits import LEASE_GRACE_MS, STATEMENT_BYTES_MAX
-from protocol.machines.contract import Record
 from protocol.plan.artifact import artifact_bytes, read_artifact
 from protocol.plan.order import Order, SignedOrder, job_id_of
+from protocol.record import Record
 from protocol.signing import Envelope, SigningKey, envelope_bytes
 from protocol.tokens import TOKEN_ENTROPY_BYTES, ProjectKey, new_token
 from protocol.wire.codec import decode_record, encode_record

@@ -22,9 +22,9 @@ from flotta_p2p.demo.narration import Narrator
 from flotta_p2p.demo.submitter import Submitter
 from flotta_p2p.federated.pooled import pooled_summary
 from protocol.ids import format_id, format_job_id, short_job_id
-from protocol.machines.contract import Record
 from protocol.plan.order import SignedOrder
 from protocol.plan.tasks import Summary
+from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import TOKEN_ENTROPY_BYTES, ProjectKey, new_token
 from protocol.wire.jobs import JobStatus

@@ -26,10 +26,10 @@ import yaml
 from flotta_p2p.order_options import OrderOptions
 from protocol.errors import Code, WorkflowError
 from protocol.limits import STATEMENT_BYTES_MAX
-from protocol.machines.contract import Record
 from protocol.plan.artifact import Query
 from protocol.plan.filters import parse_filter
 from protocol.plan.operations import Bins, Statistic, SummaryParameters, operation, read_parameters
+from protocol.record import Record
 
 FileKind = Literal["yaml", "json"]
 _WORDS: Final = {

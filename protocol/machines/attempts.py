@@ -8,9 +8,10 @@ import msgspec
 
 from protocol.errors import FlottaError
 from protocol.limits import NAME_CHARS_MAX, RENEWALS_PER_LEASE, SENTENCE_CHARS_MAX
-from protocol.machines.contract import Received, Record
+from protocol.machines.contract import Received
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Outcome, Task, product_digest
+from protocol.record import Record
 from protocol.wire.jobs import TaskOffer
 
 AttemptState = Literal["running", "succeeded", "failed", "cancelled", "lost"]

@@ -1,8 +1,7 @@
 """What a machine is: an event and the time go in, effects come out.
 
 A machine is a pure object. Its one mutating method is `step`; all that it wants from the world it says in effects.
-The same
-machines are driven by the Pykka actors of a node and by the simulator in virtual time.
+The same machines are driven by the Pykka actors of a node and by the simulator in virtual time.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ import msgspec
 
 from protocol.errors import Code, InvariantBroken
 from protocol.limits import STORY_ENTRIES_MAX, STORY_KEYS_MAX
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of frozen records: events, effects, messages, snapshots."""
+from protocol.plan.tasks import TaskRequest
+from protocol.record import Record
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -113,7 +110,7 @@ class StartTask(Record, frozen=True):
     key: bytes
     job_id: bytes
     source: str  # name of a data source of this node, or empty; the shell knows the file
-    request: Any  # protocol.plan.tasks.TaskRequest
+    request: TaskRequest
     limit_ms: int
 
 

@@ -1,10 +1,9 @@
 """Delivery: at-least-once with idempotent receivers. ZeroMQ is a transport, not a guarantee.
 
 A durable message is a row of the outbox, written in the same batch as the change that it announces, repeated until
-the receiver says that
-it has committed it. A received message is a row of the inbox, written in the same batch as its effects; a copy is
-only acknowledged
-again. `Courier` puts this around one machine, so that neither the machine nor its shell has to know.
+the receiver says that it has committed it. A received message is a row of the inbox, written in the same batch as its
+effects; a copy is only acknowledged again. `Courier` puts this around one machine, so that neither the machine nor
+its shell has to know.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from protocol.machines.contract import (
     Persist,
     Put,
     Received,
-    Record,
     Refuse,
     Send,
     SetTimer,
@@ -44,6 +42,7 @@ from protocol.machines.contract import (
     writes_first,
 )
 from protocol.machines.events import PeerSeen
+from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of

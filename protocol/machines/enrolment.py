@@ -8,8 +8,7 @@ is let in.
       |  <-------    Welcome                    |   both sides: the other is a peer of this project
 
 The token itself is never sent: each proof is an HMAC under the key derived from it, over role, project, both ids,
-both CURVE keys and both
-nonces.
+both CURVE keys and both nonces.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from protocol.machines.contract import (
     Now,
     Publish,
     Received,
-    Record,
     Refuse,
     Send,
     SetTimer,
@@ -56,6 +54,7 @@ from protocol.machines.events import (
     SubmitterProved,
 )
 from protocol.machines.joiner import VERSION, Joiner
+from protocol.record import Record
 from protocol.tokens import ProjectKey
 from protocol.wire.door import Challenge, Hello, Proof, Welcome
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from protocol.key_statement import Certified
-from protocol.machines.contract import Record, Send
+from protocol.machines.contract import Send
+from protocol.record import Record
 from protocol.tokens import ProjectKey
 from protocol.wire.jobs import JobStatus
 from protocol.wire.peers import SourceOffer

@@ -1,8 +1,7 @@
 """The gate: every frame in is opened here, every frame out is sealed here.
 
 It knows who may say what over which connection, keeps replay windows, clock offsets and sequence numbers, and
-believes nothing that
-was not signed by the one who may say it.
+believes nothing that was not signed by the one who may say it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from protocol.machines.contract import (
     Publish,
     Put,
     Received,
-    Record,
     Refuse,
     Send,
     unexpected,
@@ -38,6 +36,7 @@ from protocol.machines.events import (
     SubmitterProved,
     Transmit,
 )
+from protocol.record import Record
 from protocol.replay import ReplayWindow
 from protocol.signing import SigningKey
 from protocol.wire.frame import FrameRules, Header, OpenedFrame, open_frame, seal

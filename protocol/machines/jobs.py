@@ -11,10 +11,11 @@ from protocol import kinds
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import node_id
 from protocol.limits import JOBS_KEPT_MAX, RECORD_BYTES_MAX, STATEMENT_BYTES_MAX, TASK_INPUT_BYTES_MAX
-from protocol.machines.contract import Put, Record
+from protocol.machines.contract import Put
 from protocol.plan.artifact import read_artifact
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
 from protocol.plan.plan import Outcome, Participant, Plan, Task, derive
+from protocol.record import Record
 from protocol.signing import ORDER_STATEMENT, open_statement
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.jobs import ENDED, Cause, JobState, TaskStatus

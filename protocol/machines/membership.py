@@ -25,7 +25,6 @@ from protocol.machines.contract import (
     Publish,
     Put,
     Received,
-    Record,
     Refuse,
     Send,
     SetTimer,
@@ -46,6 +45,7 @@ from protocol.machines.events import (
     StatementWanted,
 )
 from protocol.names import is_name
+from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.peers import Greeting, Heartbeat, SourceOffer
 

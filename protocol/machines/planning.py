@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id, short_id
 from protocol.limits import SOURCES_MAX
-from protocol.machines.contract import Record
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Participant
+from protocol.record import Record
 from protocol.wire.peers import SourceOffer
 
 

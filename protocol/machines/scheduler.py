@@ -29,7 +29,6 @@ from protocol.machines.contract import (
     Publish,
     Put,
     Received,
-    Record,
     Refuse,
     Send,
     SetTimer,
@@ -44,6 +43,7 @@ from protocol.machines.jobs import Job, JobBook, JobRow, TaskState
 from protocol.machines.planning import Holders
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
 from protocol.plan.plan import Outcome, Plan, check_plan, check_product, derive, sign_plan, verify_outcome
+from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.codec import encode_record

@@ -35,7 +35,6 @@ from protocol.machines.contract import (
     Persist,
     Put,
     Received,
-    Record,
     Refuse,
     Send,
     SetTimer,
@@ -52,6 +51,7 @@ from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive, labels_of, participants_digest, sign_outcome
 from protocol.plan.tasks import TaskRequest
 from protocol.policy import Deny, NodePolicy, decide
+from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.codec import decode_record, encode_record

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from protocol.errors import Code, RemoteProtocolError, WorkflowError
 from protocol.limits import NAME_CHARS_MAX, QUERY_COLUMNS_MAX, STATEMENT_BYTES_MAX, STEPS_MAX
-from protocol.machines.contract import Record
 from protocol.plan.filters import Filter, columns_of
 from protocol.plan.operations import SummaryParameters, operation, read_parameters
+from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 
 StepKind = Literal["initialize", "parallel", "finalize"]

@@ -1,8 +1,7 @@
 """Which rows a query selects: a closed tree of conditions, and the short text form of it.
 
 A condition on a missing value is neither true nor false (three-valued logic, as in SQL); a row is selected only where
-the whole
-condition is true.
+the whole condition is true.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Literal, get_args
 
 from protocol.errors import Code, WorkflowError
 from protocol.limits import FILTER_DEPTH_MAX, FILTER_TERMS_MAX, FILTER_VALUES_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 Relation = Literal["==", "!=", "<", "<=", ">", ">="]
 Value = str | int | float | bool
@@ -97,8 +96,8 @@ def parse_filter(text: str) -> Filter:
     """Reads `age >= 40 and (sex == 'f' or site in ['a', 'b']) and not dose is None`.
 
     The grammar is that of Python's comparisons, `and`, `or`, `not`, `in` and `is None`, over column names and
-    constants alone.
-    A column whose name is no word is written as `col('body mass')`. Raises WorkflowError(FILTER_MALFORMED).
+    constants alone. A column whose name is no word is written as `col('body mass')`. Raises
+    WorkflowError(FILTER_MALFORMED).
     """
     if len(text) > 64 * FILTER_TERMS_MAX:
         raise _malformed("the filter text is too long")

@@ -12,7 +12,7 @@ import msgspec
 
 from protocol.errors import Code, WorkflowError
 from protocol.limits import HISTOGRAM_BINS_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 Effect = Literal["pure", "idempotent", "once"]
 Place = Literal["scheduler", "holder"]

@@ -20,8 +20,8 @@ from protocol.limits import (
     PEERS_MAX,
     STATEMENT_BYTES_MAX,
 )
-from protocol.machines.contract import Record
 from protocol.plan.artifact import Artifact, read_artifact
+from protocol.record import Record
 from protocol.signing import (
     CANCEL_STATEMENT,
     ORDER_STATEMENT,

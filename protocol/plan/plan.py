@@ -11,10 +11,10 @@ from typing import Literal
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import format_id, length_safe, node_id
 from protocol.limits import NAME_CHARS_MAX, PARTICIPANTS_MAX, SENTENCE_CHARS_MAX, STATEMENT_BYTES_MAX
-from protocol.machines.contract import Record
 from protocol.plan.artifact import Artifact
 from protocol.plan.operations import operation
 from protocol.plan.order import Order
+from protocol.record import Record
 from protocol.signing import (
     PLAN_STATEMENT,
     RESULT_STATEMENT,

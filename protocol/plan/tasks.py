@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
-from protocol.machines.contract import Record
 from protocol.plan.operations import Statistic
+from protocol.record import Record
 
 
 class DisclosureRules(Record, frozen=True):

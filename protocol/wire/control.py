@@ -1,8 +1,7 @@
 """Messages of the control socket: between the command line and the node of the same machine and user.
 
 A frame is `u32 length ‖ u16 number ‖ msgpack body`, big-endian. One request at a time; each gets one answer. The job
-messages are those
-of the peer wire; here stand the others.
+messages are those of the peer wire; here stand the others.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import msgspec
 
 from protocol.errors import Code, RemoteProtocolError
 from protocol.limits import CONTROL_BYTES_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 from protocol.wire import jobs, peers
 from protocol.wire.codec import decode_record, encode_record
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 
 class Hello(Record, frozen=True):

@@ -33,7 +33,7 @@ from typing import Final
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.ids import KEY_BYTES, MESSAGE_ID_BYTES, NODE_ID_BYTES, PROJECT_ID_BYTES
 from protocol.limits import CLOCK_TOLERANCE_MS, FRAME_BYTES_MAX, FRAME_TTL_MS, FRAME_TTL_MS_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 from protocol.replay import ReplayWindow
 from protocol.signing import SIGNATURE_BYTES, SigningKey, check_public_key, verify
 

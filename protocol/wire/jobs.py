@@ -13,8 +13,8 @@ import msgspec
 
 from protocol.ids import JOB_ID_BYTES
 from protocol.limits import JOBS_LISTED_MAX
-from protocol.machines.contract import Record
 from protocol.plan.order import SignedOrder
+from protocol.record import Record
 
 # Checked where a body is decoded: the receiver stores a job id, signs it and sends it on in smaller messages.
 JobId = Annotated[bytes, msgspec.Meta(min_length=JOB_ID_BYTES, max_length=JOB_ID_BYTES)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.machines.contract import Record
+from protocol.record import Record
 
 
 class SourceOffer(Record, frozen=True):

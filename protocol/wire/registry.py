@@ -17,7 +17,7 @@ from protocol.limits import (
     FRAME_TTL_MS,
     FRAME_TTL_MS_MAX,
 )
-from protocol.machines.contract import Record
+from protocol.record import Record
 from protocol.wire import door, jobs, peers
 from protocol.wire.codec import decode_record, encode_record
 

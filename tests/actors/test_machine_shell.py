@@ -35,13 +35,13 @@ from protocol.machines.contract import (
     Persist,
     Publish,
     Put,
-    Record,
     Refuse,
     Send,
     SetTimer,
     TimerFired,
 )
 from protocol.machines.events import Outgoing, ResourceFound
+from protocol.record import Record
 from tests.actors.tree import LIMIT_S, Journal, Tree, box, timers_running, tree
 
 

@@ -120,8 +120,7 @@ def running_node(
 
     Its source, if there is one, has the node's name in lower case. `extra_yaml` stands at the end of the file, after
     `datasources`; `node_yaml_lines` under `node`. `wrap` may put a command before the launcher's, such as `ip netns
-    exec NAME`. The same folder again
-    is the same node started again.
+    exec NAME`. The same folder again is the same node started again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = node_yaml(

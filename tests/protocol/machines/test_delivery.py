@@ -22,13 +22,13 @@ from protocol.machines.contract import (
     Now,
     Persist,
     Put,
-    Record,
     Send,
     SetTimer,
     TimerFired,
 )
 from protocol.machines.delivery import Courier
 from protocol.machines.events import PeerSeen
+from protocol.record import Record
 from protocol.wire.jobs import Renew, Renewed, Stop
 from protocol.wire.peers import Acknowledge
 from tests.protocol.builders import WALL_MS, messages, now, received, refusals, sends, writes

@@ -19,7 +19,7 @@ from protocol.limits import (
     FRAME_TTL_MS,
     REPLAY_PEERS_MAX,
 )
-from protocol.machines.contract import Effects, Persist, Received, Record, Refuse, Send
+from protocol.machines.contract import Effects, Persist, Received, Refuse, Send
 from protocol.machines.events import (
     CONTROL_SESSION,
     Arrived,
@@ -34,6 +34,7 @@ from protocol.machines.events import (
 )
 from protocol.machines.gate import Gate
 from protocol.plan.order import SignedOrder
+from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.wire import door, jobs, peers
 from protocol.wire.frame import BODY_OFFSET, Header, parse_header, seal

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import MIB, MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
-from protocol.machines.contract import Record
+from protocol.record import Record
 from protocol.wire.codec import decode, decode_record, encode, encode_record
 
 scalars = st.one_of(
