@@ -39,7 +39,7 @@ from protocol.signing import SigningKey
 from protocol.wire import door, jobs, peers
 from protocol.wire.frame import BODY_OFFSET, Header, parse_header, seal
 from protocol.wire.registry import MESSAGES, Connection, encode_message, type_of
-from protocol.wiring import NEWS, takers
+from protocol.wiring import takers
 from tests.protocol.builders import PROJECT, WALL_MS, news, node_key, now, writes
 
 KEY, PEER_KEY, OTHER_KEY = node_key(1), node_key(2), node_key(3)
@@ -188,16 +188,6 @@ def test_a_refusal_of_a_peer_is_counted_and_goes_no_further() -> None:
     (got,) = admitted(gate.step(Arrived(raw=frame(peers.Refused(code="x", sentence="y")), node=PEER), now()))
     assert takers(got) == ("gate",)
     assert counted(gate.step(got, now())) == [Code.REFUSED_BY_PEER]
-
-
-def test_every_published_event_has_a_known_taker() -> None:
-    machines = {"gate", "enrolment", "membership", "scheduler", "worker"}
-    assert {taker for takers_ in NEWS.values() for taker in takers_} <= machines | {
-        "transport",
-        "discovery",
-        "gateway",
-        "store",
-    }
 
 
 # --- who says it -------------------------------------------------------------------------------------------------
