@@ -13,6 +13,7 @@ The plan is one JSON object. It is seen by everyone who may list processes, so n
   back-off; too many of those and the launcher stops with `GIVEN_UP`.
 - SIGTERM, SIGINT and SIGHUP ask the node to stop; after `NODE_STOP_MS` it is killed. The launcher's code is
   the node's.
+- A launcher that finds `FLOTTA_PARENT_PID` in its environment dies with that process.
 - Children that were asked for with `on_node_death: keep` outlive the node. Nothing outlives the launcher,
   even when it is killed: node and children call `actors.child_bootstrap.adopt_parent_death`.
 
@@ -276,6 +277,10 @@ def main(arguments: list[str]) -> int:
             except ConfigError as error:
                 say(str(error))
                 return PLAN_WRONG
+            if PARENT_VARIABLE in os.environ:  # started by a program of ours that may be killed, such as the demo
+                from actors.child_bootstrap import adopt_parent_death, parent_pid
+
+                adopt_parent_death(parent_pid())
             return Launcher(plan).run()
         case _:
             say("usage: python -m actors.launcher --plan JSON")

@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from actors.adapters.control_socket import control_path
 from actors.adapters.private_files import create_private_file, make_private_folder
+from actors.children import PARENT_VARIABLE
 from flotta_p2p.demo.interrupts import Interrupts
 from flotta_p2p.programs import launcher_argv
 from flotta_p2p.tables.shares import penguin_shares
@@ -164,7 +165,7 @@ class Fleet:
         create_private_file(holder.config, config.encode())
 
     def _start(self, holder: Holder) -> None:
-        """In a session of its own: Ctrl-C is for us, and we end it in order."""
+        """In a session of its own: Ctrl-C is for us, and we end it in order. Should we be killed, it dies with us."""
         with holder.log.open("wb") as log:
             holder.launcher = subprocess.Popen(
                 launcher_argv(holder.config),
@@ -172,6 +173,7 @@ class Fleet:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
                 start_new_session=True,
             )
 

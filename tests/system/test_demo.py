@@ -166,3 +166,12 @@ def test_a_folder_with_something_in_it_is_refused(place: Path) -> None:
     assert "is not empty" in errors.splitlines()[-1]
     assert (place / "kept" / "mine").exists()
     assert_nothing_is_left(place)
+
+
+def test_no_process_outlives_a_demo_that_is_killed(place: Path) -> None:
+    with start_demo(place) as demo:
+        assert demo.stdout is not None
+        while "runs:" not in (line := demo.stdout.readline()):
+            assert line, "the demo ended before its nodes ran"
+        demo.kill()
+    wait_until(lambda: processes_in(place) == [], 2.0)
