@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -21,38 +19,13 @@ from protocol.errors import Code, StorageError
 from protocol.kinds import EXECUTED, INBOX
 from protocol.limits import KIB, MIB
 from protocol.machines.contract import Audit, Keep, Put, Write
+from tests.system.small_disk import fill, small_disk_of
 
 pytestmark = pytest.mark.system
 
 WAIT_S = 10.0
 MODES = pytest.mark.parametrize("metadata", [Path("node.sqlite"), "memory"], ids=["file", "memory"])
 Mode = Literal["memory"] | Path
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0 and os.environ.get("CI") != "true":
-        pytest.skip(f"needs root to mount a small file system: {mounted.stderr.strip()}")
-    assert mounted.returncode == 0, mounted.stderr
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take all the space that is left; delete the file to give it back."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (64 * KIB, 4 * KIB):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
-    return filler
 
 
 def batch(i: int, *, keep: bool) -> tuple[Write, ...]:
@@ -64,6 +37,12 @@ def batch(i: int, *, keep: bool) -> tuple[Write, ...]:
         Audit(wall_ms=i, actor="a", event="e"),
         *resource,
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk_of(tmp_path / "disk", megabytes=4) as disk:
+        yield disk
 
 
 @MODES
