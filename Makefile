@@ -26,11 +26,12 @@ demo: $(VENV)/.product  ## Three nodes on this machine answer a signed question
 test: check  ## All checks and all tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.development  ## Lint, types, import contracts
+check: $(VENV)/.development  ## Lint, types, import contracts, tables in docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools transitions --check
 
 bench: $(VENV)/.product  ## Measure speed and memory
 	$(BIN)/python -m tools bench

@@ -42,6 +42,7 @@ ACTORS: Final = (
     "source anna",
     "datasources",
     "discovery",
+    "journal",
     "gateway",
     "projects",
 )
