@@ -23,7 +23,7 @@ from actors.ports import ChildGone, ChildStarted, SpawnerEvent
 from actors.task_runner import TaskRunnerActor
 from flotta_p2p.programs import CHILD_PROGRAMS
 from protocol.limits import TASK_SLOTS
-from protocol.machines.contract import KillTask, StartTask
+from protocol.machines.contract import KillTask, StartTask, TimerFired
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
 from protocol.plan.artifact import artifact_bytes
 from protocol.plan.tasks import Column, SourceFile, TaskRequest
@@ -179,6 +179,21 @@ def test_a_child_whose_job_sends_nothing_more_goes_home(monkeypatch: pytest.Monk
         wait_until(lambda: len(it.gone()) == 1)
         spare = it.pids(2)[-1]
         assert is_alive(spare)
+
+
+def test_the_spare_child_is_warm_while_the_node_is_in_use_and_small_at_rest() -> None:
+    def warm(pid: int) -> bool:
+        return b"--warm" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+    with running() as it:
+        assert not warm(it.pids()[0])
+        it.start(b"k")
+        assert isinstance(it.end(), TaskProduced)
+        spare = it.pids(2)[1]
+        assert warm(spare)
+        it.handle.tell(TimerFired(name="rest"))  # as WARM_MS later
+        assert not warm(it.pids(3)[2])
+        wait_until(lambda: not is_alive(spare), 2)
 
 
 @pytest.mark.parametrize(
