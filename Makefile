@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench proof clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ check: $(VENV)/.development  ## Lint, types, import contracts, tables in docs
 
 bench: $(VENV)/.product  ## Measure speed and memory
 	$(BIN)/python -m tools bench
+
+proof: $(VENV)/.development  ## Run the large counts behind the promises; writes docs/proof.md
+	$(BIN)/python -m tools proof
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

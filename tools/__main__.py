@@ -9,6 +9,7 @@ _USAGE: Final = """usage: python -m tools NAME …
 
   submit …                sign a job and submit it through the door of a node: as `flotta-p2p submit`
   bench …                 measure rounds, submission, demo, memory and import
+  proof …                 run the large counts behind the promises and write docs/proof.md
   transitions [--check]   write the tables of states and messages into docs/, or tell whether they are stale"""
 
 
@@ -23,6 +24,10 @@ def main(arguments: list[str]) -> int:
             from tools.bench import main as bench
 
             return bench(rest)
+        case ["proof", *rest]:
+            from tools.proof import main as proof
+
+            return proof(rest)
         case ["transitions", *rest]:
             from tools.transitions import main as transitions
 
