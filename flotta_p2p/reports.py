@@ -52,7 +52,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now_wall_ms: in
         "sources": [values for name, values in snapshots.items() if name.startswith("source ") and values],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
-            for presence in ("present", "away", "admitted")
+            for presence in ("present", "quiet", "away", "admitted")
         },
         "strangers": len(peers["strangers"]),
         "discovery": snapshots.get("discovery") or {},

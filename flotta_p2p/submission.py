@@ -16,6 +16,7 @@ from protocol.ids import format_job_id
 from protocol.limits import (
     BODY_BYTES_MANIFEST_MAX,
     CONTROL_WAIT_MS_MAX,
+    ROLL_CALL_WAIT_MS,
 )
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
@@ -38,6 +39,7 @@ from protocol.wire.jobs import (
 
 POLL_MS_MIN: Final = 20  # at the door, where nobody tells news: doubling up to POLL_MS_MAX
 POLL_MS_MAX: Final = 1_000
+GATHERING_MS_MAX: Final = 3 * ROLL_CALL_WAIT_MS  # the call and its answers, and once more if the node restarts
 
 
 class Prepared(Record, frozen=True):
@@ -112,8 +114,18 @@ class JobClient:
         return SignedOrder(envelope=prepared.envelope, proof=proof)
 
     def submit(self, order: SignedOrder) -> JobStatus:
-        """Harmless to repeat: the same order is the same job. Raises DeniedError with the node's reason."""
-        return self._status(Submit(order=order))
+        """Harmless to repeat: the same order is the same job. Raises DeniedError with the node's reason.
+
+        A node of a large network that has to ask for the holders first is asked again until it has.
+        """
+        until_ns = self._clock.now().after_ms(GATHERING_MS_MAX)
+        while True:
+            try:
+                return self._status(Submit(order=order))
+            except DeniedError as error:
+                if error.code != Code.HOLDERS_GATHERING or self._clock.now().boot_ns > until_ns:
+                    raise
+            self._pause(POLL_MS_MAX / 1000)
 
     def status(self, job_id: bytes) -> JobStatus:
         return self._status(AskJob(job_id=job_id))

@@ -59,6 +59,7 @@ class Code(StrEnum):
     JOB_CANCELLED = "job-cancelled"
     ALREADY_RUN = "already-run"
     HOLDERS_MISSING = "holders-missing"
+    HOLDERS_GATHERING = "holders-gathering"
     HOLDER_LOST = "holder-lost"
     TASK_CRASHED = "task-crashed"
     TASK_OUT_OF_TIME = "task-out-of-time"

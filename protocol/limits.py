@@ -48,6 +48,20 @@ ENROL_RETRY_MS_MIN: Final = 500  # first pause before a door is tried again; dou
 ENROL_RETRY_MS_MAX: Final = 30_000  # two tries a minute at a door that stays shut
 ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
 
+# --- neighbours: what keeps a large network from talking to itself -----------------------------------------------
+NEIGHBOURS_MAX: Final = 16  # peers that a node beats for; a random graph of half that degree is connected at 10^5 nodes
+PEERS_SOUGHT: Final = 32  # so many peers a node looks for by itself; all of a usual network, some of a large one
+INTRODUCTIONS_MAX: Final = 8  # key statements in one greeting, TXT_STATEMENT_BYTES_MAX each, beside OFFERS_MAX offers
+KNOCKS_INTRODUCED_MAX: Final = 6  # tries, two minutes: nobody else says that an introduced node is still there
+CROWDED_NEIGHBOURS: Final = 3 * NEIGHBOURS_MAX  # so many chose this node: it asks them to prefer others
+CROWDED_MS: Final = 600_000  # how long a crowded node is chosen last; shorter and all would come back at once
+AWAY_GREETING_MS_MAX: Final = 15_000  # a peer that is away costs four small frames a minute
+ROLL_CALL_LIFE_MS: Final = 60_000  # of a signed call; it crosses a network in seconds
+ROLL_CALL_WAIT_MS: Final = 4_000  # from a call to the last answer: ten hops and a handshake; the submitter waits
+ROLL_CALL_FRESH_MS: Final = 60_000  # after that the holders are asked for again
+ROLL_CALL_PAUSE_MS: Final = 1_000  # between two calls of one caller; a member could make all others dial it
+ROLL_CALLERS_MAX: Final = 1_024  # callers remembered, the oldest leave first; 100 bytes each; members grow it
+
 # --- replay --------------------------------------------------------------------------------------
 REPLAY_WINDOW_FRAMES: Final = 1_024  # RFC 6479 form; a sender has at most 64 frames in flight per socket (ZMQ_SNDHWM)
 REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and proved submitters only, 200 bytes each

@@ -25,6 +25,7 @@ PLAN_STATEMENT: Final = "flotta-p2p/plan/1"
 RESULT_STATEMENT: Final = "flotta-p2p/result/1"
 KEY_STATEMENT: Final = "flotta-p2p/key-statement/1"
 CANCEL_STATEMENT: Final = "flotta-p2p/cancel/1"
+ROLL_CALL_STATEMENT: Final = "flotta-p2p/roll-call/1"
 
 _FIELD: Final = 2**255 - 19
 _SIGN_BIT: Final = 1 << 255

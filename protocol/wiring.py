@@ -28,6 +28,8 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.SubmitterProved: ("gate",),
     events.PeerAdmitted: ("gate", "transport", "enrolment"),
     events.PeerSeen: ("scheduler", "worker", "journal"),
+    events.MembersPartlyKnown: ("scheduler",),
+    events.RollCallWanted: ("membership",),
     events.PeerAway: ("journal",),
     events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "membership"),
     events.ResourceWanted: ("store",),

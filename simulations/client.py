@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE_MS: Final = 1_500  # then the same question is asked again
 SUBMITS_MAX: Final = 40  # a job whose holders are never all there is given up
-_LATER: Final = frozenset({Code.HOLDERS_MISSING, Code.BUSY})  # refusals that may pass
+_LATER: Final = frozenset({Code.HOLDERS_MISSING, Code.HOLDERS_GATHERING, Code.BUSY})  # refusals that may pass
 
 State = Literal["new", "asking", "accepted", "refused"]
 

@@ -25,6 +25,7 @@ from protocol.limits import (
     ENROL_RETRY_MS_MAX,
     ENROL_RETRY_MS_MIN,
     HANDSHAKE_LIMIT_MS,
+    KNOCKS_INTRODUCED_MAX,
     PEERS_MAX,
     PROJECTS_MAX,
     STRANGERS_MAX,
@@ -162,7 +163,8 @@ class Enrolment:
             return self._nothing_in_common(event)
         known = self._knocks.get(node)
         if known is not None:
-            known.event = event
+            if not event.introduced:  # an introduction tells nothing new, and would be given up
+                known.event = event
             return ()
         if len(self._knocks) >= STRANGERS_MAX:
             return ()
@@ -192,7 +194,7 @@ class Enrolment:
         if knock is None:
             return ()
         wanted = self._wanted(knock.event)
-        if not wanted:
+        if not wanted or (knock.event.introduced and knock.attempts >= KNOCKS_INTRODUCED_MAX):
             del self._knocks[node]
             return ()
         knock.attempts += 1

@@ -87,6 +87,7 @@ class Encountered(Record, frozen=True):
     certified: Certified
     heard_at: str = ""
     typed: bool = False
+    introduced: bool = False  # by a peer, or by its roll call: it is not known to be there for long
 
 
 class DialDoor(Record, frozen=True):
@@ -143,6 +144,17 @@ class PeerSeen(Record, frozen=True):
     node: bytes
     name: str
     sources: tuple[SourceOffer, ...]
+
+
+class MembersPartlyKnown(Record, frozen=True):
+    """There are more members than this node keeps as peers: whoever needs them all calls the roll."""
+
+
+class RollCallWanted(Record, frozen=True):
+    """The scheduler calls for holders of a project; membership passes the signed call on."""
+
+    project: bytes
+    envelope: bytes
 
 
 class PeerAway(Record, frozen=True):

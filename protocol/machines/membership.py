@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, assert_never
+from typing import Final, assert_never
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
 from protocol.key_statement import Certified, verify_key_statement
 from protocol.limits import (
-    ENROL_RETRY_MS_MAX,
-    ENROL_RETRY_MS_MIN,
+    CROWDED_NEIGHBOURS,
     HEARTBEAT_INTERVAL_MS,
-    PEER_AWAY_MS,
+    INTRODUCTIONS_MAX,
     PEERS_MAX,
+    PEERS_SOUGHT,
     SOURCES_MAX,
     STRANGERS_MAX,
     TXT_STATEMENT_BYTES_MAX,
@@ -36,20 +36,24 @@ from protocol.machines.events import (
     DiscoveryLost,
     Encountered,
     EnrolmentFailed,
+    MembersPartlyKnown,
     PeerAdmitted,
     PeerAway,
     PeerProved,
     PeerSeen,
     ProjectsHeld,
+    RollCallWanted,
     StatementMissing,
-    StatementWanted,
 )
+from protocol.machines.joins import Joins, JoinView
+from protocol.machines.neighbours import Peer, PeerRow, Presence, choose, introductions
+from protocol.machines.roll_calls import CallsHeard
+from protocol.machines.search import Search
 from protocol.names import is_name
 from protocol.record import Record
+from protocol.roll_call import verify_roll_call
 from protocol.wire.codec import decode_record, encode_record
-from protocol.wire.peers import Greeting, Heartbeat, SourceOffer
-
-Presence = Literal["admitted", "present", "away"]
+from protocol.wire.peers import Greeting, Heartbeat, RollCall, SourceOffer
 
 # What another node is to us. A stranger is listed and gets nothing.
 TRANSITIONS: Final[dict[str, dict[str, str]]] = {
@@ -65,42 +69,13 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
         "Greeting": "present",
         "Heartbeat": "present",
         "TimerFired": "away",
+        "LetGo": "quiet",  # as silent as one that is away, but nobody promised to speak
         "PeerProved": "present",
         "Discovered": "present",
     },
     "away": {"Greeting": "present", "Heartbeat": "away", "PeerProved": "away", "Discovered": "away"},
+    "quiet": {"Greeting": "present", "Heartbeat": "quiet", "PeerProved": "quiet", "Discovered": "quiet"},
 }
-
-
-class PeerRow(Record, frozen=True):
-    """The stored part of a peer."""
-
-    statement: bytes
-    projects: tuple[bytes, ...]
-    heard_at: str = ""
-
-
-class _Peer:
-    def __init__(self, certified: Certified, projects: frozenset[bytes], heard_at: str) -> None:
-        self.certified = certified
-        self.proved = projects
-        self.heard_at = heard_at
-        self.presence: Presence = "admitted"
-        self.heard_ns = 0
-        self.settled = False  # whether it has greeted us with all projects that we know to be in common
-        self.sources: tuple[SourceOffer, ...] = ()
-
-    def row(self) -> PeerRow:
-        return PeerRow(statement=self.certified.data, projects=tuple(sorted(self.proved)), heard_at=self.heard_at)
-
-
-class _Join:
-    """A typed address that we want to join through."""
-
-    def __init__(self) -> None:
-        self.state: Literal["asking", "knocking", "joined"] = "asking"
-        self.attempts = 0
-        self.problem = ""
 
 
 class PeerView(Record, frozen=True):
@@ -118,13 +93,6 @@ class StrangerView(Record, frozen=True):
     addresses: tuple[str, ...]
 
 
-class JoinView(Record, frozen=True):
-    address: str
-    state: str
-    attempts: int
-    problem: str
-
-
 class MembershipSnapshot(Record, frozen=True):
     peers: tuple[PeerView, ...]
     strangers: tuple[StrangerView, ...]
@@ -133,7 +101,15 @@ class MembershipSnapshot(Record, frozen=True):
 
 # All that this machine takes.
 MembershipEvent = (
-    Received | TimerFired | Discovered | DiscoveryLost | PeerProved | ProjectsHeld | StatementMissing | EnrolmentFailed
+    Received
+    | TimerFired
+    | Discovered
+    | DiscoveryLost
+    | PeerProved
+    | ProjectsHeld
+    | StatementMissing
+    | EnrolmentFailed
+    | RollCallWanted
 )
 
 
@@ -155,9 +131,13 @@ class Membership:
         self._sources = dict(sources)  # limits.SOURCES_MAX
         self._statement = b""
         self._held: frozenset[bytes] = frozenset()
-        self._peers: dict[bytes, _Peer] = {}  # limits.PEERS_MAX
+        self._peers: dict[bytes, Peer] = {}  # limits.PEERS_MAX
         self._strangers: dict[bytes, Certified] = {}  # limits.STRANGERS_MAX
-        self._joins = {address: _Join() for address in joins}  # bounded by the operator, who typed them
+        self._search = Search()
+        self._calls = CallsHeard()
+        self._answers = 0
+        self._told_partly = False
+        self._joins = Joins(joins)
         self._rows = list(rows.get(kinds.PEER, []))  # limits.PEERS_MAX, until the tokens are known
 
     def begin(self, now: Now) -> Effects:
@@ -165,35 +145,46 @@ class Membership:
 
     def step(self, event: MembershipEvent, now: Now) -> Effects:
         match event:
-            case Received(message=Greeting() as greeting):
-                return self._greeted(event, greeting, now)
-            case Received(message=Heartbeat()):
-                return self._heard(event.sender, now)
+            case Received():
+                return self._received(event, now)
             case TimerFired(name="beat"):
                 return self._beat(now)
             case TimerFired(name=name):
-                return (Publish(event=StatementWanted(address=name.removeprefix("join:"))),)
+                return (self._joins.ask(name.removeprefix("join:")),)
             case Discovered():
                 return self._discovered(event, now)
             case DiscoveryLost(node=node):
                 self._strangers.pop(node, None)
+                self._search.lost(node)
                 return ()
             case PeerProved():
                 return self._proved(event, now)
             case ProjectsHeld():
                 return self._hold(event, now)
             case StatementMissing(address=address, sentence=sentence):
-                return self._retry(address, sentence, now)
-            case EnrolmentFailed(address=address, sentence=sentence):
-                return self._retry(address, sentence, now)
-            case Received(message=message):
-                raise unexpected(message)
+                return self._joins.retry(address, sentence, now)
+            case EnrolmentFailed(node=node, address=address, sentence=sentence):
+                self._search.failed(node)
+                return self._joins.retry(address, sentence, now)
+            case RollCallWanted(project=project, envelope=envelope):
+                return tuple(self._pass_on(project, envelope, now))
             case _:
                 assert_never(event)
+
+    def _received(self, event: Received, now: Now) -> Effects:
+        match event.message:
+            case Greeting() as greeting:
+                return self._greeted(event, greeting, now)
+            case Heartbeat() as heartbeat:
+                return self._heard(event.sender, heartbeat, now)
+            case RollCall() as call:
+                return self._called(event, call, now)
+        raise unexpected(event.message)
 
     def check(self) -> None:
         assert len(self._peers) <= PEERS_MAX
         assert len(self._strangers) <= STRANGERS_MAX
+        self._search.check()
         assert self._own_id not in self._peers
 
     def snapshot(self) -> MembershipSnapshot:
@@ -202,7 +193,7 @@ class Membership:
                 PeerView(
                     node=node,
                     name=peer.certified.statement.name,
-                    addresses=self._addresses(peer),
+                    addresses=peer.addresses,
                     projects=tuple(sorted(peer.proved & self._held)),
                     presence=peer.presence,
                     sources=peer.sources,
@@ -213,16 +204,14 @@ class Membership:
                 StrangerView(node=node, name=one.statement.name, addresses=one.statement.addresses)
                 for node, one in sorted(self._strangers.items())
             ),
-            joins=tuple(
-                JoinView(address=address, state=join.state, attempts=join.attempts, problem=join.problem)
-                for address, join in self._joins.items()
-            ),
+            joins=self._joins.views(),
         )
 
     # --- projects and peers -----------------------------------------------------------------------
 
     def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
+        self._search.projects = event.projects
         self._held = frozenset(project.project_id for project in event.projects)
         self._statement = event.statement
         for node, value in self._rows:
@@ -231,16 +220,21 @@ class Membership:
                 certified = verify_key_statement(row.statement, 0)  # expiry does not unmake a peer
             except RemoteProtocolError:
                 continue  # written by a version whose statements no longer read: it is proved again when met
-            self._peers[node] = _Peer(certified, frozenset(row.projects), row.heard_at)
+            self._peers[node] = Peer(self._own_id, certified, frozenset(row.projects), row.heard_at)
+            self._search.found(node, len(self._peers))
         self._rows = []
-        effects: list[Publish | Send] = [
-            Publish(event=StatementWanted(address=address))
-            for address, join in self._joins.items()
-            if join.state == "asking"
-        ]
+        self._told_partly = False
+        effects: list[Publish | Send] = [*self._partly(), *self._joins.ask_all()]
         for node in self._peers:
             effects += self._admit(node)
         return tuple(effects)
+
+    def _partly(self) -> list[Publish]:
+        """Once for each telling of the tokens: from so many peers on there may be members that we do not know."""
+        if self._told_partly or len(self._peers) < PEERS_SOUGHT:
+            return []
+        self._told_partly = True
+        return [Publish(event=MembersPartlyKnown())]
 
     def _admit(self, node: bytes) -> list[Publish | Send]:
         """Tells the others about a peer, and greets it, as long as a project is in common."""
@@ -252,18 +246,16 @@ class Membership:
             node=node,
             node_key=peer.certified.node_key,
             curve_key=peer.certified.statement.curve_key,
-            addresses=self._addresses(peer),
+            addresses=peer.addresses,
             projects=tuple(sorted(common)),
             name=peer.certified.statement.name,
         )
         peer.settled = False
         return [Publish(event=admitted), self._greeting(node, answer_wanted=True)]
 
-    def _addresses(self, peer: _Peer) -> tuple[str, ...]:
-        heard = (peer.heard_at,) if peer.heard_at else ()
-        return tuple(dict.fromkeys((*heard, *peer.certified.statement.addresses)))
-
-    def _greeting(self, node: bytes, *, answer_wanted: bool) -> Send:
+    def _greeting(self, node: bytes, *, answer_wanted: bool, sought: int = 0) -> Send:
+        """`sought`: so many peers the receiver asked to be introduced to."""
+        self._answers += 1
         common = self._peers[node].proved & self._held
         offers = tuple(
             SourceOffer(name=name, project=project)
@@ -276,6 +268,8 @@ class Membership:
             projects=tuple(sorted(common)),
             sources=offers,
             answer_wanted=answer_wanted,
+            seeks=min(self._search.room, INTRODUCTIONS_MAX) if answer_wanted else 0,
+            introductions=introductions(self._peers, self._peers[node], min(sought, INTRODUCTIONS_MAX), self._answers),
         )
         return Send(message=greeting, to=node)
 
@@ -286,16 +280,15 @@ class Membership:
         if peer is None:
             if len(self._peers) >= PEERS_MAX:
                 return (Refuse(code=Code.BUSY, sentence=f"this node has {PEERS_MAX} peers and takes no more"),)
-            peer = self._peers[node] = _Peer(certified, frozenset(), event.heard_at)
+            peer = self._peers[node] = Peer(self._own_id, certified, frozenset(), event.heard_at)
         self._strangers.pop(node, None)
+        self._search.found(node, len(self._peers))
         peer.proved |= {event.project}
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
-        for address, join in self._joins.items():
-            if address == event.heard_at or address in certified.statement.addresses:
-                join.state, join.problem = "joined", ""
-        return (self._stored(node), *self._admit(node))
+        self._joins.joined((event.heard_at, *certified.statement.addresses))
+        return (self._stored(node), *self._admit(node), *self._partly())
 
     def _stored(self, node: bytes) -> Persist:
         put = Put(kind=kinds.PEER, key=node, value=encode_record(self._peers[node].row()))
@@ -316,8 +309,10 @@ class Membership:
             return (Refuse(code=Code.SENDER_WRONG, sentence=sentence, to=event.sender, reply_to=event.message_id),)
         common = peer.proved & self._held & set(greeting.projects)
         sources = dict.fromkeys(one for one in greeting.sources if one.project in common and is_name(one.name))
-        if len(sources) > SOURCES_MAX * len(common):
-            sentence = f"a greeting with more than {SOURCES_MAX} sources for a project"
+        if len(sources) > SOURCES_MAX * len(common) or len(greeting.introductions) > INTRODUCTIONS_MAX:
+            sentence = (
+                f"a greeting with more than {SOURCES_MAX} sources for a project or {INTRODUCTIONS_MAX} introductions"
+            )
             return (Refuse(code=Code.BODY_MALFORMED, sentence=sentence, to=event.sender, reply_to=event.message_id),)
         effects: list[Persist | Publish | Send] = []
         if certified.statement.sequence > peer.certified.statement.sequence:
@@ -325,39 +320,95 @@ class Membership:
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
         peer.sources = tuple(sources)
-        peer.presence, peer.heard_ns = "present", now.boot_ns
+        peer.greeted(now)
         peer.settled = common == peer.proved & self._held
         effects.append(self._seen(event.sender))
         if greeting.answer_wanted:
-            effects.append(self._greeting(event.sender, answer_wanted=False))
+            effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
+        for data in greeting.introductions[: self._search.room]:
+            effects += self._introduced(data, now)
         return tuple(effects)
+
+    def _introduced(self, data: bytes, now: Now) -> list[Publish]:
+        """A hint, like one of discovery: the door decides whether it is a member."""
+        try:
+            certified = verify_key_statement(data, now.wall_ms)
+        except RemoteProtocolError:
+            return []  # a statement that expired on its way, or worse: it introduces nobody
+        if certified.node == self._own_id or certified.node in self._peers:
+            return []
+        return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
 
     def _seen(self, node: bytes) -> Publish:
         peer = self._peers[node]
         return Publish(event=PeerSeen(node=node, name=peer.certified.statement.name, sources=peer.sources))
 
-    def _heard(self, node: bytes, now: Now) -> Effects:
+    def _heard(self, node: bytes, heartbeat: Heartbeat, now: Now) -> Effects:
         peer = self._peers.get(node)
         if peer is None:
             return (Refuse(code=Code.STRANGER, sentence="a heartbeat of a node that is no peer"),)
         peer.heard_ns = now.boot_ns
+        peer.chose_us_ns = now.boot_ns if heartbeat.chosen else None
+        if heartbeat.crowded:
+            peer.crowded_ns = now.boot_ns
         if peer.presence == "present":
             return ()
         return (self._greeting(node, answer_wanted=True),)  # it may have changed while it was away
 
     def _beat(self, now: Now) -> Effects:
+        mine = {node: peer for node, peer in self._peers.items() if peer.proved & self._held}
+        chosen = choose(mine, now)
+        crowded = sum(peer.chose_us(now) for peer in mine.values()) > CROWDED_NEIGHBOURS
         effects: list[Publish | Send] = []
-        for node, peer in self._peers.items():
-            if not peer.proved & self._held:
-                continue
-            if peer.presence == "present" and now.boot_ns - peer.heard_ns > PEER_AWAY_MS * 1_000_000:
-                peer.presence = "away"
-                effects.append(Publish(event=PeerAway(node=node, name=peer.certified.statement.name)))
+        for node, peer in mine.items():
+            close = node in chosen or peer.chose_us(now)
+            if peer.presence == "present" and peer.silent(now):
+                peer.presence = "away" if close else "quiet"
+                effects += [Publish(event=PeerAway(node=node, name=peer.certified.statement.name))] * close
             if peer.presence == "present" and peer.settled:
-                effects.append(Send(message=Heartbeat(), to=node))
-            else:
+                effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * close
+            elif (close or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
+        effects += self._search.more()
         return (*effects, SetTimer(name="beat", at_ns=now.after_ms(HEARTBEAT_INTERVAL_MS)))
+
+    # --- roll calls -------------------------------------------------------------------------------
+
+    def _called(self, event: Received, message: RollCall, now: Now) -> Effects:
+        """Passed on once; whoever holds data of the project makes itself known to the caller."""
+        peer = self._peers.get(event.sender)
+        try:
+            call = verify_roll_call(message.envelope, now.wall_ms)
+        except RemoteProtocolError as error:
+            return (Refuse(code=error.code, sentence=error.sentence),)
+        if peer is None or call.project not in peer.proved & self._held or event.project != call.project:
+            return (
+                Refuse(code=Code.PROJECT_UNKNOWN, sentence="a roll call of a project that its sender has not proved"),
+            )
+        caller = call.caller.node
+        if caller == self._own_id or not self._calls.take(call, now):
+            return ()
+        effects: list[Publish | Send] = [
+            *self._pass_on(call.project, message.envelope, now, besides=(event.sender, caller))
+        ]
+        holds = any(call.project in projects for projects in self._sources.values())
+        if holds and call.concerns(self._own_id):
+            known = self._peers.get(caller)
+            if known is not None and call.project in known.proved:
+                effects.append(self._greeting(caller, answer_wanted=True))
+            else:
+                effects.append(Publish(event=Encountered(certified=call.caller, introduced=True)))
+        return tuple(effects)
+
+    def _pass_on(self, project: bytes, envelope: bytes, now: Now, besides: tuple[bytes, ...] = ()) -> list[Send]:
+        """To every neighbour that is in the project."""
+        mine = {node: peer for node, peer in self._peers.items() if project in peer.proved & self._held}
+        chosen = choose(mine, now)
+        return [
+            Send(message=RollCall(envelope=envelope), to=node, project=project)
+            for node, peer in mine.items()
+            if (node in chosen or peer.chose_us(now)) and node not in besides
+        ]
 
     # --- discovery and joining --------------------------------------------------------------------
 
@@ -365,10 +416,9 @@ class Membership:
         certified = event.certified
         node = certified.node
         if node == self._own_id:
-            return self._retry(event.heard_at, "this is the address of this node itself", now)
-        join = self._joins.get(event.heard_at)
-        if event.typed and join is not None and join.state == "asking":
-            join.state = "knocking"
+            return self._joins.retry(event.heard_at, "this is the address of this node itself", now)
+        if event.typed:
+            self._joins.found(event.heard_at)
         peer = self._peers.get(node)
         effects: list[Persist | Publish | Send] = []
         if peer is not None:
@@ -376,18 +426,7 @@ class Membership:
                 peer.certified = certified
                 effects.append(self._stored(node))
                 effects += self._admit(node)
-            if join is not None:
-                join.state, join.problem = "joined", ""
+            self._joins.joined((event.heard_at,))
         elif node in self._strangers or len(self._strangers) < STRANGERS_MAX:
             self._strangers[node] = certified
-        encountered = Encountered(certified=certified, heard_at=event.heard_at, typed=event.typed)
-        return (*effects, Publish(event=encountered))
-
-    def _retry(self, address: str, sentence: str, now: Now) -> Effects:
-        join = self._joins.get(address)
-        if join is None or join.state == "joined":
-            return ()
-        join.state, join.problem = "asking", sentence
-        join.attempts += 1
-        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(join.attempts, 10))
-        return (SetTimer(name=f"join:{address}", at_ns=now.after_ms(pause)),)
+        return (*effects, *self._search.tell(event, known=peer is not None))

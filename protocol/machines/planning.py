@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id, short_id
@@ -41,6 +41,11 @@ class Holders:
     def names(self, participants: tuple[Participant, ...]) -> dict[str, str]:
         """Label of each participant → the name of its node."""
         return {one.label: self._known[one.node].name for one in participants}
+
+    def knows(self, project: bytes, nodes: Iterable[bytes]) -> bool:
+        """Whether each of these nodes is known to offer a source of the project."""
+        known = (self._known.get(node) for node in nodes)
+        return all(one is not None and any(offer.project == project for offer in one.sources) for one in known)
 
     def offered(self) -> dict[str, int]:
         """Node id → how many sources it offers."""

@@ -38,9 +38,10 @@ from protocol.machines.contract import (
     unexpected,
     writes_first,
 )
-from protocol.machines.events import JobChanged, PeerSeen, ProjectsHeld, ResourceFound
+from protocol.machines.events import JobChanged, MembersPartlyKnown, PeerSeen, ProjectsHeld, ResourceFound
 from protocol.machines.jobs import Job, JobBook, JobRow, TaskState
 from protocol.machines.planning import Holders
+from protocol.machines.roll_calls import Gathering
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
 from protocol.plan.plan import Outcome, Plan, check_plan, check_product, derive, sign_plan, verify_outcome
 from protocol.record import Record
@@ -92,7 +93,7 @@ class SchedulerSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-SchedulerEvent = Received | TimerFired | ProjectsHeld | PeerSeen | ResourceFound
+SchedulerEvent = Received | TimerFired | ProjectsHeld | MembersPartlyKnown | PeerSeen | ResourceFound
 
 
 class Scheduler:
@@ -121,6 +122,7 @@ class Scheduler:
         self._holders = Holders(own_id, own_name, own_sources)
         self._book = JobBook(rows, own_id)
         self._answers = Answers(own_id, self._book, durable=durable)
+        self._gathering = Gathering(key)
         self._stories = Stories()
 
     def begin(self, now: Now) -> Effects:
@@ -138,8 +140,12 @@ class Scheduler:
                 return writes_first(self._received(event, now))
             case TimerFired(name=name):
                 return writes_first(self._timer(bytes.fromhex(name.removeprefix("job:")), now))
-            case ProjectsHeld(projects=projects):
+            case ProjectsHeld(projects=projects, statement=statement):
                 self._projects = {project.project_id: project for project in projects}
+                self._gathering.statement = statement
+                return ()
+            case MembersPartlyKnown():
+                self._gathering.partly = True
                 return ()
             case PeerSeen(node=node, name=name, sources=sources):
                 self._holders.seen(node, name, sources)
@@ -224,6 +230,9 @@ class Scheduler:
             raise DeniedError(
                 Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"
             )
+        gathering = self._gathering.gather(event, verified, self._holders, now)
+        if gathering:
+            return gathering
         job = self._create(verified, now)
         self._book.live[job.job_id] = job
         audit = Audit(

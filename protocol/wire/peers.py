@@ -13,17 +13,33 @@ class SourceOffer(Record, frozen=True):
 
 
 class Greeting(Record, frozen=True):
-    """First word of a connection and after every change: who this is and what it offers to the receiver's projects."""
+    """First word of a connection and after every change: who this is and what it offers to the receiver's projects.
+
+    `seeks`: so many further peers the sender looks for; an answer introduces some, by their key statements.
+    """
 
     statement: bytes
     name: str
     projects: tuple[bytes, ...]  # those that sender and receiver have proved to each other and the sender still holds
     sources: tuple[SourceOffer, ...]
     answer_wanted: bool
+    seeks: int = 0
+    introductions: tuple[bytes, ...] = ()
 
 
 class Heartbeat(Record, frozen=True):
-    """Sent at HEARTBEAT_INTERVAL_MS: the sender is alive."""
+    """Sent at HEARTBEAT_INTERVAL_MS: the sender is alive. `chosen`: it keeps in touch with the receiver and wants to be
+    answered; `crowded`: so many do with the sender that the receiver should prefer others.
+    """
+
+    chosen: bool = False
+    crowded: bool = False
+
+
+class RollCall(Record, frozen=True):
+    """A signed call for the holders of a project, passed on from neighbour to neighbour."""
+
+    envelope: bytes
 
 
 class Acknowledge(Record, frozen=True):

@@ -87,6 +87,7 @@ MESSAGES: Final[tuple[MessageType, ...]] = (
     _type(10, peers.Greeting, _CONTROL, _PEER, "membership > membership", time_free=True),
     _type(11, peers.Heartbeat, _PING, _PEER, "membership > membership"),
     _type(12, peers.Acknowledge, _PING, _PEER, "delivery > delivery"),
+    _type(13, peers.RollCall, _CONTROL, _PEER, "membership > membership"),
     _type(20, jobs.Submit, _MANIFEST, _ASKING, "submitter > scheduler"),
     _type(21, jobs.AskJob, _PING, _ASKING, "submitter > scheduler"),
     _type(22, jobs.AskResult, _PING, _ASKING, "submitter > scheduler"),

@@ -16,6 +16,7 @@ from protocol.limits import (
     ENROL_PATIENCE_MS,
     ENROL_RETRY_MS_MAX,
     HANDSHAKE_LIMIT_MS,
+    KNOCKS_INTRODUCED_MAX,
     SUBMITTER_IDLE_MS,
 )
 from protocol.machines.contract import Now, Persist, Publish, Received, Refuse, Send, SetTimer, TimerFired
@@ -343,6 +344,17 @@ def test_a_door_that_does_not_answer_ends_in_a_sentence_and_is_tried_again_ever_
     assert f"{HANDSHAKE_LIMIT_MS} ms" in link.sides[0].all(EnrolmentFailed)[0].sentence
     link.fire(0, "knock:")
     assert sorted(pauses[1:]) == pauses[1:] and pauses[-1] <= ENROL_RETRY_MS_MAX + HANDSHAKE_LIMIT_MS
+
+
+def test_a_node_that_was_only_introduced_is_given_up_after_some_tries() -> None:
+    link = Link(Side(LOW), Side(HIGH), lambda message: None if isinstance(message, Challenge) else message)
+    link.feed(0, "enrolment", Encountered(certified=link.sides[1].says, introduced=True))
+    for _ in range(KNOCKS_INTRODUCED_MAX):
+        link.fire(0, "knock:")
+        link.fire(0, "session:")
+    link.fire(0, "knock:")
+    assert link.sides[0].enrolment.snapshot().knocking == ()
+    assert len(link.sides[0].all(EnrolmentFailed)) == KNOCKS_INTRODUCED_MAX
 
 
 def test_a_half_open_door_is_closed_after_its_limit() -> None:

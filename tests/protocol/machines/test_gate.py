@@ -70,6 +70,7 @@ EXAMPLES: tuple[Record, ...] = (
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
     peers.Acknowledge(type=40, message_ids=()),
+    peers.RollCall(envelope=b"e"),
     jobs.Submit(order=_ORDER),
     jobs.AskJob(job_id=b"j" * 32),
     jobs.AskResult(job_id=b"j" * 32),

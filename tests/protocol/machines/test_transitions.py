@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, get_args
@@ -11,7 +12,7 @@ import pytest
 
 from protocol.errors import Code, InvariantBroken
 from protocol.ids import format_job_id, node_id
-from protocol.limits import PEER_AWAY_MS, STORY_ENTRIES_MAX, STORY_KEYS_MAX
+from protocol.limits import NEIGHBOURS_MAX, PEER_AWAY_MS, STORY_ENTRIES_MAX, STORY_KEYS_MAX
 from protocol.machines import enrolment, membership, scheduler, worker
 from protocol.machines.attempts import AttemptRow, AttemptState
 from protocol.machines.contract import Effects, Received, Stories, TimerFired
@@ -304,6 +305,10 @@ def test_a_door_session_moves_by_its_table_or_the_message_is_refused(state: str,
         assert not refusals(effects)  # a timer that came late, or a node seen again
 
 
+def neighbour_rank(node: bytes) -> bytes:
+    return hashlib.sha256(OWN + node).digest()
+
+
 # --- membership --------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +324,7 @@ class Hall:
             "admitted": ["PeerProved"],
             "present": ["PeerProved", "Greeting"],
             "away": ["PeerProved", "Greeting", "TimerFired"],
+            "quiet": ["PeerProved", "Greeting", "LetGo"],
         }
         for event in ways[state]:
             self.fire(event)
@@ -326,11 +332,26 @@ class Hall:
 
     def state(self) -> str:
         snapshot = self.machine.snapshot()
-        if snapshot.peers:
-            return str(snapshot.peers[0].presence)
+        for view in snapshot.peers:
+            if view.node == PEER:
+                return str(view.presence)
         return "stranger" if snapshot.strangers else "unknown"
 
+    def crowd(self) -> None:
+        """NEIGHBOURS_MAX others that this node prefers, heard of just now."""
+        ranked = sorted(range(1_000, 1_200), key=lambda number: neighbour_rank(node_id(node_key(number).public_key)))
+        for number in ranked[:NEIGHBOURS_MAX]:
+            other = statement(node_key(number))
+            greeting = peers.Greeting(
+                statement=other.data, name="o", projects=(PROJECT.project_id,), sources=(), answer_wanted=False
+            )
+            self.machine.step(PeerProved(certified=other, project=PROJECT.project_id), now())
+            self.machine.step(received(greeting, other.node), now(PEER_AWAY_MS))
+
     def fire(self, event: str) -> Effects:
+        if event == "LetGo":
+            self.crowd()
+            return tuple(self.machine.step(TimerFired(name="beat"), now(PEER_AWAY_MS + 1)))
         greeting = peers.Greeting(
             statement=PEER_SAYS.data, name="p", projects=(PROJECT.project_id,), sources=(), answer_wanted=False
         )

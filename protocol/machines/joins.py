@@ -1,0 +1,65 @@
+"""The typed addresses that a node wants to join through: asked for, knocked at, joined; tried again with back-off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from protocol.limits import ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN
+from protocol.machines.contract import Effects, Now, Publish, SetTimer
+from protocol.machines.events import StatementWanted
+from protocol.record import Record
+
+
+class JoinView(Record, frozen=True):
+    address: str
+    state: str
+    attempts: int
+    problem: str
+
+
+class _Join:
+    def __init__(self) -> None:
+        self.state: Literal["asking", "knocking", "joined"] = "asking"
+        self.attempts = 0
+        self.problem = ""
+
+
+class Joins:
+    def __init__(self, addresses: Iterable[str]) -> None:
+        self._joins = {address: _Join() for address in addresses}  # bounded by the operator, who typed them
+
+    def ask_all(self) -> list[Publish]:
+        """For the key statements of addresses at which nobody has answered yet."""
+        return [self.ask(address) for address, join in self._joins.items() if join.state == "asking"]
+
+    def ask(self, address: str) -> Publish:
+        return Publish(event=StatementWanted(address=address))
+
+    def found(self, address: str) -> None:
+        """A statement came from there."""
+        join = self._joins.get(address)
+        if join is not None and join.state == "asking":
+            join.state = "knocking"
+
+    def joined(self, addresses: Iterable[str]) -> None:
+        """The node at these addresses is a peer."""
+        for address in addresses:
+            if address in self._joins:
+                self._joins[address].state, self._joins[address].problem = "joined", ""
+
+    def retry(self, address: str, sentence: str, now: Now) -> Effects:
+        """It failed, with the reason; the next try comes later each time."""
+        join = self._joins.get(address)
+        if join is None or join.state == "joined":
+            return ()
+        join.state, join.problem = "asking", sentence
+        join.attempts += 1
+        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(join.attempts, 10))
+        return (SetTimer(name=f"join:{address}", at_ns=now.after_ms(pause)),)
+
+    def views(self) -> tuple[JoinView, ...]:
+        return tuple(
+            JoinView(address=address, state=join.state, attempts=join.attempts, problem=join.problem)
+            for address, join in self._joins.items()
+        )

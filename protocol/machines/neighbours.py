@@ -1,0 +1,111 @@
+"""Which peers a node keeps in touch with.
+
+Heartbeats between all pairs would grow with the square of the network. So each node chooses at most NEIGHBOURS_MAX of
+its peers; it beats for those, and for those that chose it. The others are quiet: known, but not watched. In a network
+of NEIGHBOURS_MAX + 1 nodes or fewer everybody is everybody's neighbour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from protocol.key_statement import Certified
+from protocol.limits import (
+    AWAY_GREETING_MS_MAX,
+    CROWDED_MS,
+    HEARTBEAT_INTERVAL_MS,
+    NEIGHBOURS_MAX,
+    PEER_AWAY_MS,
+)
+from protocol.machines.contract import Now
+from protocol.record import Record
+from protocol.wire.peers import SourceOffer
+
+Presence = Literal["admitted", "present", "away", "quiet"]
+_LATER: Final[dict[Presence, int]] = {"present": 0, "admitted": 0, "quiet": 1, "away": 2}
+
+
+class PeerRow(Record, frozen=True):
+    """The stored part of a peer."""
+
+    statement: bytes
+    projects: tuple[bytes, ...]
+    heard_at: str = ""
+
+
+class Peer:
+    """A node that has proved to hold a token of ours. Times are of the boot clock; None: never in this life."""
+
+    def __init__(self, own_id: bytes, certified: Certified, projects: frozenset[bytes], heard_at: str) -> None:
+        self.certified = certified
+        self.proved = projects
+        self.heard_at = heard_at
+        self.presence: Presence = "admitted"
+        self.heard_ns = 0
+        self.settled = False  # whether it has greeted us with all projects that we know to be in common
+        self.sources: tuple[SourceOffer, ...] = ()
+        # Another order at every node, so that no peer is everybody's choice.
+        self.rank = hashlib.sha256(own_id + certified.node).digest()
+        self.chose_us_ns: int | None = None
+        self.crowded_ns: int | None = None
+        self._greetings = 0  # unanswered
+        self._greet_at_ns = 0
+
+    @property
+    def node(self) -> bytes:
+        return self.certified.node
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        heard = (self.heard_at,) if self.heard_at else ()
+        return tuple(dict.fromkeys((*heard, *self.certified.statement.addresses)))
+
+    def row(self) -> PeerRow:
+        return PeerRow(statement=self.certified.data, projects=tuple(sorted(self.proved)), heard_at=self.heard_at)
+
+    def chose_us(self, now: Now) -> bool:
+        """Whether it said within PEER_AWAY_MS that it keeps in touch with us."""
+        return _within(self.chose_us_ns, PEER_AWAY_MS, now)
+
+    def silent(self, now: Now) -> bool:
+        return not _within(self.heard_ns, PEER_AWAY_MS, now)
+
+    def greeted(self, now: Now) -> None:
+        """It answered."""
+        self.presence, self.heard_ns, self._greetings, self._greet_at_ns = "present", now.boot_ns, 0, 0
+
+    def due(self, now: Now) -> bool:
+        """Whether to greet a peer that does not answer: at every beat, then ever more seldom."""
+        if now.boot_ns < self._greet_at_ns:
+            return False
+        self._greetings += 1
+        pause_ms = min(AWAY_GREETING_MS_MAX, HEARTBEAT_INTERVAL_MS * 2 ** min(self._greetings // 4, 10))
+        self._greet_at_ns = now.after_ms(pause_ms - HEARTBEAT_INTERVAL_MS // 2)  # a beat may come a little early
+        return True
+
+
+def choose(peers: Mapping[bytes, Peer], now: Now) -> frozenset[bytes]:
+    """The peers that this node keeps in touch with: within reach before others, the crowded last, then by rank."""
+
+    def preference(peer: Peer) -> tuple[int, bool, bytes]:
+        return _LATER[peer.presence], _within(peer.crowded_ns, CROWDED_MS, now), peer.rank
+
+    return frozenset(peer.node for peer in sorted(peers.values(), key=preference)[:NEIGHBOURS_MAX])
+
+
+def introductions(peers: Mapping[bytes, Peer], asker: Peer, number: int, salt: int) -> tuple[bytes, ...]:
+    """Key statements of peers within reach that share a project with the asker; with each salt others."""
+    seed = asker.node + salt.to_bytes(8)
+    known = [
+        peer
+        for peer in peers.values()
+        if peer is not asker and peer.presence == "present" and peer.proved & asker.proved
+    ]
+    known.sort(key=lambda peer: hashlib.sha256(seed + peer.node).digest())
+    return tuple(peer.certified.data for peer in known[:number])
+
+
+def _within(at_ns: int | None, ms: int, now: Now) -> bool:
+    return at_ns is not None and now.boot_ns - at_ns <= ms * 1_000_000

@@ -1,0 +1,71 @@
+"""Both ends of roll calls: the scheduler decides when to call, membership which calls it answers and passes on."""
+
+from __future__ import annotations
+
+from protocol.errors import Code
+from protocol.limits import ROLL_CALL_FRESH_MS, ROLL_CALL_PAUSE_MS, ROLL_CALL_WAIT_MS, ROLL_CALLERS_MAX
+from protocol.machines.contract import Effects, Now, Publish, Received, Refuse
+from protocol.machines.events import RollCallWanted
+from protocol.machines.planning import Holders
+from protocol.plan.order import VerifiedOrder
+from protocol.roll_call import Call, RollCallStatement, sign_roll_call
+from protocol.signing import SigningKey
+
+
+class Gathering:
+    """The scheduler's end. Where a node knows all members (`partly` is False) nothing is ever called."""
+
+    def __init__(self, key: SigningKey) -> None:
+        self.partly = False
+        self.statement = b""  # this node's own key statement
+        self._key = key
+        self._called_ns: dict[tuple[bytes, tuple[bytes, ...]], int] = {}  # limits.ROLL_CALLERS_MAX
+
+    def gather(self, event: Received, verified: VerifiedOrder, holders: Holders, now: Now) -> Effects:
+        """Nothing when the holders of this order are known. Else the submitter hears that they are being gathered, and
+        submits the same order again a moment later: so the job has no state in which it waits for them.
+        """
+        project, nodes = verified.artifact.project, verified.order.participants.nodes
+        if not self.partly or (nodes and holders.knows(project, nodes)):
+            return ()
+        since_ns = now.boot_ns - self._called_ns.get((project, nodes), -(2**62))
+        if ROLL_CALL_WAIT_MS * 1_000_000 <= since_ns < ROLL_CALL_FRESH_MS * 1_000_000:
+            return ()
+        refusal = Refuse(
+            code=Code.HOLDERS_GATHERING,
+            sentence="this node knows only some members of the project and is asking all of them for their sources",
+            session=event.session,
+            reply_to=event.message_id,
+            next_step=f"submit the same order again in {ROLL_CALL_WAIT_MS // 1000} s",
+        )
+        if since_ns < ROLL_CALL_WAIT_MS * 1_000_000:
+            return (refusal,)
+        return (self._call(project, nodes, now), refusal)
+
+    def _call(self, project: bytes, nodes: tuple[bytes, ...], now: Now) -> Publish:
+        self._called_ns.pop((project, nodes), None)
+        if len(self._called_ns) >= ROLL_CALLERS_MAX:
+            del self._called_ns[next(iter(self._called_ns))]
+        self._called_ns[project, nodes] = now.boot_ns
+        said = RollCallStatement(
+            version=1, project=project, issued_ms=now.wall_ms, nodes=nodes, statement=self.statement
+        )
+        return Publish(event=RollCallWanted(project=project, envelope=sign_roll_call(said, self._key)))
+
+
+class CallsHeard:
+    """The newest call of each caller: every call is answered and passed on once, and not too often."""
+
+    def __init__(self) -> None:
+        self._heard: dict[bytes, tuple[int, int]] = {}  # limits.ROLL_CALLERS_MAX: caller → its issued_ms, when we heard
+
+    def take(self, call: Call, now: Now) -> bool:
+        """Whether the call is new. One that follows its caller's last too soon is not, and costs nobody anything."""
+        issued_ms, heard_ns = self._heard.get(call.caller.node, (0, 0))
+        if issued_ms and (call.issued_ms <= issued_ms or now.boot_ns - heard_ns < ROLL_CALL_PAUSE_MS * 1_000_000):
+            return False
+        self._heard.pop(call.caller.node, None)
+        if len(self._heard) >= ROLL_CALLERS_MAX:
+            del self._heard[next(iter(self._heard))]
+        self._heard[call.caller.node] = (call.issued_ms, now.boot_ns)
+        return True

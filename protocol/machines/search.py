@@ -1,0 +1,62 @@
+"""For whom a node still looks: of the members that it hears of, it makes PEERS_SOUGHT its peers."""
+
+from __future__ import annotations
+
+from protocol.key_statement import hints_match
+from protocol.limits import PEERS_SOUGHT, STRANGERS_MAX
+from protocol.machines.contract import Publish
+from protocol.machines.events import Discovered, Encountered
+from protocol.tokens import ProjectKey
+
+
+class Search:
+    def __init__(self) -> None:
+        self.projects: tuple[ProjectKey, ...] = ()
+        self._peers = 0
+        self._sought: set[bytes] = set()  # limits.PEERS_SOUGHT: members told to enrolment and not yet proved
+        self._spare: dict[bytes, Discovered] = {}  # limits.STRANGERS_MAX: members that we know of and do not seek
+
+    @property
+    def room(self) -> int:
+        """For how many more peers this node looks."""
+        return max(0, PEERS_SOUGHT - self._peers - len(self._sought))
+
+    def found(self, node: bytes, peers: int) -> None:
+        """It is a peer now, one of so many."""
+        self._peers = peers
+        self._sought.discard(node)
+        self._spare.pop(node, None)
+
+    def failed(self, node: bytes) -> None:
+        self._sought.discard(node)
+
+    def lost(self, node: bytes) -> None:
+        self._spare.pop(node, None)
+
+    def tell(self, event: Discovered, *, known: bool, introduced: bool = False) -> list[Publish]:
+        """Tells enrolment of a node: of one that was typed or is a peer (`known`) always, for it may share a further
+        project; of strangers too, for enrolment says so; of another member only while there is room.
+        """
+        node = event.certified.node
+        member = hints_match(event.certified, [project.hint(node) for project in self.projects])
+        if member and not event.typed and not known and node not in self._sought:
+            if not self.room:
+                if len(self._spare) < STRANGERS_MAX:
+                    self._spare[node] = event
+                return []
+            self._sought.add(node)
+        encountered = Encountered(
+            certified=event.certified, heard_at=event.heard_at, typed=event.typed, introduced=introduced
+        )
+        return [Publish(event=encountered)]
+
+    def more(self) -> list[Publish]:
+        """Takes up members that were passed over while there was no room."""
+        told: list[Publish] = []
+        while self._spare and self.room:
+            told += self.tell(self._spare.pop(next(iter(self._spare))), known=False)
+        return told
+
+    def check(self) -> None:
+        assert len(self._sought) <= PEERS_SOUGHT
+        assert len(self._spare) <= STRANGERS_MAX

@@ -1,0 +1,300 @@
+"""Large networks: a node keeps in touch with a bounded number of peers, finds others by introduction, and calls the
+roll when it needs them all.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from protocol.errors import Code
+from protocol.ids import node_id
+from protocol.key_statement import Certified
+from protocol.limits import (
+    CROWDED_MS,
+    CROWDED_NEIGHBOURS,
+    HEARTBEAT_INTERVAL_MS,
+    INTRODUCTIONS_MAX,
+    NEIGHBOURS_MAX,
+    PEER_AWAY_MS,
+    PEERS_SOUGHT,
+    ROLL_CALL_LIFE_MS,
+    ROLL_CALL_PAUSE_MS,
+)
+from protocol.machines.contract import Effects, TimerFired
+from protocol.machines.events import (
+    Discovered,
+    Encountered,
+    EnrolmentFailed,
+    MembersPartlyKnown,
+    PeerAway,
+    PeerProved,
+    ProjectsHeld,
+    RollCallWanted,
+)
+from protocol.machines.membership import Membership
+from protocol.roll_call import RollCallStatement, sign_roll_call
+from protocol.wire.peers import Greeting, Heartbeat, RollCall
+from tests.protocol.builders import (
+    OTHER_PROJECT,
+    PROJECT,
+    WALL_MS,
+    messages,
+    news,
+    node_key,
+    now,
+    received,
+    refusals,
+    sends,
+    statement,
+)
+
+OWN_KEY = node_key(1)
+OWN = node_id(OWN_KEY.public_key)
+PEERS = tuple(statement(node_key(number)) for number in range(10, 10 + 2 * CROWDED_NEIGHBOURS))
+
+
+def greeting(peer: Certified, **changes: Any) -> Greeting:
+    fields: dict[str, Any] = {
+        "statement": peer.data,
+        "name": "peer",
+        "projects": (PROJECT.project_id,),
+        "sources": (),
+        "answer_wanted": False,
+    }
+    return Greeting(**(fields | changes))
+
+
+def new(sources: tuple[str, ...] = ("s",)) -> Membership:
+    machine = Membership(OWN, "own", {name: frozenset([PROJECT.project_id]) for name in sources}, (), {})
+    machine.step(ProjectsHeld(projects=(PROJECT,), statement=statement(OWN_KEY).data), now())
+    return machine
+
+
+def meet(machine: Membership, peer: Certified, ms: int = 0, **changes: Any) -> Effects:
+    proved = machine.step(PeerProved(certified=peer, project=PROJECT.project_id), now(ms))
+    return (*proved, *machine.step(received(greeting(peer, **changes), peer.node), now(ms)))
+
+
+def among(number: int, sources: tuple[str, ...] = ("s",)) -> Membership:
+    """A node with so many peers within reach."""
+    machine = new(sources)
+    for peer in PEERS[:number]:
+        meet(machine, peer)
+    machine.check()
+    return machine
+
+
+def beat(machine: Membership, ms: int) -> Effects:
+    return machine.step(TimerFired(name="beat"), now(ms))
+
+
+def beaten(effects: Effects) -> dict[bytes, Heartbeat]:
+    return {one.to: one.message for one in sends(effects, Heartbeat)}
+
+
+def test_in_a_small_network_everybody_is_everybodys_neighbour() -> None:
+    machine = among(NEIGHBOURS_MAX)
+    assert beaten(beat(machine, 1)) == {peer.node: Heartbeat(chosen=True) for peer in PEERS[:NEIGHBOURS_MAX]}
+
+
+def test_a_node_beats_for_no_more_than_its_neighbours_however_many_peers_it_has() -> None:
+    assert len(beaten(beat(among(PEERS_SOUGHT), 1))) == NEIGHBOURS_MAX
+    assert len(beaten(beat(among(len(PEERS)), 1))) == NEIGHBOURS_MAX
+
+
+def test_a_peer_that_chose_this_node_is_answered_as_long_as_it_says_so() -> None:
+    machine = among(PEERS_SOUGHT)
+    (other, *_) = [peer.node for peer in PEERS[:PEERS_SOUGHT] if peer.node not in beaten(beat(machine, 1))]
+    machine.step(received(Heartbeat(chosen=True), other), now(2))
+    assert beaten(beat(machine, 3))[other] == Heartbeat(chosen=False)
+    machine.step(received(Heartbeat(chosen=False), other), now(4))
+    assert other not in beaten(beat(machine, 5))
+
+
+def test_a_neighbour_that_is_silent_is_away_and_another_silent_peer_is_quiet_and_nobody_is_told() -> None:
+    machine = among(PEERS_SOUGHT)
+    for peer in PEERS[NEIGHBOURS_MAX:PEERS_SOUGHT]:  # whoever is heard is preferred
+        machine.step(received(Heartbeat(), peer.node), now(PEER_AWAY_MS))
+    effects = beat(machine, PEER_AWAY_MS + 1)
+    presence = {view.node: view.presence for view in machine.snapshot().peers}
+    assert sorted(set(presence.values())) == ["away", "present", "quiet"]
+    assert {one.node for one in news(effects, PeerAway)} == {
+        node for node, state in presence.items() if state == "away"
+    }
+
+
+def test_a_quiet_peer_that_speaks_is_greeted_and_present_again() -> None:
+    machine = among(len(PEERS))
+    for peer in PEERS[:NEIGHBOURS_MAX]:
+        machine.step(received(Heartbeat(), peer.node), now(PEER_AWAY_MS))
+    beat(machine, PEER_AWAY_MS + 1)
+    quiet = next(view.node for view in machine.snapshot().peers if view.presence == "quiet")
+    (asked,) = sends(machine.step(received(Heartbeat(chosen=True), quiet), now(PEER_AWAY_MS + 2)), Greeting)
+    assert asked.to == quiet and asked.message.answer_wanted
+
+
+def test_a_peer_that_is_away_is_greeted_ever_more_seldom_and_for_ever() -> None:
+    machine = among(1)
+    beats = range(PEER_AWAY_MS + 1, 600_000, HEARTBEAT_INTERVAL_MS)
+    at = [ms for ms in beats if sends(beat(machine, ms), Greeting)]
+    pauses = [later - earlier for earlier, later in pairwise(at)]
+    assert pauses[0] == HEARTBEAT_INTERVAL_MS and pauses == sorted(pauses)
+    assert 12_000 <= pauses[-1] <= 16_000
+
+
+def test_a_crowded_node_says_so_and_is_chosen_last_for_a_while() -> None:
+    hub = among(len(PEERS))
+    for peer in PEERS[: CROWDED_NEIGHBOURS + 1]:
+        hub.step(received(Heartbeat(chosen=True), peer.node), now(1))
+    assert all(one.crowded for one in beaten(beat(hub, 2)).values())
+
+    machine = among(NEIGHBOURS_MAX + 1)
+    crowded = next(iter(beaten(beat(machine, 1))))
+    machine.step(received(Heartbeat(chosen=True, crowded=True), crowded), now(2))
+    assert beaten(beat(machine, 3))[crowded] == Heartbeat(chosen=False)
+    for peer in PEERS[: NEIGHBOURS_MAX + 1]:
+        machine.step(received(Heartbeat(), peer.node), now(CROWDED_MS))
+    assert beaten(beat(machine, CROWDED_MS + 3))[crowded] == Heartbeat(chosen=True)
+
+
+def test_a_node_with_room_asks_for_introductions_and_is_introduced_to_members_of_its_project_alone() -> None:
+    machine = among(INTRODUCTIONS_MAX + 3)
+    asker = PEERS[0]
+    (answer,) = messages(
+        machine.step(received(greeting(asker, answer_wanted=True, seeks=100), asker.node), now(1)), Greeting
+    )
+    assert len(answer.introductions) == INTRODUCTIONS_MAX and asker.data not in answer.introductions
+    assert set(answer.introductions) <= {peer.data for peer in PEERS}
+    stranger = statement(node_key(9), projects=(OTHER_PROJECT,))
+    both = new()
+    both.step(ProjectsHeld(projects=(PROJECT, OTHER_PROJECT), statement=statement(OWN_KEY).data), now())
+    meet(both, asker)
+    both.step(PeerProved(certified=stranger, project=OTHER_PROJECT.project_id), now())
+    both.step(received(greeting(stranger, projects=(OTHER_PROJECT.project_id,)), stranger.node), now())
+    (answer,) = messages(
+        both.step(received(greeting(asker, answer_wanted=True, seeks=8), asker.node), now(1)), Greeting
+    )
+    assert answer.introductions == ()
+
+
+def test_whoever_is_introduced_is_knocked_at_and_believed_only_after_its_proof() -> None:
+    machine = new()
+    effects = meet(machine, PEERS[0], introductions=(PEERS[1].data, PEERS[0].data, b"rubbish"))
+    (encountered,) = news(effects, Encountered)
+    assert encountered.certified == PEERS[1] and encountered.introduced
+    assert [view.node for view in machine.snapshot().peers] == [PEERS[0].node]
+
+
+def test_more_introductions_than_allowed_are_refused() -> None:
+    machine = new()
+    effects = meet(machine, PEERS[0], introductions=tuple(peer.data for peer in PEERS[: INTRODUCTIONS_MAX + 1]))
+    assert refusals(effects) == [Code.BODY_MALFORMED]
+
+
+def test_a_node_seeks_so_many_members_and_takes_up_a_further_one_when_it_has_room_again() -> None:
+    machine = new()
+    told = [peer for peer in PEERS if news(machine.step(Discovered(certified=peer), now()), Encountered)]
+    assert told == list(PEERS[:PEERS_SOUGHT])
+    machine.step(EnrolmentFailed(node=PEERS[0].node, address="", sentence="shut"), now())
+    (encountered,) = news(beat(machine, 1), Encountered)
+    assert encountered.certified == PEERS[PEERS_SOUGHT]
+    machine.check()
+
+
+def test_strangers_take_no_room_from_members() -> None:
+    machine = new()
+    for number in range(2 * PEERS_SOUGHT):
+        machine.step(Discovered(certified=statement(node_key(500 + number), projects=(OTHER_PROJECT,))), now())
+    assert news(machine.step(Discovered(certified=PEERS[0]), now()), Encountered)
+
+
+def test_a_node_that_has_all_the_peers_it_seeks_says_that_there_may_be_more_once() -> None:
+    machine = new()
+    told = [len(news(meet(machine, peer), MembersPartlyKnown)) for peer in PEERS[: PEERS_SOUGHT + 3]]
+    assert told == [0] * (PEERS_SOUGHT - 1) + [1] + [0] * 3
+    again = machine.step(ProjectsHeld(projects=(PROJECT,), statement=statement(OWN_KEY).data), now())
+    assert len(news(again, MembersPartlyKnown)) == 1
+
+
+# --- roll calls ----------------------------------------------------------------------------------------------------
+
+
+def envelope(caller: int = 8, *, signer: int | None = None, **changes: Any) -> bytes:
+    key = node_key(caller)
+    fields: dict[str, Any] = {
+        "version": 1,
+        "project": PROJECT.project_id,
+        "issued_ms": WALL_MS,
+        "nodes": (),
+        "statement": statement(key).data,
+    }
+    return sign_roll_call(RollCallStatement(**(fields | changes)), node_key(signer or caller))
+
+
+def call(machine: Membership, data: bytes, ms: int = 0, sender: Certified = PEERS[0], **fields: Any) -> Effects:
+    fields = {"project": PROJECT.project_id} | fields
+    return machine.step(received(RollCall(envelope=data), sender.node, **fields), now(ms))
+
+
+def test_a_holder_knocks_at_a_caller_that_it_does_not_know_and_passes_the_call_on() -> None:
+    effects = call(among(5), envelope())
+    (encountered,) = news(effects, Encountered)
+    assert encountered.certified == statement(node_key(8)) and encountered.introduced
+    assert {one.to for one in sends(effects, RollCall)} == {peer.node for peer in PEERS[1:5]}
+
+
+def test_a_holder_greets_a_caller_that_is_its_peer() -> None:
+    effects = call(among(5), envelope(13), sender=PEERS[0])  # the fourth of the peers
+    (answer,) = sends(effects, Greeting)
+    assert answer.to == PEERS[3].node and not news(effects, Encountered)
+    assert {one.to for one in sends(effects, RollCall)} == {peer.node for peer in (PEERS[1], PEERS[2], PEERS[4])}
+
+
+def test_a_node_without_a_source_or_not_among_the_wanted_only_passes_on() -> None:
+    for machine, nodes in ((among(5, sources=()), ()), (among(5), (PEERS[9].node,))):
+        effects = call(machine, envelope(nodes=nodes))
+        assert len(sends(effects, RollCall)) == 4 and not news(effects) and not sends(effects, Greeting)
+    assert news(call(among(5), envelope(nodes=(OWN,))), Encountered)
+
+
+def test_a_call_is_answered_and_passed_on_once() -> None:
+    machine = among(5)
+    assert call(machine, envelope())
+    assert call(machine, envelope(), sender=PEERS[1]) == ()
+    later = envelope(issued_ms=WALL_MS + ROLL_CALL_PAUSE_MS)
+    assert call(machine, later, ROLL_CALL_PAUSE_MS - 1) == (), "the same caller calls too soon"
+    assert call(machine, later, ROLL_CALL_PAUSE_MS)
+    assert call(machine, envelope(), 2 * ROLL_CALL_PAUSE_MS) == (), "an older call came late"
+
+
+def test_a_nodes_own_call_that_comes_back_is_dropped() -> None:
+    assert call(among(5), envelope(1)) == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (envelope(signer=9), Code.SENDER_WRONG),
+        (envelope(issued_ms=WALL_MS - 10 * ROLL_CALL_LIFE_MS), Code.TIME_OUTSIDE),
+        (envelope(project=OTHER_PROJECT.project_id), Code.PROJECT_UNKNOWN),
+        (envelope()[:-1], Code.STATEMENT_MALFORMED),
+        (envelope(nodes=(b"short",)), Code.BODY_MALFORMED),
+    ],
+    ids=["signed by another", "of another time", "of another project", "cut", "malformed"],
+)
+def test_a_call_that_its_caller_did_not_make_here_and_now_is_refused_by_name(data: bytes, code: Code) -> None:
+    effects = call(among(5), data)
+    assert refusals(effects) == [code] and not messages(effects)
+
+
+def test_a_call_for_a_project_that_its_sender_has_not_proved_is_refused() -> None:
+    assert refusals(call(among(2), envelope(), sender=PEERS[5])) == [Code.PROJECT_UNKNOWN]
+    assert refusals(call(among(2), envelope(), project=OTHER_PROJECT.project_id)) == [Code.PROJECT_UNKNOWN]
+
+
+def test_the_schedulers_call_goes_to_every_neighbour_in_the_project() -> None:
+    effects = among(5).step(RollCallWanted(project=PROJECT.project_id, envelope=b"signed"), now())
+    assert {one.to for one in sends(effects, RollCall)} == {peer.node for peer in PEERS[:5]}
