@@ -30,12 +30,22 @@ State = Literal["new", "asking", "accepted", "refused"]
 class Client:
     """One job. `accepted`: the node has said that it has the job; `refused`: that it will not take it."""
 
-    def __init__(self, world: World, number: int, node: Node, plan: JobPlan, holders_min: int = 1) -> None:
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        node: Node,
+        plan: JobPlan,
+        holders_min: int = 1,
+        listed: tuple[bytes, ...] = (),
+    ) -> None:
+        """`listed`: the holders of its order, where the plan does not list all of the project."""
         self._world = world
         self.number = number
         self.node = node
         self.plan = plan
         self._holders_min = holders_min
+        self._listed = listed
         self._key = SigningKey(hashlib.sha256(f"submitter/{world.options.seed}/{number}".encode()).digest())
         self._order: SignedOrder | None = None
         self._submits = self._questions = 0
@@ -101,7 +111,9 @@ class Client:
         project = self._world.projects[self.plan.project]
         query = Query(columns=("x",))
         artifact = summary_artifact(project.project_id, query, SummaryParameters(statistics=("count",)))
-        listed = tuple(node.own_id for node in self._world.holders(self.plan.project)) if self.plan.listed else ()
+        listed = self._listed
+        if self.plan.listed and not listed:
+            listed = tuple(node.own_id for node in self._world.holders(self.plan.project))
         order = Order(
             version=1,
             artifact=artifact_bytes(artifact),

@@ -127,7 +127,7 @@ class Network:
 
     def ask_statement(self, asker: Node, address: str) -> None:
         """The statement of a typed address, or that nobody answered."""
-        target = next(node for node in self._world.nodes if node.address == address)
+        target = self._world.by_address[address]
         if target.open:
             self._tell(asker, Discovered(certified=target.certified, heard_at=address, typed=True))
         else:

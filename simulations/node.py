@@ -163,10 +163,8 @@ class Node:
         rows, parts = self.store.rows(), self._world.parts
         sources = self._source_projects()
         policy = NodePolicy(sources={name: SourcePolicy(projects=ids) for name, ids in sources.items()})
-        typed = self.plan.meets == "typed"
-        joins = tuple(node.address for node in self._world.nodes if node is not self and typed)
         core: dict[str, Machine] = {
-            "membership": Membership(self.own_id, self.name, sources, joins, rows),
+            "membership": Membership(self.own_id, self.name, sources, self._world.typed_by(self), rows),
             "scheduler": Scheduler(self._key, self.own_id, self.name, boot_id, sources, rows),
             "worker": Worker(self._key, self.own_id, policy, rows),
         }
@@ -198,6 +196,7 @@ class Node:
         machine = self.machines[name]
         effects = machine.step(event, self.now())
         machine.check()
+        self._world.steps += 1
         if isinstance(event, events.Arrived):
             self._world.checkers.arrived(self, event, effects)
         elif isinstance(event, Received):

@@ -50,6 +50,7 @@ class World:
         self.chaos = True
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self.events = 0
+        self.steps = 0  # of all machines of all nodes
         self.projects = tuple(
             ProjectKey(hashlib.sha256(f"project/{options.seed}/{number}".encode()).digest()) for number in range(2)
         )
@@ -59,12 +60,17 @@ class World:
         for number, plan in enumerate(options.nodes):
             self.nodes.append(Node(self, number, plan, tuple(self.projects[one] for one in plan.projects)))
         self.by_id = {node.own_id: node for node in self.nodes}
+        self.by_address = {node.address: node for node in self.nodes}
         self.clients = [Client(self, number, self.nodes[job.node], job) for number, job in enumerate(options.jobs)]
         self._down: dict[int, CrashPlan] = {}  # number of a node: the crash that waits or that keeps it down
 
     @property
     def job_ids(self) -> dict[bytes, Client]:
         return {client.job_id: client for client in self.clients if not client.plan.altered}
+
+    def typed_by(self, node: Node) -> tuple[str, ...]:
+        """The addresses that its operator typed: all others, for one that is not found by discovery."""
+        return tuple(one.address for one in self.nodes if one is not node) if node.plan.meets == "typed" else ()
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ _USAGE: Final = """usage: python -m tools NAME …
   submit …                sign a job and submit it through the door of a node: as `flotta-p2p submit`
   bench …                 measure rounds, submission, demo, memory and import
   proof …                 run the large counts behind the promises and write docs/proof.md
+  scale …                 measure how networks of 10 to 10,000 nodes grow in virtual time
   transitions [--check]   write the tables of states and messages into docs/, or tell whether they are stale"""
 
 
@@ -28,6 +29,10 @@ def main(arguments: list[str]) -> int:
             from tools.proof import main as proof
 
             return proof(rest)
+        case ["scale", *rest]:
+            from tools.scale import main as scale
+
+            return scale(rest)
         case ["transitions", *rest]:
             from tools.transitions import main as transitions
 

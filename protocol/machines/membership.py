@@ -84,6 +84,7 @@ class PeerView(Record, frozen=True):
     addresses: tuple[str, ...]
     projects: tuple[bytes, ...]
     presence: Presence
+    neighbour: bool
     sources: tuple[SourceOffer, ...]
 
 
@@ -196,6 +197,7 @@ class Membership:
                     addresses=peer.addresses,
                     projects=tuple(sorted(peer.proved & self._held)),
                     presence=peer.presence,
+                    neighbour=peer.neighbour,
                     sources=peer.sources,
                 )
                 for node, peer in sorted(self._peers.items())
@@ -361,7 +363,7 @@ class Membership:
         crowded = sum(peer.chose_us(now) for peer in mine.values()) > CROWDED_NEIGHBOURS
         effects: list[Publish | Send] = []
         for node, peer in mine.items():
-            close = node in chosen or peer.chose_us(now)
+            peer.neighbour = close = node in chosen or peer.chose_us(now)
             if peer.presence == "present" and peer.silent(now):
                 peer.presence = "away" if close else "quiet"
                 effects += [Publish(event=PeerAway(node=node, name=peer.certified.statement.name))] * close

@@ -48,6 +48,7 @@ class Peer:
         self.sources: tuple[SourceOffer, ...] = ()
         # Another order at every node, so that no peer is everybody's choice.
         self.rank = hashlib.sha256(own_id + certified.node).digest()
+        self.neighbour = False  # whether one of us chose the other, as of the last beat
         self.chose_us_ns: int | None = None
         self.crowded_ns: int | None = None
         self._greetings = 0  # unanswered

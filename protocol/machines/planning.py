@@ -42,10 +42,10 @@ class Holders:
         """Label of each participant → the name of its node."""
         return {one.label: self._known[one.node].name for one in participants}
 
-    def knows(self, project: bytes, nodes: Iterable[bytes]) -> bool:
-        """Whether each of these nodes is known to offer a source of the project."""
-        known = (self._known.get(node) for node in nodes)
-        return all(one is not None and any(offer.project == project for offer in one.sources) for one in known)
+    def missing(self, project: bytes, nodes: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Those of these nodes that are not known to offer a source of the project."""
+        holding = {node for node, one in self._known.items() if any(offer.project == project for offer in one.sources)}
+        return tuple(node for node in nodes if node not in holding)
 
     def offered(self) -> dict[str, int]:
         """Node id → how many sources it offers."""

@@ -26,7 +26,8 @@ class Gathering:
         submits the same order again a moment later: so the job has no state in which it waits for them.
         """
         project, nodes = verified.artifact.project, verified.order.participants.nodes
-        if not self.partly or (nodes and holders.knows(project, nodes)):
+        missing = holders.missing(project, nodes)
+        if not self.partly or (nodes and not missing):
             return ()
         since_ns = now.boot_ns - self._called_ns.get((project, nodes), -(2**62))
         if ROLL_CALL_WAIT_MS * 1_000_000 <= since_ns < ROLL_CALL_FRESH_MS * 1_000_000:
@@ -40,13 +41,13 @@ class Gathering:
         )
         if since_ns < ROLL_CALL_WAIT_MS * 1_000_000:
             return (refusal,)
-        return (self._call(project, nodes, now), refusal)
-
-    def _call(self, project: bytes, nodes: tuple[bytes, ...], now: Now) -> Publish:
         self._called_ns.pop((project, nodes), None)
         if len(self._called_ns) >= ROLL_CALLERS_MAX:
             del self._called_ns[next(iter(self._called_ns))]
         self._called_ns[project, nodes] = now.boot_ns
+        return (self._call(project, missing, now), refusal)
+
+    def _call(self, project: bytes, nodes: tuple[bytes, ...], now: Now) -> Publish:
         said = RollCallStatement(
             version=1, project=project, issued_ms=now.wall_ms, nodes=nodes, statement=self.statement
         )
