@@ -109,6 +109,7 @@ class PeerView(Record, frozen=True):
     addresses: tuple[str, ...]
     projects: tuple[bytes, ...]
     presence: Presence
+    heard_ns: int  # by the boot clock; 0: not since this node started
     sources: tuple[SourceOffer, ...]
 
 
@@ -205,6 +206,7 @@ class Membership:
                     addresses=self._addresses(peer),
                     projects=tuple(sorted(peer.proved & self._held)),
                     presence=peer.presence,
+                    heard_ns=peer.heard_ns,
                     sources=peer.sources,
                 )
                 for node, peer in sorted(self._peers.items())
