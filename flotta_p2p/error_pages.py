@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,21 +14,24 @@ from protocol.errors import Code
 _HERE: Final = Path(__file__).parent
 _INSTALLED: Final = _HERE / "error_pages"
 _REPOSITORY: Final = _HERE.parent / "docs" / "errors"
+_LINK: Final = re.compile(r"\[([^\]]+)\]\([^)]+\)")
+_FENCED: Final = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def page(code: str) -> str:
-    """The text of the page about `code`. Raises click.UsageError for what is no code."""
+    """The text of the page about `code`, for a terminal. Raises click.UsageError for what is no code."""
     wanted = code.strip().strip("[].").lower()
     if wanted not in set(Code):
         near = difflib.get_close_matches(wanted, [one.value for one in Code], n=1)
         step = f"did you mean {near[0]}?" if near else "it stands in brackets at the end of an error"
         raise click.UsageError(f"{code[:64]!r} is no code of an error; {step}")
-    return _read(wanted)
+    shown = _FENCED.sub(lambda fenced: re.sub("^", "    ", fenced[1].rstrip(), flags=re.MULTILINE), _read(wanted))
+    return _LINK.sub(r"\1", shown)
 
 
 def meanings() -> dict[str, str]:
     """Each code with its meaning, the first sentence of its page."""
-    return {code.value: " ".join(_read(code.value).split("\n\n")[1].split()) for code in Code}
+    return {code.value: _read(code.value).split("\n\n")[1] for code in Code}
 
 
 def _read(code: str) -> str:
