@@ -1,4 +1,4 @@
-"""The pages about errors, one for each code: docs/errors of the repository, `error_pages` in what is installed."""
+"""The pages about errors, one for each code: docs/errors of the repository; installed, `errors` beside this."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from protocol.errors import Code
 
 _HERE: Final = Path(__file__).parent
-_INSTALLED: Final = _HERE / "error_pages"
+_INSTALLED: Final = _HERE / "errors"
 _REPOSITORY: Final = _HERE.parent / "docs" / "errors"
 _LINK: Final = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 _FENCED: Final = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -29,7 +29,10 @@ def node(patient: Patient) -> Iterator[Finding]:
     """Whether it runs and answers."""
     name, status = "node", patient.status
     if status is not None:
-        seen = f"{status['name']} runs, pid {status['pid']}, up {span(status['uptime_ms'])}, version {status['version']}, id {status['node']}"
+        seen = (
+            f"{status['name']} runs, pid {status['pid']}, up {span(status['uptime_ms'])}, version {status['version']}"
+        )
+        seen += f", id {status['node']}"
         if status["silent"]:
             actors = ", ".join(status["silent"])
             yield wrong(name, f"{seen}; {actors} did not answer", "see the node's log", Code.TIMED_OUT)

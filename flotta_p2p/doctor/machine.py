@@ -109,7 +109,11 @@ def versions() -> Iterator[Finding]:
 def _required() -> dict[str, str]:
     """The least version of each package, as flotta-p2p was packed, and of what lies in their wheels."""
     found = {"Python": PYTHON_MIN, **LIBRARIES_MIN}
-    for line in importlib.metadata.requires("flotta-p2p") or ():
+    try:
+        required = importlib.metadata.requires("flotta-p2p") or ()
+    except importlib.metadata.PackageNotFoundError:  # it runs from a folder of sources that was not installed
+        required = ()
+    for line in required:
         match = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line)  # one with a marker is of an extra
         if match is not None:
             found[match[1]] = match[2]
