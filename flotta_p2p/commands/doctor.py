@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 _COLOURS: Final = {"ok": "green", "note": "yellow", "wrong": "red"}
 _MARK_CHARS: Final = 7  # the widest verdict and two spaces
 _CHECK_CHARS: Final = 14  # the usual names of checks; a longer one pushes its sentence to the right
+_TEXT_AT: Final = _MARK_CHARS + _CHECK_CHARS + 2
+_ROOM_CHARS_MIN: Final = 40  # of a sentence, however narrow the terminal
 
 
 @click.command()
@@ -79,11 +84,19 @@ def _values(one: Finding) -> dict[str, str]:
 
 
 def _text(one: Finding) -> str:
-    """The line of a finding, and one for each further fault and for the next step."""
-    indent = "\n" + " " * (_MARK_CHARS + _CHECK_CHARS + 2)
+    """The check and what it saw; each further fault and the next step on a line of its own."""
     code = f" [{one.code}]" if one.code is not None and one.verdict == "wrong" else ""
-    step = f"\nNext: {one.next_step}" if one.next_step else ""
-    return f"{one.check:<{_CHECK_CHARS}}  {one.seen}{code}{step}".replace("\n", indent)
+    paragraphs = f"{one.seen}{code}".splitlines() + ([f"Next: {one.next_step}"] if one.next_step else [])
+    lines = [line for paragraph in paragraphs for line in _wrapped(paragraph)]
+    return f"{one.check:<{_CHECK_CHARS}}  " + ("\n" + " " * _TEXT_AT).join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    """As wide as the terminal, if it is one. Paths and ids are never broken: people copy them."""
+    if not sys.stdout.isatty():
+        return [text]
+    room = max(_ROOM_CHARS_MIN, shutil.get_terminal_size().columns - _TEXT_AT)
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
 
 
 def _summary(findings: list[Finding]) -> str:

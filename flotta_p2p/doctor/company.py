@@ -20,6 +20,8 @@ STRANGERS_SHOWN_MAX: Final = 5
 WAITING_GOOD: Final = 1_000  # messages without an answer: a peer that is away for long, or a disk that is slow
 SOURCE_BYTES_READ_MAX: Final = 64 * MIB  # a larger table is left to the node: reading it takes seconds
 
+_JOIN_STEP: Final = "check the address, that node, the firewall (its port and the next one), and the token"
+
 
 def peers(patient: Patient) -> Iterator[Finding]:
     """Each peer: present or away, since when, what is in common."""
@@ -59,9 +61,9 @@ def joins(patient: Patient) -> Iterator[Finding]:
     for one in patient.peers["joins"] if patient.peers is not None else ():
         name = f"join {one['address']}"
         if one["problem"]:
-            seen = f"{one['state']} after {one['attempts']} attempts: {one['problem'].rstrip('.')}"
-            step = "check the address, that node, the firewall (its port and the next one), and the token"
-            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
+            why, _, step = one["problem"].rstrip(".").partition(" Next: ")
+            seen = f"{one['state']} after {many(one['attempts'], 'attempt')}: {why.rstrip('.')}"
+            yield wrong(name, seen, step or _JOIN_STEP, Code.NODE_UNREACHABLE)
         else:
             yield ok(name, one["state"])
 

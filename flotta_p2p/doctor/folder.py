@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +65,9 @@ def work_directory(patient: Patient) -> Iterator[Finding]:
         check_workdir(path)
     except ConfigError as error:
         finding = of_error(name, error)
-        if "belongs to user" in error.sentence and patient.in_use:
-            finding = wrong(name, finding.seen, "run doctor as the user of the node", error.code)
+        if path.stat().st_uid != os.geteuid():
+            step = "run doctor, and the node, as the user to whom the folder belongs"
+            finding = wrong(name, finding.seen, step, error.code)
         yield finding
         return
     disk = disk_of(path)

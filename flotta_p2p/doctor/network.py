@@ -89,6 +89,8 @@ def discovery(patient: Patient) -> Iterator[Finding]:
             return
     if not on:
         yield ok(name, "not used: nodes are found by join.url alone")
+    elif have and all(one.loopback for one in have):
+        yield ok(name, "only nodes of this machine are found by themselves, since it listens on loopback alone")
     elif not able:
         step = "name the other nodes in join.url, or set node.interface"
         yield note(name, "none of the node's addresses can do multicast, so nobody is found by itself", step)

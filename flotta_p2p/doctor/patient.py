@@ -14,7 +14,7 @@ from actors.adapters.folder_lock import LockHolder, lock_holder
 from actors.adapters.store import SAFETY_FILE
 from flotta_p2p.configuration.read import read_configuration, read_home
 from flotta_p2p.configuration.schema import Configuration
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok
+from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
 from protocol.errors import Code, ConfigError, FlottaError
 from protocol.wire.control import AskPeers, AskStatus
 from protocol.wire.jobs import AskJobs, JobList, JobStatus
@@ -72,7 +72,10 @@ def read_patient(file: Path | None, workdir: Path | None, environ: Mapping[str, 
         try:
             home = workdir or read_home(file, environ).workdir
         except ConfigError:
-            return finding, None
+            step = error.next_step.rstrip(".") or "mend the file"
+            return wrong(
+                name, finding.seen, f"{step}; the rest can be checked then, or with --workdir", error.code
+            ), None
         return finding, Patient(home, None)
     if workdir is not None:
         configuration = replace(configuration, workdir=workdir)

@@ -37,6 +37,8 @@ def database(patient: Patient) -> Iterator[Finding]:
         yield of_error(name, error)
         return
     yield _whole(name, path, facts)
+    if patient.status is None and facts.messages_waiting:
+        yield ok("messages", f"{many(facts.messages_waiting, 'message')} for peers, sent when the node runs")
     yield from _clock(facts)
     yield _audit(path, facts)
     yield _resources(patient, facts)

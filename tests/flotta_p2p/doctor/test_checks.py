@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actors.adapters.interfaces import Interface
 from actors.adapters.machine import OpenFiles, disk_of
 from flotta_p2p.doctor import company, examine, folder, machine, network
 from flotta_p2p.doctor.finding import Finding, ok
@@ -55,10 +56,16 @@ def test_strangers_are_told_with_the_reason_and_not_without_end(tmp_path: Path) 
 
 
 def test_a_join_with_a_problem_is_wrong(tmp_path: Path) -> None:
-    join = {"address": "lab:1456", "state": "asking", "attempts": 4, "problem": "Connection refused."}
+    join = {
+        "address": "lab:1456",
+        "state": "asking",
+        "attempts": 4,
+        "problem": "Nobody answers. Next: check the firewall.",
+    }
     finding = one(company.joins(running(tmp_path, peers={"joins": [join]})))
     assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
-    assert finding.seen == "asking after 4 attempts: Connection refused"
+    assert finding.seen == "asking after 4 attempts: Nobody answers"
+    assert finding.next_step == "check the firewall"
 
 
 def test_failures_of_jobs_are_counted_by_code(tmp_path: Path) -> None:
@@ -158,7 +165,21 @@ def test_a_discovery_process_that_is_down_is_wrong_and_its_problems_are_told(tmp
 
     assert said("down", "it ended").verdict == "wrong"
     assert said("ready", "port 1457 is taken").verdict == "note"
-    assert "none of the node's addresses can do multicast" in said("ready").seen
+    assert "loopback alone" in said("ready").seen
+
+
+def test_addresses_without_multicast_are_noted_as_long_as_discovery_is_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cable = Interface(name="eth9", address="192.168.1.5", private=True, loopback=False)
+    monkeypatch.setattr(network, "local_interfaces", lambda: (cable,))
+    monkeypatch.setattr(network, "multicast_interfaces", lambda names: set())
+    said = {"state": "ready", "zeroconf": True, "problems": []}
+    status = {"discovery": said, "listening": ["192.168.1.5:1456"]}
+    finding = one(network.discovery(running(tmp_path, status)))
+    assert (finding.verdict, "join.url" in finding.next_step) == ("note", True)
+    monkeypatch.setattr(network, "multicast_interfaces", lambda names: names)
+    assert one(network.discovery(running(tmp_path, status))).seen == "on eth9; 0 strangers heard"
 
 
 def test_storage_of_another_machine_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import re
 import shutil
 import socket
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -11,10 +20,11 @@ import pytest
 from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.doctor.examine import examine
 from protocol.errors import Code
-from protocol.kinds import BOOT
+from protocol.kinds import BOOT, OUTBOX
 from protocol.machines.contract import Put
 from tests.flotta_p2p.commands.lines import run
 from tests.flotta_p2p.doctor.patients import Down, audit, result
+from tests.flotta_p2p.nodes import TOKEN
 from tests.flotta_p2p.nodes import running as running_node
 
 FAR_FUTURE_MS = 4_000_000_000_000
@@ -201,6 +211,17 @@ def test_a_work_directory_is_looked_at_though_the_configuration_does_not_read(do
     assert found["database"].verdict == "note"
 
 
+def test_messages_that_wait_for_the_next_start_are_counted(down: Down) -> None:
+    down.write(Put(kind=OUTBOX, key=b"1", value=b"a frame"))
+    assert down.findings()["messages"].seen == "1 message for peers, sent when the node runs"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_told_with_who_should_look(down: Down) -> None:
+    os.chown(down.workdir, 12345, -1)
+    assert down.wrong()["folder"].next_step.startswith("run doctor, and the node, as the user")
+
+
 def test_a_table_that_cannot_be_used_is_wrong(down: Down) -> None:
     (down.folder / "table.csv").write_text("value,group\n1,a\n2\n")
     assert down.wrong()["source north"].code is Code.SOURCE_RAGGED
@@ -231,7 +252,35 @@ def test_the_command_marks_what_is_wrong_and_ends_with_a_summary_and_exit_code_9
     assert [one["check"] for one in values["findings"] if one["verdict"] == "wrong"] == ["keys"]
 
 
-def test_the_command_says_when_nothing_is_wrong(down: Down, tmp_path: Path) -> None:
+def test_the_command_says_when_nothing_is_wrong_and_tells_no_secret(down: Down, tmp_path: Path) -> None:
     ran = run(tmp_path, "doctor", "-c", str(down.file))
     assert ran.code == 0
+    assert TOKEN not in ran.out
     assert ran.out.splitlines()[-1].startswith("Nothing is wrong: ")
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_on_a_terminal_verdicts_are_coloured_and_sentences_wrapped(down: Down, no_colour: bool) -> None:
+    text = on_a_terminal(["doctor", "-c", str(down.file)], columns=90, **({"NO_COLOR": "1"} if no_colour else {}))
+    assert ("\x1b[32m" in text) is not no_colour
+    plain = re.sub(r"\x1b\[\d*m", "", text)
+    assert "Nothing is wrong: " in plain
+    (versions,) = re.findall(r"^ok     versions .*\r\n((?: {23}\S.*\r\n)+)", plain, re.MULTILINE)
+    assert "cryptography" in versions
+
+
+def on_a_terminal(words: list[str], *, columns: int, **more: str) -> str:
+    """What a person sees of a command on a terminal of this width."""
+    mine, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")} | more
+    program = [sys.executable, "-P", "-m", "flotta_p2p", *words]
+    with subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # the terminal of a process that has ended
+            while data := os.read(mine, 4096):
+                seen += data
+        process.wait(30)
+    os.close(mine)
+    return seen.decode()
