@@ -31,6 +31,7 @@ from protocol.kinds import BOOT, OUTBOX
 from protocol.record import Record
 
 _STEPS_PER_LOOK = 10_000  # of SQLite's machine, between two looks at the clock: about 1 ms
+_BUSY_MS = 1_000  # a node that starts or stops holds its database for an instant
 _SCHEMA = "main"
 
 
@@ -59,14 +60,12 @@ class LogUnread(Exception):
 def look_at_database(path: Path, *, in_use: bool, limit_s: float) -> DatabaseFacts:
     """The facts of the database file `path`; `in_use`: a running node has it open.
 
-    Takes about `limit_s` at most. Raises FileNotFoundError, LogUnread, and StorageError: DATABASE_FAILED for one that
-    is damaged or not ours, DATABASE_TOO_NEW.
+    The check of the file and that of the audit take about `limit_s` each at most. Raises FileNotFoundError, LogUnread,
+    and StorageError: DATABASE_FAILED for one that is damaged or not ours, DATABASE_TOO_NEW.
     """
     file_bytes, log_bytes = path.stat().st_size, _log_bytes(path)
     try:
         with closing(_open(path, in_use=in_use, log_bytes=log_bytes)) as db:
-            until = time.monotonic() + limit_s
-            db.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
             check_ours(db, _SCHEMA, path, MIGRATIONS)
             version = number(db, "PRAGMA user_version")
             if version == 0:  # made by a start that ended before it could lay out the tables
@@ -75,8 +74,10 @@ def look_at_database(path: Path, *, in_use: bool, limit_s: float) -> DatabaseFac
                 waiting = number(db, f"SELECT count(*) FROM records WHERE kind = '{OUTBOX}'")
                 boots = [int.from_bytes(v) for (v,) in db.execute(f"SELECT value FROM records WHERE kind = '{BOOT}'")]
                 resources = tuple(digest for (digest,) in db.execute("SELECT digest FROM resources"))
-                whole = _quick_check(db, path)
-                audit = _audit(db) if whole else None
+                with _limited(db, limit_s):
+                    whole = _quick_check(db, path)
+                with _limited(db, limit_s):
+                    audit = _audit(db)
     except apsw.Error as error:
         raise storage_error(error, path) from error
     return DatabaseFacts(
@@ -128,6 +129,7 @@ def _open(path: Path, *, in_use: bool, log_bytes: int) -> apsw.Connection:
     else:
         raise LogUnread(log_bytes)
     db = apsw.Connection(f"file:{quote(str(path))}?{how}", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    db.set_busy_timeout(_BUSY_MS)
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA mmap_size = 0")  # a failed read is then an error, not a killed process
     return db
@@ -142,6 +144,17 @@ def _one_view(db: apsw.Connection) -> Iterator[None]:
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+@contextmanager
+def _limited(db: apsw.Connection, limit_s: float) -> Iterator[None]:
+    """What runs inside is interrupted, with apsw.InterruptError, when its time is over."""
+    until = time.monotonic() + limit_s
+    db.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
+    try:
+        yield
+    finally:
+        db.set_progress_handler(None)
 
 
 def _quick_check(db: apsw.Connection, path: Path) -> bool | None:

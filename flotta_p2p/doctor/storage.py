@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from actors.adapters.clock import SystemClock
+from actors.adapters.folder_lock import lock_holder
 from actors.adapters.store_inspection import DatabaseFacts, LogUnread, look_at_database, look_at_resources
 from flotta_p2p.commands.output import many, size
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
@@ -16,6 +17,8 @@ from protocol.limits import CLOCK_TOLERANCE_MS, MIB
 
 LOOK_LIMIT_S: Final = 4.0  # two gigabytes of database, or a million audit rows
 LOG_BYTES_GOOD: Final = 64 * MIB  # the log is taken over every 4 MiB; more means that something holds it back
+
+_CHECK_COPY: Final = "if you doubt it, stop the node and run `PRAGMA quick_check` of SQLite on a copy"
 
 
 def database(patient: Patient) -> Iterator[Finding]:
@@ -34,6 +37,9 @@ def database(patient: Patient) -> Iterator[Finding]:
         yield note(name, seen, "nothing: the next start takes them over and checks the file")
         return
     except StorageError as error:
+        if not patient.in_use and lock_holder(patient.workdir) is not None:  # then it was written while it was read
+            yield note(name, "a node has started while its database was looked at", "ask doctor again")
+            return
         yield of_error(name, error)
         return
     yield _whole(name, path, facts)
@@ -47,7 +53,7 @@ def database(patient: Patient) -> Iterator[Finding]:
 def _whole(name: str, path: Path, facts: DatabaseFacts) -> Finding:
     seen = f"{path}, version {facts.version}, {size(facts.file_bytes)}"
     if facts.whole is None:
-        return note(name, f"{seen}; too large to be read to its end now", "check it when the node is down: it is fast")
+        return note(name, f"{seen}; too large to be checked to its end in {LOOK_LIMIT_S:g} s", _CHECK_COPY)
     if facts.log_bytes > LOG_BYTES_GOOD:
         step = "end other programs that read the database, then start the node again"
         return note(name, f"{seen}; its log has grown to {size(facts.log_bytes)}", step)
@@ -67,7 +73,7 @@ def _clock(facts: DatabaseFacts) -> Iterator[Finding]:
 def _audit(path: Path, facts: DatabaseFacts) -> Finding:
     name, verdict = "audit", facts.audit
     if verdict is None:
-        return note(name, "too long to be followed to its end now")
+        return note(name, f"too long to be followed to its end in {LOOK_LIMIT_S:g} s")
     if not verdict.ok:
         seen = (
             f"row {verdict.first_bad} of the audit in {path} was altered or removed; {verdict.rows} rows before it fit"
