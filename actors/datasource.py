@@ -74,6 +74,7 @@ class DatasourceActor(SupervisedActor):
             "state": "unreadable" if self._fault else "ready" if self._inspected else "being read",
             "columns": [[column.name, column.type] for column in self._columns[:COLUMNS_SHOWN_MAX]],
             "columns_all": len(self._columns),
+            "code": self._fault.code if self._fault else "",
             "problem": self._fault.sentence if self._fault else "",
             "next_step": self._fault.next_step if self._fault else "",
         }

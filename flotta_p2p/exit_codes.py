@@ -25,6 +25,7 @@ DENIED: Final = 5  # refused by a rule: signature, membership, policy, expiry
 TIMED_OUT: Final = 6  # still running when the wait was over
 STORAGE: Final = 7  # disk or database
 DATA: Final = 8  # an artifact, an order or a table makes no sense
+UNWELL: Final = 9  # `doctor` found something wrong
 INTERNAL: Final = 70  # a bug of ours
 INTERRUPTED: Final = 130  # Ctrl-C
 

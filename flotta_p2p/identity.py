@@ -11,7 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from actors.adapters.curve_sockets import CurveKeys
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.interfaces import choose_interfaces
-from actors.adapters.key_files import load_or_create_curve_secret, load_or_create_signing_key
+from actors.adapters.key_files import (
+    load_curve_secret,
+    load_or_create_curve_secret,
+    load_or_create_signing_key,
+    load_signing_key,
+)
 from actors.adapters.token_files import list_projects
 from flotta_p2p.configuration.schema import Configuration
 from protocol.errors import Code, ConfigError
@@ -36,7 +41,16 @@ def load_identity(workdir: Path) -> Identity:
     entropy = SystemEntropy()
     keys = workdir / "keys"
     key = SigningKey(load_or_create_signing_key(keys / "node.key", entropy))
-    secret = load_or_create_curve_secret(keys / "transport.key", entropy)
+    return _identity(key, load_or_create_curve_secret(keys / "transport.key", entropy))
+
+
+def read_identity(workdir: Path) -> Identity:
+    """As `load_identity`, but makes nothing: a missing key is a ConfigError(KEY_FILE_MALFORMED)."""
+    keys = workdir / "keys"
+    return _identity(SigningKey(load_signing_key(keys / "node.key")), load_curve_secret(keys / "transport.key"))
+
+
+def _identity(key: SigningKey, secret: bytes) -> Identity:
     public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
     return Identity(key=key, curve=CurveKeys(secret=secret, public=public), node=node_id(key.public_key))
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from flotta_p2p import __version__
 from protocol.ids import format_id, format_project_id
+from protocol.machines.contract import Now
 from protocol.machines.delivery import CourierSnapshot
+from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership import MembershipSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.worker import WorkerSnapshot
+
+KNOCKING: Final = "it seems to know a common token, but the handshake has not succeeded yet"
+NOTHING_IN_COMMON: Final = "it holds no project token in common"
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,9 @@ class Facts:
     started_wall_ms: int
 
 
-def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now_wall_ms: int) -> dict[str, Any]:
+def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> dict[str, Any]:
     """The values of a report. An actor that did not answer is named under `silent`."""
-    peers = _peers(facts, snapshots.get("membership"))
+    peers = _peers(facts, snapshots.get("membership"), snapshots.get("enrolment"), now)
     if kind == "peers":
         return peers
     return {
@@ -42,7 +47,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now_wall_ms: in
         "node": format_id(facts.node),
         "version": __version__,
         "pid": os.getpid(),
-        "uptime_ms": max(0, now_wall_ms - facts.started_wall_ms),
+        "uptime_ms": max(0, now.wall_ms - facts.started_wall_ms),
         "listening": list(facts.listening),
         "addresses": list(facts.addresses),
         "workdir": str(facts.workdir),
@@ -67,10 +72,11 @@ def _project(facts: Facts, project: bytes) -> dict[str, str]:
     return {"name": facts.project_names.get(project, ""), "id": format_project_id(project)}
 
 
-def _peers(facts: Facts, courier: CourierSnapshot | None) -> dict[str, Any]:
+def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapshot | None, now: Now) -> dict[str, Any]:
     if courier is None:
         return {"peers": [], "strangers": [], "joins": []}
     snapshot: MembershipSnapshot = courier.inner
+    knocking = door.knocking if door is not None else ()
     return {
         "peers": [
             {
@@ -80,11 +86,17 @@ def _peers(facts: Facts, courier: CourierSnapshot | None) -> dict[str, Any]:
                 "addresses": list(peer.addresses),
                 "projects": [_project(facts, project) for project in peer.projects],
                 "sources": sorted({source.name for source in peer.sources}),
+                "silent_ms": (now.boot_ns - peer.heard_ns) // 1_000_000 if peer.heard_ns else None,
             }
             for peer in snapshot.peers
         ],
         "strangers": [
-            {"name": one.name, "node": format_id(one.node), "addresses": list(one.addresses)}
+            {
+                "name": one.name,
+                "node": format_id(one.node),
+                "addresses": list(one.addresses),
+                "why": KNOCKING if one.node in knocking else NOTHING_IN_COMMON,
+            }
             for one in snapshot.strangers
         ],
         "joins": [

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -67,6 +68,45 @@ def lock_folder(path: Path) -> FolderLock:
         raise _unusable(path, f"it cannot be locked ({error.strerror})") from error
 
 
+@dataclass(frozen=True)
+class LockHolder:
+    """Who holds a work directory: 0 and "" where the lock file does not say."""
+
+    pid: int
+    node: str
+
+
+def lock_holder(path: Path) -> LockHolder | None:
+    """Who holds the lock of the work directory `path`; None: nobody. Takes no lock, so that nobody is kept out by it.
+
+    Linux lists the locks of all processes that this one can see. Elsewhere the lock is tried, shared, for an instant.
+    """
+    try:
+        descriptor = os.open(path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not _is_locked(descriptor):
+            return None
+        process, _, node = os.pread(descriptor, _NOTE_BYTES_MAX, 0).decode("ascii", "replace").strip().partition(" ")
+        return LockHolder(pid=int(process) if process.isdigit() else 0, node=node)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+    inode = str(os.fstat(descriptor).st_ino)  # the device is another one in `stat` on some file systems
+    return any(words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode for words in map(str.split, lines))
+
+
 def prepare_workdir(path: Path) -> None:
     """Make `path` a folder that only this user may enter and can write in.
 
@@ -76,12 +116,28 @@ def prepare_workdir(path: Path) -> None:
     try:
         make_private_folder(path)
         status = path.stat()
+        if _is_open(status) and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not _holds(path):
+            path.chmod(0o700)
+    except OSError as error:
+        raise _unusable(path, str(error.strerror)) from error
+    check_workdir(path)
+
+
+def check_workdir(path: Path) -> None:
+    """Raise ConfigError(FOLDER_UNUSABLE) unless `path` is as `prepare_workdir` leaves it. Changes nothing."""
+    try:
+        status = path.stat()
         if not stat.S_ISDIR(status.st_mode):
             raise _unusable(path, "it is not a folder")
         if status.st_uid != os.geteuid():
             raise _unusable(path, f"it belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
-        if status.st_mode & 0o077:
-            _close_to_others(path, stat.S_IMODE(status.st_mode))
+        if _is_open(status):
+            raise ConfigError(
+                Code.FOLDER_UNUSABLE,
+                f"the work directory {path} cannot be used: "
+                f"its mode {stat.S_IMODE(status.st_mode):04o} lets other users in",
+                next_step=f"chmod 700 {path}, or choose another workdir",
+            )
         effective = os.access in os.supports_effective_ids  # the ids that opening a file goes by
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise _unusable(path, "this user may not write in it")
@@ -89,14 +145,12 @@ def prepare_workdir(path: Path) -> None:
         raise _unusable(path, str(error.strerror)) from error
 
 
-def _close_to_others(path: Path, mode: int) -> None:
-    if any(path.iterdir()):
-        raise ConfigError(
-            Code.FOLDER_UNUSABLE,
-            f"the work directory {path} cannot be used: its mode {mode:04o} lets other users in",
-            next_step=f"chmod 700 {path}, or choose another workdir",
-        )
-    path.chmod(0o700)
+def _is_open(status: os.stat_result) -> bool:
+    return bool(status.st_mode & 0o077)
+
+
+def _holds(path: Path) -> bool:
+    return any(path.iterdir())
 
 
 def check_disk_space(path: Path) -> None:

@@ -28,7 +28,7 @@ from protocol.limits import (
 _GROW_AT_PERCENT: Final = 70
 _LOCK_FILE_BYTES: Final = 64 * 1024  # LMDB's needs 64 bytes per reader and one page
 # Newer bindings carry two engines that cannot read each other's files; older ones do not know the option.
-_ENGINE: Final[dict[str, Any]] = {"lib_version": 0} if hasattr(lmdb.Environment, "lib_version") else {}
+ENGINE: Final[dict[str, Any]] = {"lib_version": 0} if hasattr(lmdb.Environment, "lib_version") else {}
 
 
 class LmdbResources:
@@ -47,7 +47,7 @@ class LmdbResources:
         """Open or create the store in `folder`, which need not exist. `map_bytes_max` limits what it may
         hold.
         """
-        with _named(folder):
+        with named_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _write_lock_file(folder / "lock.mdb")
             env = lmdb.open(
@@ -58,7 +58,7 @@ class LmdbResources:
                 writemap=False,
                 mode=0o600,
                 max_readers=RESOURCE_READERS_MAX,
-                **_ENGINE,
+                **ENGINE,
             )
             env.reader_check()
             for entry in (folder, folder.parent):  # LMDB does not sync the names of the files that it made
@@ -69,7 +69,7 @@ class LmdbResources:
         """Store all (digest, data) in one transaction, or none. One that is there already is left alone."""
         for digest, data in resources:
             _check(digest, data)
-        with _named(self._folder):
+        with named_errors(self._folder):
             self._make_room(resources)
             with self._env.begin(write=True) as txn:
                 for digest, data in resources:
@@ -79,7 +79,7 @@ class LmdbResources:
         """The resource, its hash verified, or None. Raises DATABASE_FAILED when the bytes on disk were
         altered.
         """
-        with _named(self._folder), self._env.begin() as txn:
+        with named_errors(self._folder), self._env.begin() as txn:
             data = txn.get(digest)
         if data is not None and hashlib.sha256(data).digest() != digest:
             raise _failed(self._folder, f"resource {digest.hex()} does not have the hash that it is named by")
@@ -87,7 +87,7 @@ class LmdbResources:
 
     def clear(self) -> None:
         """Remove every resource."""
-        with _named(self._folder):
+        with named_errors(self._folder):
             table = self._env.open_db()
             with self._env.begin(write=True) as txn:
                 txn.drop(table, delete=False)
@@ -127,7 +127,7 @@ def _write_lock_file(path: Path) -> None:
 
 
 @contextmanager
-def _named(folder: Path) -> Iterator[None]:
+def named_errors(folder: Path) -> Iterator[None]:
     """Turns what LMDB and the system raise into the StorageError that names the folder."""
     try:
         yield

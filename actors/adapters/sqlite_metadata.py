@@ -91,7 +91,7 @@ class SqliteMetadata:
             outcomes = [self._write_batch(batch) for batch in batches]
             self._db.execute("COMMIT")
         except apsw.Error as error:
-            refusal = _storage_error(error, self._path)
+            refusal = storage_error(error, self._path)
             if not _passes(error):
                 raise refusal from error
             return [refusal] * len(batches)
@@ -209,7 +209,7 @@ def _set_up(db: apsw.Connection, path: Path, schemas: Sequence[str], migrations:
 def _quick_check(db: apsw.Connection, schema: str, path: Path) -> None:
     found = [str(line) for (line,) in db.execute(f"PRAGMA {schema}.quick_check(1)")]
     if found != ["ok"]:
-        raise _damaged(path, found[0])
+        raise damaged(path, found[0])
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise _storage_error(error, path) from error
+        raise storage_error(error, path) from error
 
 
 def _is_full(error: apsw.Error) -> bool:
@@ -231,7 +231,8 @@ def _passes(error: apsw.Error) -> bool:
     return _is_full(error) or isinstance(error, apsw.BusyError | apsw.LockedError)
 
 
-def _storage_error(error: apsw.Error, path: Path) -> StorageError:
+def storage_error(error: apsw.Error, path: Path) -> StorageError:
+    """What APSW raised, as the error that names the file and the next step."""
     if _is_full(error):
         return StorageError(
             Code.DISK_FULL,
@@ -251,7 +252,7 @@ def _storage_error(error: apsw.Error, path: Path) -> StorageError:
             next_step="end that program; only the node itself may write to its database.",
         )
     if isinstance(error, apsw.CorruptError):
-        return _damaged(path, str(error))
+        return damaged(path, str(error))
     return StorageError(
         Code.DATABASE_FAILED,
         f"The database {path} cannot be used: {error}.",
@@ -259,7 +260,7 @@ def _storage_error(error: apsw.Error, path: Path) -> StorageError:
     )
 
 
-def _damaged(path: Path, seen: str) -> StorageError:
+def damaged(path: Path, seen: str) -> StorageError:
     return StorageError(
         Code.DATABASE_FAILED,
         f"The database {path} is damaged: {seen}.",

@@ -11,6 +11,7 @@ import click
 
 from flotta_p2p import __version__, exit_codes
 from flotta_p2p.commands.demo import demo
+from flotta_p2p.commands.doctor import doctor, explain
 from flotta_p2p.commands.jobs import job, jobs
 from flotta_p2p.commands.keys import key
 from flotta_p2p.commands.nodes import peers, status, up
@@ -83,5 +84,5 @@ def cli() -> None:
     """
 
 
-for _command in (demo, up, status, peers, project, key, submit, sign, send, jobs, job):
+for _command in (demo, up, status, peers, doctor, explain, project, key, submit, sign, send, jobs, job):
     cli.add_command(_command)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import FILE, Place, json_option, place_options
-from flotta_p2p.commands.output import show, table
+from flotta_p2p.commands.output import show, span, table
 
 
 @click.command()
@@ -82,7 +82,7 @@ def _ask(place: Place, message: Any) -> dict[str, Any]:
 def _status_lines(values: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{number} {presence}" for presence, number in values["peers"].items())
     facts = [
-        ("node", f"{values['name']}, version {values['version']}, up {_age(values['uptime_ms'])}, pid {values['pid']}"),
+        ("node", f"{values['name']}, version {values['version']}, up {span(values['uptime_ms'])}, pid {values['pid']}"),
         ("id", values["node"]),
         ("listening", ", ".join(values["listening"])),
         ("folder", values["workdir"]),
@@ -153,7 +153,7 @@ def _peers_lines(values: dict[str, Any]) -> list[str]:
         lines += ["", "Strangers, shown, not trusted:"]
         strangers = [(one["name"], ",".join(one["addresses"])) for one in values["strangers"]]
         for line, one in zip(table(("stranger", "addresses"), strangers)[1:], values["strangers"], strict=True):
-            lines += [line, f"  {one['node']}"]
+            lines += [line, f"  {one['node']}", f"  {one['why']}"]
     if values["joins"]:
         lines += ["", "Joining:"]
         lines += [
@@ -162,11 +162,3 @@ def _peers_lines(values: dict[str, Any]) -> list[str]:
             for one in values["joins"]
         ]
     return lines
-
-
-def _age(milliseconds: int) -> str:
-    seconds = milliseconds // 1000
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

@@ -7,6 +7,7 @@ Text from other machines is cleaned before it reaches a terminal: no character o
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,36 @@ def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None
     """The result of a command: `values` as one JSON document, or `lines` for people. Raises StorageError."""
     for line in (json.dumps(values, indent=2),) if as_json else map(clean, lines):
         _write(line)
+
+
+def show_marked(mark: str, colour: str, text: str) -> None:
+    """A line that begins with a coloured word; without colour where standard output is no terminal, or with
+    $NO_COLOR. Raises StorageError.
+    """
+    plain = not colour or "NO_COLOR" in os.environ
+    _write((mark if plain else click.style(mark, fg=colour, bold=True)) + clean(text))
+
+
+def many(count: int, word: str) -> str:
+    """`1 peer`, `2 peers`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit of which there is one: `12 KiB`, `1.5 GiB`."""
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{-(-count // 1024)} KiB"
+
+
+def span(milliseconds: int) -> str:
+    """A length of time in its largest unit that fits twice: `90 s`, `5 min`, `3 h`, `2 d`."""
+    seconds = max(0, milliseconds) // 1000
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def _write(text: str) -> None:
@@ -78,7 +109,12 @@ def show_error(
     where = "".join(f"{kind} {name}: " for kind, name in named if name and name not in sentence)
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     step = f" Next: {next_step}" if next_step else ""
-    click.echo(clean(f"flotta-p2p: {where}{ended}{step}"), err=True)
+    click.echo(clean(f"flotta-p2p: {where}{ended}{step}{code_mark(code)}"), err=True)
+
+
+def code_mark(code: str) -> str:
+    """What stands at the end of an error, so that `flotta-p2p explain` can be asked about it."""
+    return f" [{code}]" if code in set(Code) else ""
 
 
 def show_fault(error: FlottaError, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flotta_p2p.commands.output import table
+from flotta_p2p.commands.output import code_mark, table
 from protocol.ids import NODE_ID_BYTES, format_id, format_job_id, format_project_id, short_job_id
 from protocol.plan.tasks import ColumnSummary, Histogram, SourceCoverage, Summary
 from protocol.wire.jobs import ENDED, Cause, JobStatus
@@ -44,7 +44,7 @@ def job_sentence(status: JobStatus) -> str:
     where = f" at node {cause.node_name}" if cause.node_name else ""
     source = f", source {cause.source}" if cause.source else ""
     step = f" Next: {cause.next_step}" if cause.next_step else ""
-    return f"{job} {status.state}{where}{source}: {cause.sentence.rstrip('.')}.{step}"
+    return f"{job} {status.state}{where}{source}: {cause.sentence.rstrip('.')}.{step}{code_mark(cause.code)}"
 
 
 def job_values(status: JobStatus) -> dict[str, Any]:

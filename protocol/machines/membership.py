@@ -85,6 +85,7 @@ class PeerView(Record, frozen=True):
     projects: tuple[bytes, ...]
     presence: Presence
     neighbour: bool
+    heard_ns: int  # by the boot clock; 0: not since this node started
     sources: tuple[SourceOffer, ...]
 
 
@@ -198,6 +199,7 @@ class Membership:
                     projects=tuple(sorted(peer.proved & self._held)),
                     presence=peer.presence,
                     neighbour=peer.neighbour,
+                    heard_ns=peer.heard_ns,
                     sources=peer.sources,
                 )
                 for node, peer in sorted(self._peers.items())

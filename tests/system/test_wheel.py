@@ -42,6 +42,10 @@ def test_the_wheel_in_an_empty_environment_runs_the_demo_from_an_empty_folder(tm
     installed = _run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], empty)
     assert installed.returncode == 0, installed.stdout + installed.stderr
 
+    explained = _run([str(environment / "bin" / "flotta-p2p"), "explain", "port-taken"], empty)
+    assert explained.returncode == 0, explained.stdout + explained.stderr
+    assert explained.stdout.startswith("# port-taken")
+
     demo = _run([str(environment / "bin" / "flotta-p2p"), "demo", "--json"], empty)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert json.loads(demo.stdout)["equal"] is True

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from actors.adapters import folder_lock
-from actors.adapters.folder_lock import check_disk_space, lock_folder, prepare_workdir
+from actors.adapters.folder_lock import (
+    LockHolder,
+    check_disk_space,
+    check_workdir,
+    lock_folder,
+    lock_holder,
+    prepare_workdir,
+)
 from protocol.errors import Code, ConfigError, StorageError
 from tests.users import NOBODY, without_privileges
 
@@ -131,3 +138,36 @@ def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StorageError) as caught:
         check_disk_space(tmp_path)
     assert caught.value.code == Code.DISK_FULL and f"the disk of {tmp_path} has " in caught.value.sentence
+
+
+def test_the_holder_of_a_lock_is_known_without_taking_it(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path) is None
+    with lock_folder(tmp_path) as lock:
+        lock.name_node("NODE")
+        assert lock_holder(tmp_path) == LockHolder(pid=os.getpid(), node="NODE")
+    assert lock_holder(tmp_path) is None
+    lock_folder(tmp_path).release()  # whoever looked has kept nobody out
+
+
+def test_where_the_system_lists_no_locks_the_lock_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_list(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", no_list)
+    with lock_folder(tmp_path):
+        assert lock_holder(tmp_path) is not None
+    assert lock_holder(tmp_path) is None
+
+
+def test_a_check_of_a_work_directory_changes_nothing(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    with pytest.raises(ConfigError):
+        check_workdir(work)
+    assert not work.exists()
+    work.mkdir(mode=0o755)
+    with pytest.raises(ConfigError) as caught:
+        check_workdir(work)
+    assert caught.value.code == Code.FOLDER_UNUSABLE
+    assert work.stat().st_mode & 0o777 == 0o755
+    prepare_workdir(work)  # an empty one is closed
+    check_workdir(work)

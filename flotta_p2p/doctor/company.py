@@ -1,0 +1,139 @@
+"""Those with whom the node works: peers, strangers, joins, sources, messages, jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from actors.adapters.clock import SystemClock
+from flotta_p2p.commands.output import many, span
+from flotta_p2p.doctor.finding import Finding, note, ok, wrong
+from flotta_p2p.doctor.patient import Patient
+from flotta_p2p.identity import source_files
+from protocol.errors import Code, DataError
+from protocol.limits import MIB, PEER_AWAY_MS
+from protocol.plan.tasks import SourceFile
+
+STRANGERS_SHOWN_MAX: Final = 5
+WAITING_GOOD: Final = 1_000  # messages without an answer: a peer that is away for long, or a disk that is slow
+SOURCE_BYTES_READ_MAX: Final = 64 * MIB  # a larger table is left to the node: reading it takes seconds
+
+_JOIN_STEP: Final = "check the address, that node, the firewall (its port and the next one), and the token"
+
+
+def peers(patient: Patient) -> Iterator[Finding]:
+    """Each peer: present or away, since when, what is in common."""
+    if patient.peers is None:
+        return
+    for one in patient.peers["peers"]:
+        projects = ", ".join(project["name"] or project["id"] for project in one["projects"]) or "none"
+        sources = ", ".join(one["sources"]) or "none"
+        name, common = f"peer {one['name']}", f"projects {projects}; sources {sources}"
+        heard = "" if one["silent_ms"] is None else f", heard {span(one['silent_ms'])} ago"
+        if one["presence"] == "present" and one["projects"]:
+            yield ok(name, f"present{heard if one['silent_ms'] > PEER_AWAY_MS else ''}; {common}")
+        elif one["presence"] == "quiet" and one["projects"]:
+            yield ok(name, f"quiet: not watched, since this node has neighbours enough; {common}")
+        elif not one["projects"]:
+            step = "compare `flotta-p2p project list` on both sides, and add the token that is missing"
+            yield note(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
+        else:
+            where = ", ".join(one["addresses"]) or "no address"
+            step = f"see whether it runs, and whether both machines can open connections to each other ({where})"
+            yield note(name, f"{one['presence']}{heard or ', not heard since this node started'}; {common}", step)
+    if not patient.peers["peers"]:
+        yield note("peers", "none: nobody with a common project was met", "flotta-p2p peers shows who is in sight")
+
+
+def strangers(patient: Patient) -> Iterator[Finding]:
+    """Who was seen and is no peer, and why not."""
+    seen = patient.peers["strangers"] if patient.peers is not None else ()
+    for one in seen[:STRANGERS_SHOWN_MAX]:
+        where = ", ".join(one["addresses"])
+        step = "if it should be a peer, compare `flotta-p2p project list` on both sides"
+        yield note(f"stranger {one['name']}", f"at {where}: {one['why']}", step, Code.STRANGER)
+    if len(seen) > STRANGERS_SHOWN_MAX:
+        yield note("strangers", f"{len(seen) - STRANGERS_SHOWN_MAX} more", "flotta-p2p peers")
+
+
+def joins(patient: Patient) -> Iterator[Finding]:
+    """The typed addresses, and what is wrong with each."""
+    for one in patient.peers["joins"] if patient.peers is not None else ():
+        name = f"join {one['address']}"
+        if one["problem"]:
+            why, _, step = one["problem"].rstrip(".").partition(" Next: ")
+            seen = f"{one['state']} after {many(one['attempts'], 'attempt')}: {why.rstrip('.')}"
+            yield wrong(name, seen, step or _JOIN_STEP, Code.NODE_UNREACHABLE)
+        else:
+            yield ok(name, one["state"])
+
+
+def sources(patient: Patient) -> Iterator[Finding]:
+    """Each table can be read, and has the columns that its policy opens."""
+    if patient.status is not None:
+        for one in patient.status["sources"]:
+            name = f"source {one['name']}"
+            if one["problem"]:
+                yield wrong(name, one["problem"].rstrip("."), one["next_step"].rstrip("."), _source_code(one))
+            else:
+                yield ok(name, f"{one['state']}, {many(one['columns_all'], 'column')}")
+    elif patient.configuration is not None:
+        for source in source_files(patient.configuration).values():
+            yield _read(source)
+
+
+def messages(patient: Patient) -> Iterator[Finding]:
+    """What waits for an acknowledgement."""
+    if patient.status is None:
+        return
+    waiting = sum(patient.status[part].get("messages_waiting", 0) for part in ("jobs", "work"))
+    if waiting > WAITING_GOOD:
+        yield note("messages", f"{waiting} wait for peers", "see which peer is away: flotta-p2p peers", Code.BUSY)
+    else:
+        yield ok("messages", f"{waiting} wait for peers")
+
+
+def jobs(patient: Patient) -> Iterator[Finding]:
+    """How many of the newest jobs failed, by code, and how long ago."""
+    if patient.status is None:
+        return
+    failed = [one for one in patient.jobs if one.state in ("failed", "expired")]
+    if not failed:
+        yield ok("jobs", f"none of the newest {len(patient.jobs)} failed" if patient.jobs else "none led yet")
+        return
+    codes = Counter(one.cause.code if one.cause is not None else one.state for one in failed)
+    newest = max(one.ended_ms for one in failed)
+    listed = ", ".join(f"{number} × {code}" for code, number in codes.most_common())
+    seen = f"{len(failed)} of the newest {len(patient.jobs)} failed: {listed}; the last one {_ago(newest)}"
+    code = codes.most_common(1)[0][0]
+    yield note("jobs", seen, "flotta-p2p jobs", Code(code) if code in set(Code) else None)
+
+
+def _read(source: SourceFile) -> Finding:
+    from flotta_p2p.federated.table_file import open_table
+
+    name, path = f"source {source.name}", Path(source.path)
+    if path.is_file() and path.stat().st_size > SOURCE_BYTES_READ_MAX:
+        return note(name, f"{path} has {path.stat().st_size // MIB} MiB; the node reads it when it starts")
+    try:
+        table = open_table(source)
+        rows = table.count_plain_rows() if table.plain else sum(1 for _ in table.quoted_rows())
+    except DataError as error:
+        return wrong(name, error.sentence.rstrip("."), error.next_step.rstrip("."), error.code)
+    closed = sorted((source.rules.columns or frozenset()) - set(table.header))
+    if closed:
+        step = "correct policy.columns, or the header of the table"
+        return note(
+            name, f"policy.columns names {', '.join(closed)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
+        )
+    return ok(name, f"{path}, {many(rows, 'row')}, {many(len(table.header), 'column')}")
+
+
+def _source_code(one: dict[str, Any]) -> Code | None:
+    return Code(one["code"]) if one.get("code") in set(Code) else None
+
+
+def _ago(wall_ms: int) -> str:
+    return f"{span(SystemClock().now().wall_ms - wall_ms)} ago"

@@ -1,0 +1,137 @@
+"""The machine: clock, open files, memory, and the versions of what the node is built on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from actors.adapters.machine import memory_available_bytes, open_files_here, open_files_of
+from flotta_p2p.commands.output import many
+from flotta_p2p.doctor.finding import Finding, note, ok, wrong
+from flotta_p2p.doctor.patient import Patient
+from protocol.errors import Code
+from protocol.limits import CHILDREN_MAX, CLOCK_TOLERANCE_MS, CONTROL_CLIENTS_MAX, MIB
+
+CLOCK_OFFSET_MS_GOOD: Final = 30_000  # a clock that NTP keeps is off by less than a second
+WALL_MS_PLAUSIBLE: Final = 1_735_689_600_000  # 2025-01-01: this program is younger
+# Sockets of the command line (two descriptors each), pipes of the children (three each), databases, listeners.
+FILES_OF_A_NODE: Final = 100 + 2 * CONTROL_CLIENTS_MAX + 3 * CHILDREN_MAX // 8
+FILES_PER_PEER: Final = 4  # a socket each way and what libzmq keeps for each
+FILES_USED_PERCENT_GOOD: Final = 80
+MEMORY_BYTES_GOOD: Final = 512 * MIB  # node and discovery hold about 150 MiB, a task as much as its table needs
+# Inside the wheels of pyzmq and APSW. SQLite before 3.51.3 can damage a database whose log starts anew; of libzmq
+# 4.3.5 is the first with the mends of what a stranger could do before the handshake.
+LIBRARIES_MIN: Final = {"SQLite": "3.51.3", "libzmq": "4.3.5"}
+PYTHON_MIN: Final = "3.11"
+
+
+def clock(patient: Patient) -> Iterator[Finding]:
+    """Against the clocks of the peers."""
+    from actors.adapters.clock import SystemClock
+
+    name = "clock"
+    if SystemClock().now().wall_ms < WALL_MS_PLAUSIBLE:
+        yield wrong(name, "it stands before 2025", "set the clock (NTP)", Code.TIME_OUTSIDE)
+        return
+    if patient.status is None or patient.peers is None:
+        yield ok(name, "plausible; it is compared with the peers' clocks while the node runs")
+        return
+    names = {one["node"]: one["name"] for one in patient.peers["peers"] if one["presence"] == "present"}
+    offsets = {n: ms for n, ms in patient.status["door"].get("clock_offsets_ms", {}).items() if n in names}
+    if not offsets:
+        yield ok(name, "plausible; no peer is present whose clock could be compared")
+        return
+    far = {names[node]: ms for node, ms in offsets.items() if abs(ms) > CLOCK_OFFSET_MS_GOOD}
+    if not far:
+        most = max(abs(ms) for ms in offsets.values())
+        yield ok(name, f"at most {most / 1000:.1f} s off the clocks of {many(len(offsets), 'peer')}")
+        return
+    shown = ", ".join(f"{peer} by {abs(ms) // 1000} s ({'ahead' if ms > 0 else 'behind'})" for peer, ms in far.items())
+    own = len(far) * 2 > len(offsets) and len(offsets) > 1
+    step = "set this machine's clock (NTP)" if own else "compare both clocks with NTP and set the one that is wrong"
+    refused = max(abs(ms) for ms in far.values()) > CLOCK_TOLERANCE_MS
+    seen = f"these clocks differ from this one: {shown}"
+    if refused:
+        yield wrong(
+            name, f"{seen}; beyond {CLOCK_TOLERANCE_MS // 1000} s messages are refused", step, Code.TIME_OUTSIDE
+        )
+    else:
+        yield note(name, seen, step, Code.TIME_OUTSIDE)
+
+
+def open_files(patient: Patient) -> Iterator[Finding]:
+    """Against what the node has open, or will need."""
+    name = "open files"
+    needed = FILES_OF_A_NODE + FILES_PER_PEER * len(patient.peers["peers"] if patient.peers else ())
+    running = open_files_of(patient.status["pid"]) if patient.status is not None else None
+    facts = running or open_files_here()
+    if facts.used is not None and facts.used * 100 > facts.limit * FILES_USED_PERCENT_GOOD:
+        seen = f"the node has {facts.used} files and connections open, of {facts.limit} that it may have"
+        yield wrong(name, seen, "raise the limit (LimitNOFILE= of the service, or ulimit -n) and start the node again")
+    elif facts.limit < needed:
+        seen = f"{facts.limit} may be open, a node like this one can need {needed}"
+        yield note(name, seen, "raise the limit: LimitNOFILE= of the service, or ulimit -n")
+    else:
+        used = "" if facts.used is None else f"{facts.used} open, "
+        yield ok(name, f"{used}{facts.limit} possible")
+
+
+def memory(patient: Patient) -> Iterator[Finding]:
+    """What is left for tasks."""
+    name, cores = "memory", os.cpu_count() or 1
+    free = memory_available_bytes()
+    if free is None:
+        yield ok(name, f"{cores} cores; the system does not tell how much memory is free")
+    elif free < MEMORY_BYTES_GOOD:
+        yield note(
+            name, f"{free // MIB} MiB available, {cores} cores", "end other programs: a task needs its table twice"
+        )
+    else:
+        yield ok(name, f"{free // MIB:,} MiB available, {cores} cores")
+
+
+def versions() -> Iterator[Finding]:
+    """What is installed is not older than what the node was proved with."""
+    have, least = _installed(), _required()
+    old = [f"{name} {have[name]} (at least {least[name]})" for name in least if _older(have[name], least[name])]
+    if old:
+        step = "pip install --upgrade flotta-p2p, in the environment that runs the node"
+        yield wrong("versions", f"too old: {', '.join(old)}", step)
+        return
+    shown = ("Python", "libzmq", "SQLite", "lmdb", "apsw", "zeroconf", "cryptography")
+    yield ok("versions", ", ".join(f"{name} {have[name]}" for name in shown))
+
+
+def _required() -> dict[str, str]:
+    """The least version of each package, as flotta-p2p was packed, and of what lies in their wheels."""
+    found = {"Python": PYTHON_MIN, **LIBRARIES_MIN}
+    try:
+        required = importlib.metadata.requires("flotta-p2p") or ()
+    except importlib.metadata.PackageNotFoundError:  # it runs from a folder of sources that was not installed
+        required = ()
+    for line in required:
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line)  # one with a marker is of an extra
+        if match is not None:
+            found[match[1]] = match[2]
+    return found
+
+
+def _installed() -> dict[str, str]:
+    import apsw
+    import zmq
+
+    have = {"Python": platform.python_version(), "libzmq": zmq.zmq_version(), "SQLite": apsw.sqlite_lib_version()}
+    return have | {name: importlib.metadata.version(name) for name in _required() if name not in have}
+
+
+def _older(have: str, least: str) -> bool:
+    return _numbers(have) < _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`3.12.0rc1` as (3, 12, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
