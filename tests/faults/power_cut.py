@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,7 +36,7 @@ from tests.faults.store_workload import Batch, Expected, boot_batch, machine_bat
 from tests.proof_part import FAILURES_SHOWN_MAX, Finding
 
 BATCHES = 160  # of one run, at least
-GROUP_MAX = 20  # batches in one commit
+GROUPS = (1, 1, 2, 6, 20)  # batches in one commit
 RUN_IMAGES = 100  # of one recording
 CONTROL_IMAGES_MIN = 50
 DATABASE = "node.sqlite"
@@ -108,11 +108,13 @@ class Recording:
     def _live(self, batches: Sequence[Batch], boot_id: int, random: Random) -> None:
         store = open_store(self.folder, self.in_memory)
         self._spoil(self._record)
-        self._write([boot_batch(boot_id)], lambda: store.next_boot_id(boot_id) != boot_id)
+        self._issue([boot_batch(boot_id)])
+        self._acknowledge(store.next_boot_id(boot_id) == boot_id)
         while batches:
-            size = random.randint(1, GROUP_MAX)
+            size = random.choice(GROUPS)
             group, batches = batches[:size], batches[size:]
-            self._write(group, lambda group=group: any(store.commit(group)))
+            self._issue(group)
+            self._acknowledge(not any(store.commit(group)))
         store.close()
         self._record.connections.clear()
 
@@ -123,14 +125,15 @@ class Recording:
         if self._scenario.pragma is not None:
             list(connection.execute(self._scenario.pragma))
 
-    def _write(self, batches: Sequence[Batch], commit: Callable[[], bool]) -> None:
+    def _issue(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
             self.expected.add(batch)
-        number = len(self.expected.prints) - 1
-        self._record.entries.append(Issued(number))
-        if commit():
+        self._record.entries.append(Issued(self.expected.batches))
+
+    def _acknowledge(self, taken: bool) -> None:
+        if not taken:
             raise RuntimeError("the store refused a commit on a healthy disk")
-        self._record.entries.append(Acknowledged(number))
+        self._record.entries.append(Acknowledged(self.expected.batches))
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def run(seed: int, scenarios: Sequence[Scenario], share: tuple[int, int]) -> Tal
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="flotta-power-cut-", dir=scratch()) as name:
         recording = Recording(Path(name, "recorded"), scenarios[number % len(scenarios)], random)
-        tally.batches = len(recording.expected.prints) - 1
+        tally.batches = recording.expected.batches
         tally.calls = sum(not isinstance(entry, Issued | Acknowledged) for entry in recording.entries)
         points = set[int]()
         for n, image in enumerate(images(recording.entries, count, random)):

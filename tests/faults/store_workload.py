@@ -49,9 +49,7 @@ def machine_batches(random: Random, count: int) -> list[Batch]:
         fleet.batches.append((Put(kind=SEEN_BOOT, key=peer, value=number.to_bytes(8)),))
         fleet.batches.append((Put(kind=PEER, key=peer, value=random.randbytes(400)),))
         wall_ms = fleet.now.wall_ms
-        an_order, job_id = signed(
-            order(nonce=number.to_bytes(16), issued_ms=wall_ms, expires_ms=wall_ms + 1_000_000)
-        )
+        an_order, job_id = signed(order(nonce=number.to_bytes(16), issued_ms=wall_ms, expires_ms=wall_ms + 1_000_000))
         fleet.submit(an_order)
         if number % CANCELLED_EVERY == CANCELLED_EVERY - 1:
             fleet.ask(AskCancel(job_id=job_id, cancel=cancel_of(job_id)))
@@ -70,16 +68,20 @@ class Expected:
         self._resources: set[bytes] = set()
         self.jobs: set[bytes] = set()
         self.digests: set[bytes] = set()
-        self.prints: list[bytes] = [self._print()]
+        self._prints: list[bytes] = [self._print()]
+
+    @property
+    def batches(self) -> int:
+        return len(self._prints) - 1
 
     def add(self, batch: Batch) -> None:
         for write in batch:
             self._write(write)
-        self.prints.append(self._print())
+        self._prints.append(self._print())
 
     def numbers_of(self, print_: bytes) -> list[int]:
         """After how many batches a store looks like this: usually one number, none when it never does."""
-        return [number for number, one in enumerate(self.prints) if one == print_]
+        return [number for number, one in enumerate(self._prints) if one == print_]
 
     def _write(self, write: Write) -> None:
         match write:
