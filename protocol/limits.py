@@ -48,6 +48,8 @@ ENROL_RETRY_MS_MIN: Final = 500  # first pause before a door is tried again; dou
 ENROL_RETRY_MS_MAX: Final = 30_000  # two tries a minute at a door that stays shut
 ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
 
+WALL_MS_MAX: Final = 253_402_214_400_000  # the last day of the year 9999, where calendars of computers end
+
 # --- replay --------------------------------------------------------------------------------------
 REPLAY_WINDOW_FRAMES: Final = 1_024  # RFC 6479 form; a sender has at most 64 frames in flight per socket (ZMQ_SNDHWM)
 REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and proved submitters only, 200 bytes each

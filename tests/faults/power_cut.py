@@ -42,6 +42,13 @@ CONTROL_IMAGES_MIN = 50
 DATABASE = "node.sqlite"
 WALL_MS = 1_760_000_000_000
 
+NOTES = (
+    "The disk is a model: of the writes that were not synced any subset survives, the last three of a file torn.",
+    "A name lasts when its folder was synced. Disks that lie about a sync are outside.",
+    "When SQLite syncs the folder is taken from its source (first sync of a new journal or log), not observed.",
+    "Resources in LMDB are outside the images; a test of the order of calls says that they are on disk before the row.",
+)
+
 Verdict = Literal["good", "lost", "torn", "corrupt", "stuck"]
 """lost: an acknowledged batch is not there; torn: the contents are not those after any number of batches; corrupt: the
 store cannot be read; stuck: it takes no further commit.
@@ -287,13 +294,7 @@ def finding(seed: int, tally: Tally, normal: Tally, off: Tally, seconds: float) 
         promise="No power cut loses an acknowledged batch, tears one, or leaves a store that cannot go on.",
         counts=counts,
         failures=failures,
-        notes=[
-            "The disk is a model: writes that were not synced survive in any subset, the last three of a file may be "
-            "torn at 512-byte sectors, names last when the folder is synced. Disks that lie about a sync are outside.",
-            "When SQLite syncs the folder is taken from its source (first sync of a new journal or log), not observed.",
-            "Resources in LMDB are not part of the images; that they are on disk before the row that names them is "
-            "tested by the order of calls.",
-        ],
+        notes=NOTES,
     )
 
 

@@ -1,0 +1,2 @@
+def run_steps(seed, number, steps):
+    return steps, 0, []
