@@ -71,7 +71,9 @@ from tests.fuzz import samples
 from tests.fuzz.mutations import Sample, tree_sample
 from tests.protocol.builders import PROJECT, SUBMITTER, WALL_MS
 
-REMOTE = (RemoteProtocolError,)
+Read = Callable[[bytes], Any]
+Errors = tuple[type[Exception], ...]
+REMOTE: Errors = (RemoteProtocolError,)
 PROJECTS = {PROJECT.project_id: PROJECT}
 NAMES = {"n/s": "north"}
 FILTERS = (
@@ -79,6 +81,15 @@ FILTERS = (
     "not (site is None) or col('body mass') in [1, -2.5, 'x', True]",
     "dose is not None and not dose < -3e5 and x not in ('a',)",
 )
+
+
+KINDS = {
+    "order": ORDER_STATEMENT,
+    "plan": PLAN_STATEMENT,
+    "outcome": RESULT_STATEMENT,
+    "cancel": CANCEL_STATEMENT,
+    "key statement": KEY_STATEMENT,
+}
 
 
 class Find(AssertionError):
@@ -96,9 +107,9 @@ class Reader:
     """
 
     name: str
-    read: Callable[[bytes], Any]
+    read: Read
     samples: Sequence[Sample]
-    errors: tuple[type[Exception], ...] = REMOTE
+    errors: Errors = REMOTE
     weight: int = 10
     is_text: bool = False
     after: Callable[[Any], None] = _nothing
@@ -159,29 +170,25 @@ def again(record: msgspec.Struct) -> None:
 
 def _statements() -> list[Reader]:
     payloads = samples.payloads()
-    types = {
-        "order": ORDER_STATEMENT,
-        "plan": PLAN_STATEMENT,
-        "outcome": RESULT_STATEMENT,
-        "cancel": CANCEL_STATEMENT,
-        "key statement": KEY_STATEMENT,
+    whole = {
+        name: envelope_bytes(sign_statement(KINDS[name], payload, SUBMITTER)) for name, payload in payloads.items()
     }
-    envelopes = [envelope_bytes(sign_statement(types[name], payload, SUBMITTER)) for name, payload in payloads.items()]
-    signed = partial(Reader, weight=3)
-    signings = {kind: partial(_signed, kind) for kind in types.values()}
-    order, plan, outcome, cancel, key = (
-        ({"samples": _trees([payloads[name]]), "name": f"{name}, signed"}, signings[kind])
-        for name, kind in types.items()
-    )
+    envelopes = _trees(list(whole.values()))
+
+    def signed(name: str, read: Read, errors: Errors = REMOTE, after: Callable[[Any], None] = again) -> Reader:
+        kind = KINDS[name]
+        mutated = _trees([payloads[name]])
+        return Reader(f"{name}, signed", lambda data: read(_signed(kind, data)), mutated, errors, weight=3, after=after)
+
     return [
-        Reader("envelope", lambda d: decode_record(d, Envelope, bytes_max=128 * KIB), _trees(envelopes), after=again),
-        Reader("statement", lambda d: open_statement(d, PLAN_STATEMENT), _trees(envelopes)),
-        Reader("key statement", lambda d: verify_key_statement(d, WALL_MS), _trees(envelopes[-1:])),
-        signed(**order[0], read=lambda d: _order(order[1](d)), errors=(DeniedError, WorkflowError), after=_use_order),
-        signed(**plan[0], read=lambda d: verify_plan(plan[1](d)), after=_use_plan),
-        signed(**outcome[0], read=lambda d: verify_outcome(outcome[1](d))[0], after=again),
-        signed(**cancel[0], read=lambda d: _cancel(cancel[1](d)), errors=(DeniedError,), after=again),
-        signed(**key[0], read=lambda d: verify_key_statement(key[1](d), WALL_MS)),
+        Reader("envelope", lambda data: decode_record(data, Envelope, bytes_max=128 * KIB), envelopes, after=again),
+        Reader("statement", lambda data: open_statement(data, PLAN_STATEMENT), envelopes),
+        Reader("key statement", lambda data: verify_key_statement(data, WALL_MS), _trees([whole["key statement"]])),
+        signed("order", _order, (DeniedError, WorkflowError), _use_order),
+        signed("plan", verify_plan, after=_use_plan),
+        signed("outcome", lambda data: verify_outcome(data)[0]),
+        signed("cancel", _cancel, (DeniedError,)),
+        signed("key statement", lambda data: verify_key_statement(data, WALL_MS).statement),
     ]
 
 

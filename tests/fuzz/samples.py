@@ -102,7 +102,7 @@ SUMMARY = Summary(
 
 @cache
 def messages() -> dict[type[Any], list[Any]]:
-    """Real messages of every type, by record: jobs that succeed, fail and are cancelled, and what doors and peers say."""
+    """Real messages of every type, by record: of jobs that succeed, fail and are cancelled, of doors and of peers."""
     found: dict[type[Any], list[Any]] = {}
     for message in [*_job_messages(), *_other_messages()]:
         known = found.setdefault(type(message), [])
