@@ -74,7 +74,7 @@ def read_question_file(text: str, kind: FileKind) -> QuestionFile:
         fields = msgspec.convert(raw, _Fields, strict=True)
     except msgspec.ValidationError as error:
         raise _malformed(f"the question file does not fit: {_in_words(error)}") from error
-    except UnicodeEncodeError as error:  # JSON's "\\ud800": one half of a character
+    except UnicodeEncodeError as error:  # JSON's "\ud800": one half of a character
         raise _malformed("the question file holds half a character") from error
     return QuestionFile(
         project=fields.project,

@@ -112,7 +112,7 @@ class Reader:
     errors: Errors = REMOTE
     weight: int = 10
     is_text: bool = False
-    after: Callable[[Any], None] = _nothing
+    after: Callable[[Any], object] = _nothing
 
 
 def all_readers() -> list[Reader]:

@@ -27,11 +27,9 @@ from protocol.plan.tasks import (
     Coverage,
     Fault,
     Histogram,
-    InspectRequest,
     Measure,
     Product,
     SourceCoverage,
-    SourceFile,
     Summary,
     TaskRequest,
 )
@@ -118,25 +116,33 @@ def _job_messages() -> list[Any]:
         seen.append(event.message)
         return event
 
-    fleet = Fleet(2, sources=2, compute=_compute)
+    fleet = Fleet(2, sources=2)
     fleet.alter = heard
-    for number in range(3):
+    for number, compute in enumerate((_succeeds, _faults, _stays_at_work)):
+        fleet.compute = compute
         signed_order, job_id = signed(order(nonce=bytes([number]) * 16))
+        cancel = AskCancel(job_id=job_id, cancel=cancel_of(job_id))
         fleet.submit(signed_order)
-        if number == 2:
-            fleet.ask(AskCancel(job_id=job_id, cancel=cancel_of(job_id)))
-        fleet.run_for(5_000)
-        seen += [AskJob(job_id=job_id), AskResult(job_id=job_id), AskCancel(job_id=job_id, cancel=cancel_of(job_id))]
+        fleet.run_for(10_000)
+        fleet.ask(cancel)
         fleet.end(job_id)
         fleet.ask(AskResult(job_id=job_id))
+        seen += [AskJob(job_id=job_id), AskResult(job_id=job_id), cancel]
     return [*seen, *fleet.told, AskJobs(newest=7), fleet.ask(AskJobs())]
 
 
-def _compute(node: Node, start: StartTask) -> Any:
-    """The first job succeeds; holders of later ones fault."""
-    if len(node.fleet.started) > 6 and start.source:
-        return TaskFaulted(key=start.key, code="column-unknown", sentence="no column age", next_step="name another")
+def _succeeds(_node: Node, start: StartTask) -> Any:
     return TaskProduced(key=start.key, product=encode_record(MEASURE if start.source else SUMMARY))
+
+
+def _faults(node: Node, start: StartTask) -> Any:
+    if not start.source:
+        return _succeeds(node, start)
+    return TaskFaulted(key=start.key, code="column-unknown", sentence="no column age", next_step="name another")
+
+
+def _stays_at_work(node: Node, start: StartTask) -> Any:
+    return None if start.source else _succeeds(node, start)
 
 
 def _other_messages() -> list[Any]:
@@ -219,8 +225,7 @@ def payloads() -> dict[str, bytes]:
 
 
 def child_requests() -> list[bytes]:
-    """No sample names a file that is there."""
-    source = SourceFile(name="s", path="/nowhere/s.csv", type="csv")
+    """Tasks without a source: artifact and inputs come from others, while files are named by the node alone."""
     merge = TaskRequest(
         operation="summary.merge",
         artifact=LARGE_ARTIFACT,
@@ -229,7 +234,7 @@ def child_requests() -> list[bytes]:
         labels=("n/s", "m/s"),
     )
     prepare = TaskRequest(operation="summary.prepare", artifact=LARGE_ARTIFACT, source=None, inputs=(), labels=())
-    return [encode_record(one) for one in (merge, prepare, InspectRequest(source=source))]
+    return [encode_record(one) for one in (merge, prepare)]
 
 
 def child_answers() -> list[bytes]:
@@ -305,5 +310,5 @@ def identifiers() -> list[bytes]:
         format_job_id(b"j" * 32).encode(),
         b"lab.example:1456",
         b"http://10.0.0.1:1456/",
-        b"n1/s:0.x",
+        b"#scope/trace",
     ]

@@ -16,15 +16,15 @@ import msgspec
 from protocol.errors import RemoteProtocolError
 from protocol.ids import node_id
 from protocol.key_statement import verify_key_statement
-from protocol.machines.contract import Received, TimerFired
-from protocol.machines.events import Discovered, PeerProved, ProjectsHeld
+from protocol.machines.contract import Received, StartTask, TimerFired
+from protocol.machines.events import Discovered, PeerProved, ProjectsHeld, TaskFaulted
 from protocol.machines.membership import Membership
 from protocol.plan.order import SignedOrder, job_id_of
 from protocol.signing import Envelope, pae
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.door import Challenge, Hello
 from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskResult, Results, Stop, Submit, Tasks
-from protocol.wire.peers import Greeting, Heartbeat
+from protocol.wire.peers import Acknowledge, Greeting, Heartbeat
 from protocol.wire.registry import decode_message, encode_message
 from protocol.wiring import takers
 from tests.fuzz.mutations import Sample, mutate_tree, tree_sample
@@ -42,7 +42,7 @@ from tests.protocol.builders import (
     signed,
     statement,
 )
-from tests.protocol.fleet import SUBMISSION, Fleet, Node
+from tests.protocol.fleet import SUBMISSION, Fleet, Node, product_of
 from tests.protocol.machines.test_enrolment import HIGH, LOW, Link, Side
 
 TRIES_MAX = 12  # mutations of one message until one still decodes
@@ -143,10 +143,23 @@ class HostileFleet(Fleet):
     def __init__(self, hostile: Hostile) -> None:
         self._hostile = hostile
         self._within = False
-        super().__init__(3, sources=2)
+        self._hostility = hostile.random.choice((0.05, 0.2, 1.0))  # a job lives long only where few are hostile
+        super().__init__(3, sources=2, compute=self._task)
+
+    def _task(self, node: Node, start: StartTask) -> Any:
+        """Some tasks fault, and some are never done, so that leases are renewed and run out."""
+        chance = int.from_bytes(start.key[-1:]) + len(self.started) % 7
+        if chance % 5 == 0:
+            return None
+        if chance % 11 == 0:
+            return TaskFaulted(key=start.key, code="column-unknown", sentence="no such column")
+        return product_of(node, start)
 
     def step(self, node: Node, owner: str, event: Any) -> None:
-        if isinstance(event, Received) and not self._within:
+        chance = self._hostility * (
+            0.1 if isinstance(event, Received) and isinstance(event.message, Acknowledge) else 1.0
+        )
+        if isinstance(event, Received) and not self._within and self._hostile.random.random() < chance:
             self._within = True
             for _ in range(self._hostile.random.randrange(NEIGHBOURS_MAX)):
                 self._give_neighbour(node, event)
@@ -206,7 +219,7 @@ def _peers(hostile: Hostile) -> int:
     machine.step(ProjectsHeld(projects=(PROJECT,), statement=statement(own).data), at)
     machine.step(PeerProved(certified=statement(peer), project=PROJECT.project_id), at)
     refused = 0
-    for n in range(200):
+    for n in range(60):
         at = now(n * 1_000)
         message = hostile.random.choice((*messages()[Greeting], Heartbeat()))
         if isinstance(message, Greeting):
@@ -259,7 +272,7 @@ def _doors(hostile: Hostile) -> int:
     return refused
 
 
-LIVES = (_jobs, _jobs, _peers, _doors)
+LIVES = (_jobs, _jobs, _jobs, _peers, _jobs, _doors)
 
 
 def run_steps(seed: int, number: int, steps: int) -> tuple[int, int, list[str]]:
