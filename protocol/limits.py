@@ -47,6 +47,7 @@ PEER_ROTATE_MS: Final = 3_000  # so does a link to a peer
 ENROL_RETRY_MS_MIN: Final = 500  # first pause before a door is tried again; doubles
 ENROL_RETRY_MS_MAX: Final = 30_000  # two tries a minute at a door that stays shut
 ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
+WALL_MS_MAX: Final = 253_402_214_400_000  # the last day of the year 9999, where calendars of computers end
 
 # --- neighbours: what keeps a large network from talking to itself -----------------------------------------------
 NEIGHBOURS_MAX: Final = 16  # peers that a node beats for; a random graph of half that degree is connected at 10^5 nodes

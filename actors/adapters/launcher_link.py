@@ -169,5 +169,5 @@ class LauncherLink:
             raise LauncherLostError("the launcher sent a line that is too long")
         try:
             return [_decoder.decode(line) for line in whole]
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LauncherLostError(f"the launcher sent what is no event ({error})") from None

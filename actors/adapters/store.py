@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from actors.adapters.lmdb_resources import LmdbResources
+from actors.adapters.private_files import make_private_folder
 from actors.adapters.sqlite_metadata import SqliteMetadata
 from actors.ports import AuditRow, AuditVerdict, JobEvent
 from protocol.errors import Code, StorageError
@@ -37,7 +38,7 @@ class LocalStore:
         in_memory = metadata == "memory"
         path = folder / (SAFETY_FILE if in_memory else metadata)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)  # its names synced too: SQLite syncs only those within it
             path.touch(mode=0o600)
         except OSError as error:
             raise StorageError(

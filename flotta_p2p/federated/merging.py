@@ -150,6 +150,8 @@ def _check_sums(where: str, column: ColumnMeasure) -> None:
     sum_size, square = abs(exact.fraction(total)), exact.fraction(squares)
     if sum_size > column.present * Fraction(exact.MAGNITUDE_MAX):
         raise _altered(where, "its sum is too large for its values")
+    if square > column.present * Fraction(exact.MAGNITUDE_MAX) ** 2:
+        raise _altered(where, "its sum of squares is too large for its values")
     # Cauchy and Schwarz: a sum squared is at most the number of values times the sum of squares.
     if column.squares is not None and sum_size * sum_size > column.present * square:
         raise _altered(where, "its sums contradict each other")

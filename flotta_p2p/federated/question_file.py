@@ -74,6 +74,8 @@ def read_question_file(text: str, kind: FileKind) -> QuestionFile:
         fields = msgspec.convert(raw, _Fields, strict=True)
     except msgspec.ValidationError as error:
         raise _malformed(f"the question file does not fit: {_in_words(error)}") from error
+    except UnicodeEncodeError as error:  # JSON's "\ud800": one half of a character
+        raise _malformed("the question file holds half a character") from error
     return QuestionFile(
         project=fields.project,
         query=Query(columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)),

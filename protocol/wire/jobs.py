@@ -11,13 +11,17 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from protocol.ids import JOB_ID_BYTES
-from protocol.limits import JOBS_LISTED_MAX
+from protocol.ids import JOB_ID_BYTES, NODE_ID_BYTES, PROJECT_ID_BYTES
+from protocol.limits import JOBS_LISTED_MAX, WALL_MS_MAX
 from protocol.plan.order import SignedOrder
 from protocol.record import Record
 
 # Checked where a body is decoded: the receiver stores a job id, signs it and sends it on in smaller messages.
 JobId = Annotated[bytes, msgspec.Meta(min_length=JOB_ID_BYTES, max_length=JOB_ID_BYTES)]
+# A status is shown to people: ids have their length, and a time is one that a calendar has.
+NodeId = Annotated[bytes, msgspec.Meta(min_length=NODE_ID_BYTES, max_length=NODE_ID_BYTES)]
+ProjectId = Annotated[bytes, msgspec.Meta(min_length=PROJECT_ID_BYTES, max_length=PROJECT_ID_BYTES)]
+WallMs = Annotated[int, msgspec.Meta(ge=0, le=WALL_MS_MAX)]
 JobState = Literal["submitted", "planned", "running", "succeeded", "failed", "cancelled", "expired"]
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
@@ -74,16 +78,16 @@ class TaskStatus(Record, frozen=True):
 
 class JobStatus(Record, frozen=True):
     job_id: JobId
-    project: bytes
-    submitter: bytes
+    project: ProjectId
+    submitter: NodeId
     state: JobState
     epoch: int
-    submitted_ms: int
-    ended_ms: int
+    submitted_ms: WallMs
+    ended_ms: WallMs
     tasks_done: int
     tasks_all: int
     cancelling: bool
-    scheduler: bytes
+    scheduler: NodeId
     holder_names: dict[str, str]  # participant label → name of the node, for display
     durable: bool  # False: the scheduler keeps its jobs in memory, and a restart of it loses them
     cause: Cause | None = None

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -29,9 +30,10 @@ from protocol.replay import ReplayWindow
 from protocol.signing import SigningKey
 from protocol.wire.codec import decode, encode
 from protocol.wire.frame import BODY_OFFSET, FrameRules, Header, open_frame, seal
+from tests.proof_part import FAILURES_SHOWN_MAX, Finding
 
 BATCH_FRAMES = 5_000
-ESCAPES_KEPT = 10  # finds that a report shows; one is enough to work on
+PROGRESS_BATCHES = 100  # between two lines that tell how far the first worker is
 GROWTH_BYTES_MAX = 32 * 1024 * 1024
 BODY_BYTES_MAX = 65_536
 NOW_MS = 1_800_000_000_000
@@ -71,7 +73,7 @@ class Report:
         self.frames += other.frames
         self.opened += other.opened
         self.refusals.update(other.refusals)
-        self.escapes = (self.escapes + other.escapes)[:ESCAPES_KEPT]
+        self.escapes = (self.escapes + other.escapes)[:FAILURES_SHOWN_MAX]
         self.growth_bytes = max(self.growth_bytes, other.growth_bytes)
 
     @property
@@ -166,7 +168,7 @@ def run_batch(seed: int, number: int, frames: int) -> Report:
         now_wall_ms=NOW_MS,
         window=ReplayWindow() if number % 4 < 2 else None,
     )
-    before = _memory_high_bytes()
+    before = memory_high_bytes()
     for count in range(frames):
         data = random.choice(SIGNED)
         if count % RESIGNED_EVERY == 0:
@@ -177,7 +179,7 @@ def run_batch(seed: int, number: int, frames: int) -> Report:
         while raw in SIGNED_SET:  # two flips of one bit, or a splice of a frame with itself
             raw = _flip(random, data)
         _try(report, raw, rules, forged=True)
-    report.growth_bytes = _memory_high_bytes() - before
+    report.growth_bytes = memory_high_bytes() - before
     return report
 
 
@@ -203,11 +205,11 @@ def _passes(report: Report, raw: bytes, read: Callable[[], Any]) -> bool:
 
 
 def _note(report: Report, find: str) -> None:
-    if len(report.escapes) < ESCAPES_KEPT:
+    if len(report.escapes) < FAILURES_SHOWN_MAX:
         report.escapes.append(find)
 
 
-def _memory_high_bytes() -> int:
+def memory_high_bytes() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -216,43 +218,59 @@ def _run_share(seed: int, first: int, step: int, frames: int) -> Report:
     """Every `step`-th batch from `first`. Memory counts from the end of the first batch, which fills caches."""
     report = run_batch(seed, first, min(BATCH_FRAMES, frames))
     report.growth_bytes = 0
-    before = _memory_high_bytes()
+    before = memory_high_bytes()
     number = first + step
     while report.frames < frames:
         report.add(run_batch(seed, number, min(BATCH_FRAMES, frames - report.frames)))
         number += step
-    report.growth_bytes = _memory_high_bytes() - before
+        if number % (PROGRESS_BATCHES * step) == 0:
+            print(f"  {report.frames:,} frames of {frames:,} in the first worker", flush=True)
+    report.growth_bytes = memory_high_bytes() - before
     return report
 
 
-def run(count: int, seed: int, processes: int = 2) -> Report:
-    """Mutate `count` frames in `processes` processes."""
-    shares = [count // processes + (number < count % processes) for number in range(processes)]
+def run(count: int, seed: int, workers: int = 2) -> Report:
+    """Mutate `count` frames in so many processes."""
+    shares = [count // workers + (number < count % workers) for number in range(workers)]
     report = Report()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_run_share, seed, number, processes, share) for number, share in enumerate(shares)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_run_share, seed, number, workers, share) for number, share in enumerate(shares)]
         for future in futures:
             report.add(future.result())
     return report
+
+
+def finding(report: Report, seed: int, seconds: float) -> Finding:
+    failures = list(report.escapes)
+    if report.growth_bytes > GROWTH_BYTES_MAX:
+        failures.append(f"memory grew by {report.growth_bytes} bytes (seed {seed})")
+    return Finding(
+        part="mutated frames",
+        promise="A mutated frame is refused with the one remote error, and never opens as another's.",
+        counts={
+            "frames mutated": report.frames,
+            "escapes and forgeries": len(report.escapes),
+            "opened, mutated before they were signed": report.opened,
+            **{f"refused: {code}": number for code, number in report.refusals.most_common()},
+            "memory growth in KiB": report.growth_bytes // 1024,
+            "frames per second": f"{report.frames / seconds:.0f}",
+            "seed": seed,
+        },
+        failures=failures,
+        notes=["Without guidance by coverage: mutations are drawn from a seed."],
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Send mutated frames through the decoders.")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()
     started = time.monotonic()
-    report = run(arguments.count, arguments.seed, arguments.processes)
-    print(
-        f"{report.frames} frames in {time.monotonic() - started:.1f} s, seed {arguments.seed}, opened {report.opened}"
-    )
-    for code, number in report.refusals.most_common():
-        print(f"  {code:22} {number:>9}")
-    print(f"memory grew by {report.growth_bytes / 1024:.0f} KiB; escapes: {len(report.escapes)}")
-    for escape in report.escapes:
-        print(f"  {escape}")
-    return 0 if report.passed else 1
+    report = run(arguments.count, arguments.seed, arguments.workers)
+    return finding(report, arguments.seed, time.monotonic() - started).tell(arguments.report)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def test_statistics_that_make_no_sense_are_refused(statistics: str, bins: list[s
         (YAML.replace("low: 40", "low: forty"), "yaml", "bins"),
         (YAML.replace("project: heart", ""), "yaml", "project"),
         ("x" * (STATEMENT_BYTES_MAX + 1), "yaml", "characters"),
+        (JSON.replace('"high"', r'"\ud800"'), "json", "half a character"),
     ],
 )
 def test_a_submission_file_that_does_not_read_says_where(text: str, kind: str, says: str) -> None:

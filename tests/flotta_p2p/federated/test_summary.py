@@ -271,6 +271,8 @@ def test_a_sound_measure_is_merged() -> None:
         _measure(total=(1e200,), squares=(1e308,)),
         _measure(total=(-4.0,)),
         _measure(squares=(-5.0,)),
+        _measure(squares=(1.7e308, 1.7e308)),
+        _measure(present=0, missing=4, total=(), squares=(5.0,), cells=Cells(counts=(0, 0), below=0, above=0)),
         _measure(cells=Cells(counts=(1, 2, 0), below=0, above=0)),
         _measure(cells=Cells(counts=(1, 3), below=0, above=0)),
         _measure(cells=Cells(counts=(1, 1), below=0, above=0)),

@@ -81,6 +81,8 @@ BAD = [
     " and ".join(["a > 1"] * (FILTER_TERMS_MAX + 1)),
     f"a in {list(range(FILTER_VALUES_MAX + 1))}",
     "a" * 100_000,
+    "a > 40and b < 2",  # Python would read it, with a warning
+    r"a == '\d'",
 ]
 
 
