@@ -311,7 +311,8 @@ class Node:
             reporters=tuple(
                 name
                 for name in parts.handles
-                if name in ("gate", "membership", "scheduler", "worker", "discovery") or name.startswith("source ")
+                if name in ("gate", "transport", "membership", "scheduler", "worker", "discovery")
+                or name.startswith("source ")
             ),
             publish=parts.bus.publish,
             describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.clock.now().wall_ms),

@@ -13,6 +13,7 @@ from typing import Final
 import zmq
 
 from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refuses
@@ -24,6 +25,7 @@ from protocol.limits import (
     LINK_FRAMES_WAITING_MAX,
     PEER_ROTATE_MS,
     PEERS_MAX,
+    REBIND_LIMIT_MS,
     SELF_TEST_LIMIT_MS,
     WIRE_COMMANDS_MAX,
     ZAP_HELD_MAX,
@@ -134,7 +136,13 @@ class ZmqWire:
         self._self_test: SelfTest | None = None
         self._bound: tuple[str, ...] = ()
         self._fair_share = FairShare()
+        self._memory = MemoryWatch()
+        self._looked_ms = 0  # when the memory was looked at
+        self._left_to_bind: list[tuple[str, int]] = []  # listeners that are about to be made anew
+        self._unbound_ms = 0  # since when
         self.dropped = 0  # frames that found no room; the outbox repeats what matters
+        self.refused = 0  # connections with an unknown key
+        self.shed = 0  # times that all connections were made anew
 
     # --- any thread ------------------------------------------------------------------------------
 
@@ -170,6 +178,9 @@ class ZmqWire:
         except OSError:
             return False  # closed
         return True
+
+    def counts(self) -> dict[str, int]:
+        return {"dropped": self.dropped, "refused_connections": self.refused, "connections_shed": self.shed}
 
     def close(self) -> None:
         """Stops the thread and closes everything. Waits for at most two seconds."""
@@ -256,6 +267,8 @@ class ZmqWire:
             elif refuses(reply) and len(self._held) < ZAP_HELD_MAX:
                 self._held.append((self._now_ms() + ZAP_HOLD_MS, parts))
                 continue
+            else:
+                self.refused += refuses(reply)
             zap.send_multipart(reply)
 
     def _answer_held(self, now_ms: int) -> None:
@@ -270,6 +283,7 @@ class ZmqWire:
             if refuses(reply) and now_ms < until_ms:
                 self._held.append((until_ms, parts))
             else:
+                self.refused += refuses(reply)
                 self._zap.send_multipart(reply)
 
     def _judge_self_test(self, test: SelfTest) -> None:
@@ -405,10 +419,42 @@ class ZmqWire:
         now_ms = self._now_ms()
         if self._held and self._held[0][0] <= now_ms:
             self._answer_held(now_ms)
+        if self._left_to_bind:
+            self._bind_again(now_ms)
+        elif now_ms - self._looked_ms >= _TICK_MS:
+            self._looked_ms = now_ms
+            if self._memory.has_grown():
+                self._shed(now_ms)
         for link in self._links.values():
             patience = DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS
             if link.waiting and now_ms - link.since_ms > patience:
                 link.rotate(now_ms)
+
+    def _shed(self, now_ms: int) -> None:
+        """Ends the connections of all who dialled, and with them what libzmq keeps of messages without an end: it
+        neither bounds their parts nor tells whose they are. Peers dial again; what was lost is repeated.
+        """
+        assert self._router is not None
+        _log.warning(
+            "somebody who knows a project's token sends a message without an end: all connections are made anew"
+        )
+        self.shed += 1
+        self._unbound_ms = now_ms
+        for address in self._bound:
+            self._router.unbind(f"tcp://{address}")
+            host, _, port = address.rpartition(":")
+            self._left_to_bind.append((host, int(port)))
+
+    def _bind_again(self, now_ms: int) -> None:
+        """libzmq closes a listener in another thread: until it has, the port is taken."""
+        assert self._router is not None
+        try:
+            while self._left_to_bind:
+                _bind(self._router, *self._left_to_bind[-1])
+                self._left_to_bind.pop()
+        except ConfigError:
+            if now_ms - self._unbound_ms > REBIND_LIMIT_MS:
+                raise
 
     def _close_sockets(self) -> None:
         if self._self_test is not None:
