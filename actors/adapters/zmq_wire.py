@@ -12,14 +12,16 @@ from typing import Final
 
 import zmq
 
-from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, seed_routing_ids, set_keys
 from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
 from actors.adapters.self_test import SelfTest
-from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refuses
+from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refusal, refuses
 from actors.ports import Clock
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
 from protocol.limits import (
+    DIALS_BURST,
+    DIALS_PER_S,
     DOOR_ROTATE_MS,
     DOOR_SESSIONS_MAX,
     LINK_FRAMES_WAITING_MAX,
@@ -136,6 +138,7 @@ class ZmqWire:
         self._self_test: SelfTest | None = None
         self._bound: tuple[str, ...] = ()
         self._fair_share = FairShare()
+        self._dials = FairShare(per_s=DIALS_PER_S, burst=DIALS_BURST)
         self._memory = MemoryWatch()
         self._looked_ms = 0  # when the memory was looked at
         self._left_to_bind: list[tuple[str, int]] = []  # listeners that are about to be made anew
@@ -148,6 +151,7 @@ class ZmqWire:
 
     def open(self, hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
         """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN)."""
+        seed_routing_ids()
         self._zap = zap = self._context.socket(zmq.ROUTER)
         zap.setsockopt(zmq.LINGER, 0)
         zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
@@ -258,7 +262,7 @@ class ZmqWire:
                 parts = zap.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            reply = answer_zap(parts, self._allowed)
+            reply = self._permission(parts)
             if reply is None:
                 continue
             test = self._self_test
@@ -271,6 +275,13 @@ class ZmqWire:
                 self.refused += refuses(reply)
             zap.send_multipart(reply)
 
+    def _permission(self, parts: list[bytes]) -> list[bytes] | None:
+        reply = answer_zap(parts, self._allowed)
+        if reply is None or refuses(reply):
+            return reply
+        dials_too_often = not self._dials.admits(reply[-2], 0, self._clock.now().boot_ns / 1e9)
+        return refusal(reply) if dials_too_often else reply
+
     def _answer_held(self, now_ms: int) -> None:
         """Of two nodes that have just proved themselves one dials before the other has stored it as its peer. Refused,
         it would try again only after HANDSHAKE_LIMIT_MS: libzmq does not tell a DEALER of status 300.
@@ -278,7 +289,7 @@ class ZmqWire:
         assert self._zap is not None
         for _ in range(len(self._held)):
             until_ms, parts = self._held.popleft()
-            reply = answer_zap(parts, self._allowed)
+            reply = self._permission(parts)
             assert reply is not None  # it had one when it was held
             if refuses(reply) and now_ms < until_ms:
                 self._held.append((until_ms, parts))
