@@ -65,8 +65,11 @@ def attack(
     with_endless: bool = True,
     curve_attacks: tuple[str, ...] = ALL,
     descriptors_max: int | None = None,
+    raw_limit_s: float = LIMIT_S,
 ) -> Found:
-    """`connections`: of the raw clients to the main port; a tenth as many of each CURVE client."""
+    """`connections`: of the raw clients to the main port; a tenth as many of each CURVE client. `raw_limit_s`: the raw
+    clients that have not come by then do not come.
+    """
     found = Found()
     with tempfile.TemporaryDirectory() as folder, target(Path(folder), descriptors_max=descriptors_max) as it:
         with JobStream(it) as before:
@@ -74,7 +77,7 @@ def attack(
         base, refused = it.figures(), it.refused()
         say(f"before: {len(before.took_s)} jobs, {base}")
         with JobStream(it) as during, Watch(it) as watch:
-            _raw(it, connections, found, say)
+            _raw(it, connections, raw_limit_s, found, say)
             _curve(it, curve_attacks, max(10, connections // 10), found, say)
             strangers = watch.most
             if with_endless:
@@ -99,9 +102,9 @@ def attack(
     return found
 
 
-def _raw(it: Target, connections: int, found: Found, say: Callable[[str], None]) -> None:
+def _raw(it: Target, connections: int, limit_s: float, found: Found, say: Callable[[str], None]) -> None:
     swarms = raw_clients(it, connections, at_once=max(100, connections // 2))
-    for _ in let_loose(swarms, LIMIT_S):
+    for _ in let_loose(swarms, limit_s):
         if swarms[0].over and swarms[1].over:
             break  # silent clients of the control socket stay until others come
     for name, swarm in zip(("main port", "statement port", "control socket"), swarms, strict=True):
