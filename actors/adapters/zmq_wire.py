@@ -447,7 +447,7 @@ class ZmqWire:
         """
         assert self._router is not None
         _log.warning(
-            "somebody who knows a project's token sends a message without an end: all connections are made anew"
+            "somebody who knows a project's token sends messages without an end: all connections are made anew"
         )
         self.shed += 1
         self._unbound_ms = now_ms
