@@ -6,10 +6,11 @@ import subprocess
 import sys
 from typing import Final
 
-from protocol.limits import DIALS_BURST
-from protocol.machines.events import Arrived
-from tests.actors.adapters.test_zmq_wire import DOOR, KNOWN, PEER, PEER_ID, SERVER, dealer, station
-from tests.faults.hostile_zap import let_in
+from actors.adapters.zap import refuses
+from actors.adapters.zmq_wire import ZmqWire
+from protocol.limits import DIALS_BURST, DIALS_PER_S
+from protocol.machines.contract import Now
+from tests.actors.adapters.test_zmq_wire import DOOR, KNOWN, PEER, SERVER, request
 
 FIRST_ID: Final = """
 import sys, zmq
@@ -36,10 +37,27 @@ def test_the_first_routing_id_of_a_process_is_another_one_each_time() -> None:
     assert len(first_ids("seeded")) == 3
 
 
-def test_one_door_takes_its_share_of_connections_and_no_more() -> None:
-    with station(SERVER, KNOWN) as it:
-        accepted = let_in(it.address, DOOR, 2 * DIALS_BURST, 6.0)
-        assert DIALS_BURST <= accepted < 2 * DIALS_BURST
-        with dealer(it.address, PEER) as peer:
-            peer.send(b"undisturbed")
-            it.arrived.wait_for(Arrived(raw=b"undisturbed", node=PEER_ID))
+class StandingClock:
+    """A second passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1
+
+    def now(self) -> Now:
+        return Now(self.seconds * 1_000_000_000, 0)
+
+
+def test_one_door_takes_its_share_of_connections_and_others_are_let_in() -> None:
+    clock = StandingClock()
+    wire = ZmqWire(SERVER, clock, lambda arrived: None, lambda error: None, lambda: None)
+    wire._allowed = KNOWN
+
+    def let_in(key: bytes, times: int) -> int:
+        replies = [wire._permission(request(key=key)) for _ in range(times)]
+        return sum(reply is not None and not refuses(reply) for reply in replies)
+
+    assert let_in(DOOR.public, DIALS_BURST + 50) == DIALS_BURST
+    assert let_in(PEER.public, 1) == 1
+    clock.seconds += 1
+    assert let_in(DOOR.public, DIALS_BURST) == DIALS_PER_S
+    wire.close()
