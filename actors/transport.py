@@ -10,6 +10,7 @@ from actors.adapters.curve_sockets import CurveKeys
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
+from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
 from protocol.errors import FlottaError
 from protocol.ids import format_id
@@ -75,6 +76,8 @@ class TransportActor(SupervisedActor):
             case ProjectsHeld(projects=projects):
                 self._projects = {project.project_id: project for project in projects}
                 self._tell_allowed()
+            case SnapshotWanted(ticket=ticket, reply_to=reply_to):
+                reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._wire.counts()))
 
     def end(self) -> None:
         self._wire.close()

@@ -311,7 +311,7 @@ class Node:
             reporters=tuple(
                 name
                 for name in parts.handles
-                if name in ("gate", "enrolment", "membership", "scheduler", "worker", "discovery")
+                if name in ("gate", "transport", "enrolment", "membership", "scheduler", "worker", "discovery")
                 or name.startswith("source ")
             ),
             publish=parts.bus.publish,

@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from actors.adapters.descriptors import raise_limit
 from actors.adapters.processes import LauncherSpawner
 from actors.adapters.store import SAFETY_FILE
 from actors.child_bootstrap import adopt_parent_death, parent_pid
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     adopt_parent_death(parent_pid())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the keys
+    raise_limit()
     faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(
         level=logging.INFO,

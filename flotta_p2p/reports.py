@@ -61,7 +61,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         },
         "strangers": len(peers["strangers"]),
         "discovery": snapshots.get("discovery") or {},
-        "door": _door(snapshots.get("gate")),
+        "door": _door(snapshots.get("gate"), snapshots.get("transport")),
         "work": _work(snapshots.get("worker")),
         "jobs": _jobs(snapshots.get("scheduler")),
         "silent": sorted(name for name, values in snapshots.items() if values is None),
@@ -106,7 +106,7 @@ def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapsho
     }
 
 
-def _door(snapshot: GateSnapshot | None) -> dict[str, Any]:
+def _door(snapshot: GateSnapshot | None, wire: dict[str, int] | None) -> dict[str, Any]:
     if snapshot is None:
         return {}
     return {
@@ -114,6 +114,7 @@ def _door(snapshot: GateSnapshot | None) -> dict[str, Any]:
         "frames_out": snapshot.frames_out,
         "sessions": snapshot.sessions,
         "refused": snapshot.refused,
+        **(wire or {}),
         "clock_offsets_ms": {format_id(bytes.fromhex(n)): ms for n, ms in snapshot.clock_offsets_ms.items()},
     }
 

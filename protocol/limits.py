@@ -71,9 +71,18 @@ REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and pro
 SENDER_FRAMES_PER_S: Final = 1_000  # of one peer or door; the gate opens about 2,500 frames a second on one core
 SENDER_FRAMES_BURST: Final = 2_000  # at once: a peer that was away empties its outbox
 FRAME_BYTES_PER_TOKEN: Final = 64 * KIB  # so that 60 MiB a second of large frames pass
+DIALS_PER_S: Final = 20  # connections of one peer or door; each could guess another's routing id (decision 0022)
+DIALS_BURST: Final = 200  # at once: all nodes of a project look for this one
 LINK_FRAMES_WAITING_MAX: Final = 64  # frames for a peer that is not connected; a frame has at most FRAME_BYTES_MAX
 # frames on the way from actors to the wire's thread; beyond it they are dropped, counted
 WIRE_COMMANDS_MAX: Final = 20_000
+# descriptors of the node's process: 1,024 peers take 3,000; strangers who connect the others, 4 KiB and 2 s each
+DESCRIPTORS_MAX: Final = 16_384
+DESCRIPTORS_RESERVED: Final = 128  # of them for the node alone: channels of children and the control socket
+# libzmq puts no bound on the parts of one message, which who knows a door key may send; the most that honest frames
+# take at once is INBOX_FRAME_BYTES_MAX and 64 MiB for the fastest peer
+WIRE_GROWTH_BYTES_MAX: Final = 128 * MIB
+REBIND_LIMIT_MS: Final = 2_000  # a listener that was closed must be gone by then; it takes a millisecond
 PEERS_MAX: Final = 1_024  # accepted peers; each holds one DEALER socket and one outbox
 STRANGERS_MAX: Final = 256  # discovered nodes without a common project; anybody on the LAN grows it; 1 KiB each
 DOOR_SESSIONS_MAX: Final = 256  # half-done enrolments; whoever knows a door key grows it; 5 KiB each, 2 s each

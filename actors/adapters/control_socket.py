@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from actors.adapters.descriptors import reserve
 from protocol.errors import Code, ConfigError, RemoteProtocolError
 from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
 from protocol.wire.control import HEAD, body_length, decode_control, encode_control
@@ -84,7 +85,7 @@ class ControlServer:
         self._on_gone = on_gone
         self._on_fault = on_fault
         self._path = path
-        self._clients: dict[int, _Client] = {}  # limits.CONTROL_CLIENTS_MAX
+        self._clients: dict[int, _Client] = {}  # limits.CONTROL_CLIENTS_MAX; who asked last stands last
         self._answers: deque[tuple[int, bytes]] = deque()  # one for each client
         self._next = 0
         self._selector = selectors.DefaultSelector()
@@ -141,14 +142,24 @@ class ControlServer:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            sock, _ = self._listener.accept()
-            if len(self._clients) >= CONTROL_CLIENTS_MAX or not same_user(sock):
+            with reserve():
+                sock, _ = self._listener.accept()
+            if not same_user(sock) or not self._make_room():
                 sock.close()
                 return
             sock.setblocking(False)
             self._next += 1
             client = self._clients[self._next] = _Client(sock, self._next)
             self._selector.register(sock, selectors.EVENT_READ, client)
+
+    def _make_room(self) -> bool:
+        """The client that has been silent for longest gives way; one that waits for its answer does not."""
+        if len(self._clients) < CONTROL_CLIENTS_MAX:
+            return True
+        idle = next((client for client in self._clients.values() if not client.asked), None)
+        if idle is not None:
+            self._drop(idle)
+        return idle is not None
 
     def _serve(self, client: _Client, mask: int) -> None:
         try:
@@ -180,6 +191,7 @@ class ControlServer:
         del client.read[: HEAD.size + length]
         message = decode_control(number, body)
         client.asked = True
+        self._clients[client.number] = self._clients.pop(client.number)
         self._on_request(client.number, message)
 
     def _take_answers(self) -> None:

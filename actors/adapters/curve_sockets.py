@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 
 import zmq
 
+from actors.adapters.entropy import SystemEntropy
 from protocol.key_statement import parse_address
 from protocol.limits import FRAME_BYTES_MAX, HANDSHAKE_LIMIT_MS
 from protocol.record import Record
@@ -39,6 +41,14 @@ def harden(sock: zmq.Socket[bytes]) -> None:
     }
     for option, value in options.items():
         sock.setsockopt(option, value)
+
+
+def seed_routing_ids() -> None:
+    """Before the first socket of a process. libzmq numbers the connections of a ROUTER from what C's rand() gives,
+    which is the same in every process that does not seed it; a client that chooses the next number as its own routing
+    id makes libzmq abort.
+    """
+    ctypes.CDLL(None).srand(int.from_bytes(SystemEntropy().bytes(4)))
 
 
 def set_keys(sock: zmq.Socket[bytes], keys: CurveKeys) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from actors.adapters.descriptors import reserve
 from actors.launcher import LAUNCHER_VARIABLE
 from protocol.errors import Code, ConfigError
 from protocol.limits import KIB, LAUNCHER_GREETING_MS, LAUNCHER_LINE_BYTES_MAX
@@ -146,7 +147,8 @@ class LauncherLink:
 
     def _receive(self) -> None:
         try:
-            data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _CHANNELS_PER_READ_MAX)
+            with reserve():
+                data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _CHANNELS_PER_READ_MAX)
         except BlockingIOError:
             return
         except OSError as error:

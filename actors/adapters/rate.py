@@ -36,13 +36,13 @@ class FairShare:
     the outbox of its sender.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, per_s: float = SENDER_FRAMES_PER_S, burst: int = SENDER_FRAMES_BURST) -> None:
+        self._per_s = per_s
+        self._burst = burst
         self._buckets: dict[bytes, TokenBucket] = {}  # limits.PEERS_MAX and limits.PROJECTS_MAX
 
     def admits(self, sender: bytes, frame_bytes: int, now_s: float) -> bool:
         bucket = self._buckets.get(sender)
         if bucket is None:
-            bucket = self._buckets[sender] = TokenBucket(
-                per_s=SENDER_FRAMES_PER_S, burst=SENDER_FRAMES_BURST, now_s=now_s
-            )
+            bucket = self._buckets[sender] = TokenBucket(per_s=self._per_s, burst=self._burst, now_s=now_s)
         return bucket.take(now_s, 1 + frame_bytes // FRAME_BYTES_PER_TOKEN)

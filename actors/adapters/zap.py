@@ -44,5 +44,10 @@ def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
     return [*parts[: gap + 1], b"1.0", request[1], status, text, user, b""]
 
 
+def refusal(reply: list[bytes]) -> list[bytes]:
+    """The same reply with a no."""
+    return [*reply[:-4], b"300", b"not now", b"", b""]
+
+
 def refuses(reply: list[bytes]) -> bool:
     return reply[-4] == b"300"

@@ -12,18 +12,22 @@ from typing import Final
 
 import zmq
 
-from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, seed_routing_ids, set_keys
+from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
 from actors.adapters.self_test import SelfTest
-from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refuses
+from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refusal, refuses
 from actors.ports import Clock
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
 from protocol.limits import (
+    DIALS_BURST,
+    DIALS_PER_S,
     DOOR_ROTATE_MS,
     DOOR_SESSIONS_MAX,
     LINK_FRAMES_WAITING_MAX,
     PEER_ROTATE_MS,
     PEERS_MAX,
+    REBIND_LIMIT_MS,
     SELF_TEST_LIMIT_MS,
     WIRE_COMMANDS_MAX,
     ZAP_HELD_MAX,
@@ -134,12 +138,20 @@ class ZmqWire:
         self._self_test: SelfTest | None = None
         self._bound: tuple[str, ...] = ()
         self._fair_share = FairShare()
+        self._dials = FairShare(per_s=DIALS_PER_S, burst=DIALS_BURST)
+        self._memory = MemoryWatch()
+        self._looked_ms = 0  # when the memory was looked at
+        self._left_to_bind: list[tuple[str, int]] = []  # listeners that are about to be made anew
+        self._unbound_ms = 0  # since when
         self.dropped = 0  # frames that found no room; the outbox repeats what matters
+        self.refused = 0  # connections with an unknown key
+        self.shed = 0  # times that all connections were made anew
 
     # --- any thread ------------------------------------------------------------------------------
 
     def open(self, hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
         """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN)."""
+        seed_routing_ids()
         self._zap = zap = self._context.socket(zmq.ROUTER)
         zap.setsockopt(zmq.LINGER, 0)
         zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
@@ -170,6 +182,9 @@ class ZmqWire:
         except OSError:
             return False  # closed
         return True
+
+    def counts(self) -> dict[str, int]:
+        return {"dropped": self.dropped, "refused_connections": self.refused, "connections_shed": self.shed}
 
     def close(self) -> None:
         """Stops the thread and closes everything. Waits for at most two seconds."""
@@ -247,7 +262,7 @@ class ZmqWire:
                 parts = zap.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            reply = answer_zap(parts, self._allowed)
+            reply = self._permission(parts)
             if reply is None:
                 continue
             test = self._self_test
@@ -256,7 +271,16 @@ class ZmqWire:
             elif refuses(reply) and len(self._held) < ZAP_HELD_MAX:
                 self._held.append((self._now_ms() + ZAP_HOLD_MS, parts))
                 continue
+            else:
+                self.refused += refuses(reply)
             zap.send_multipart(reply)
+
+    def _permission(self, parts: list[bytes]) -> list[bytes] | None:
+        reply = answer_zap(parts, self._allowed)
+        if reply is None or refuses(reply):
+            return reply
+        dials_too_often = not self._dials.admits(reply[-2], 0, self._clock.now().boot_ns / 1e9)
+        return refusal(reply) if dials_too_often else reply
 
     def _answer_held(self, now_ms: int) -> None:
         """Of two nodes that have just proved themselves one dials before the other has stored it as its peer. Refused,
@@ -265,11 +289,12 @@ class ZmqWire:
         assert self._zap is not None
         for _ in range(len(self._held)):
             until_ms, parts = self._held.popleft()
-            reply = answer_zap(parts, self._allowed)
+            reply = self._permission(parts)
             assert reply is not None  # it had one when it was held
             if refuses(reply) and now_ms < until_ms:
                 self._held.append((until_ms, parts))
             else:
+                self.refused += refuses(reply)
                 self._zap.send_multipart(reply)
 
     def _judge_self_test(self, test: SelfTest) -> None:
@@ -405,10 +430,42 @@ class ZmqWire:
         now_ms = self._now_ms()
         if self._held and self._held[0][0] <= now_ms:
             self._answer_held(now_ms)
+        if self._left_to_bind:
+            self._bind_again(now_ms)
+        elif now_ms - self._looked_ms >= _TICK_MS:
+            self._looked_ms = now_ms
+            if self._memory.has_grown():
+                self._shed(now_ms)
         for link in self._links.values():
             patience = DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS
             if link.waiting and now_ms - link.since_ms > patience:
                 link.rotate(now_ms)
+
+    def _shed(self, now_ms: int) -> None:
+        """Ends the connections of all who dialled, and with them what libzmq keeps of messages without an end: it
+        neither bounds their parts nor tells whose they are. Peers dial again; what was lost is repeated.
+        """
+        assert self._router is not None
+        _log.warning(
+            "somebody who knows a project's token sends messages without an end: all connections are made anew"
+        )
+        self.shed += 1
+        self._unbound_ms = now_ms
+        for address in self._bound:
+            self._router.unbind(f"tcp://{address}")
+            host, _, port = address.rpartition(":")
+            self._left_to_bind.append((host, int(port)))
+
+    def _bind_again(self, now_ms: int) -> None:
+        """libzmq closes a listener in another thread: until it has, the port is taken."""
+        assert self._router is not None
+        try:
+            while self._left_to_bind:
+                _bind(self._router, *self._left_to_bind[-1])
+                self._left_to_bind.pop()
+        except ConfigError:
+            if now_ms - self._unbound_ms > REBIND_LIMIT_MS:
+                raise
 
     def _close_sockets(self) -> None:
         if self._self_test is not None:

@@ -126,7 +126,8 @@ def _discovery(discovery: dict[str, Any]) -> str:
 
 
 def _door(door: dict[str, Any]) -> str:
-    refused = ", ".join(f"{number} × {code}" for code, number in door.get("refused", {}).items())
+    counts = {**door.get("refused", {}), "unknown key": door.get("refused_connections", 0)}
+    refused = ", ".join(f"{number} × {code}" for code, number in counts.items() if number)
     return f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out; refused: {refused or 'none'}"
 
 

@@ -179,9 +179,27 @@ def test_a_client_that_never_reads_holds_up_nobody_and_leaves(node: Node) -> Non
     assert answers(node)
 
 
-def test_more_clients_than_the_limit_are_turned_away_and_room_is_made_again(node: Node) -> None:
+def test_silent_clients_give_way_the_longest_silent_one_first(node: Node) -> None:
     clients = [node.raw() for _ in range(CONTROL_CLIENTS_MAX)]
     wait_until(lambda: len(node.server._clients) == CONTROL_CLIENTS_MAX)
+    with echoing(node):
+        clients[0].sendall(encode_control(AskStatus()))
+        assert clients[0].recv(1)  # it has asked and is not the longest silent one any more
+    assert answers(node)
+    assert is_closed(clients[1])
+    for client in (clients[0], *clients[2:]):
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            assert client.recv(4096) != b""
+        client.close()
+    clients[1].close()
+
+
+def test_when_all_clients_wait_for_answers_others_are_turned_away_until_there_is_room(node: Node) -> None:
+    clients = [node.raw() for _ in range(CONTROL_CLIENTS_MAX)]
+    for client in clients:
+        client.sendall(encode_control(AskStatus()))
+    node.requests.wait(lambda told: len(told) == CONTROL_CLIENTS_MAX)
     with node.raw() as late:
         assert is_closed(late)
     for client in clients:

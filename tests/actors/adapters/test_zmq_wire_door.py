@@ -83,9 +83,10 @@ def test_a_key_that_becomes_known_a_moment_later_is_let_in_at_once(ends: tuple[E
     assert (arrived.raw, arrived.node) == (b"hello", DIALLER)
 
 
-def test_a_key_that_stays_unknown_is_not_let_in(ends: tuple[End, End]) -> None:
+def test_a_key_that_stays_unknown_is_not_let_in_and_counted(ends: tuple[End, End]) -> None:
     stranger, node = ends
     node.wire.post(Allowed(nodes={b"k" * 32: DIALLER}, doors={}))
     stranger.dial(node)
     with pytest.raises(queue.Empty):
         node.arrived.get(timeout=2 * ZAP_HOLD_MS / 1000)
+    assert node.wire.counts()["refused_connections"] >= 1
