@@ -20,10 +20,10 @@ from protocol.limits import (
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
 from protocol.plan.plan import check_product, verify_outcome
-from protocol.plan.tasks import Summary
+from protocol.plan.tasks import GroupedSummary, Summary
 from protocol.record import Record
 from protocol.signing import SigningKey
-from protocol.wire.codec import decode_record, encode_record
+from protocol.wire.codec import decode, decode_record, encode_record
 from protocol.wire.control import WaitJob
 from protocol.wire.jobs import (
     ENDED,
@@ -38,6 +38,9 @@ from protocol.wire.jobs import (
 
 POLL_MS_MIN: Final = 20  # at the door, where nobody tells news: doubling up to POLL_MS_MAX
 POLL_MS_MAX: Final = 1_000
+
+
+Result = Summary | GroupedSummary
 
 
 class Prepared(Record, frozen=True):
@@ -96,6 +99,14 @@ def order_from_bytes(data: bytes) -> SignedOrder:
             "this is no order file, or not the whole of one",
             next_step="copy it again, or make one with `flotta-p2p sign`",
         ) from error
+
+
+def read_result(product: bytes) -> Result:
+    """The product of a job's last task: groups name the columns that group. Raises RemoteProtocolError."""
+    plain = decode(product, bytes_max=BODY_BYTES_MANIFEST_MAX)
+    if isinstance(plain, dict) and "by" in plain:
+        return decode_record(product, GroupedSummary, bytes_max=BODY_BYTES_MANIFEST_MAX)
+    return decode_record(product, Summary, bytes_max=BODY_BYTES_MANIFEST_MAX)
 
 
 class JobClient:
@@ -157,14 +168,14 @@ class JobClient:
                 pause_ms = min(POLL_MS_MAX, pause_ms * 2)
                 status = self.status(job_id)
 
-    def result(self, job_id: bytes, scheduler: bytes) -> tuple[Summary, JobResult]:
+    def result(self, job_id: bytes, scheduler: bytes) -> tuple[Result, JobResult]:
         """The verified result: the product is the one that the scheduler's node signed for this job."""
         answer: JobResult = self._channel.request(AskResult(job_id=job_id))
         outcome, signer = verify_outcome(answer.outcome)
         if outcome.job_id != job_id or signer != scheduler:
             raise DeniedError(Code.RESULT_ALTERED, "the result is not signed by the scheduler for this job")
         check_product(outcome, answer.product)
-        return decode_record(answer.product, Summary, bytes_max=BODY_BYTES_MANIFEST_MAX), answer
+        return read_result(answer.product), answer
 
     def _left_ms(self, deadline_ns: int | None) -> int:
         if deadline_ns is None:
