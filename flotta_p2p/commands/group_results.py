@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from keyword import iskeyword
 from typing import Any, Final
 
 import msgspec
 
-from flotta_p2p.commands.output import table
+from flotta_p2p.commands.output import clean, table
 from flotta_p2p.commands.results import SUCCEEDED, holder_name, sd_of
 from protocol.ids import format_job_id
 from protocol.plan.tasks import ColumnSummary, GroupedSummary, GroupsOfSource, GroupSummary, Key
@@ -51,7 +52,7 @@ def group_lines(result: GroupedSummary, names: dict[str, str]) -> Iterator[str]:
     rows = [_coverage_row(one, names) for one in coverage.by_source]
     yield from table(("source", "rows", "groups", "groups withheld"), rows, right=frozenset({1, 2, 3}))
     yield ""
-    yield _withheld_line(result, names)
+    yield from _withheld_lines(result, names)
 
 
 def _rows_table(result: GroupedSummary, keys: list[tuple[str, ...]]) -> list[str]:
@@ -70,7 +71,7 @@ def _column_table(result: GroupedSummary, keys: list[tuple[str, ...]], name: str
         (*key, *_counts(group, name), *(_number(values[at], group.columns[name]) for values in asked.values()))
         for at, (key, group) in enumerate(zip(keys, result.groups, strict=True))
     ]
-    return _keyed_table(result, ("rows", "present", "missing", *asked), rows)
+    return _keyed_table(result, ("rows", "sources", "present", "missing", *asked), rows)
 
 
 def _keyed_table(result: GroupedSummary, headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -81,11 +82,11 @@ def _keyed_table(result: GroupedSummary, headers: tuple[str, ...], rows: list[tu
     return table((*result.by, *headers), rows, right=right)
 
 
-def _counts(group: GroupSummary, name: str) -> tuple[str, str, str]:
+def _counts(group: GroupSummary, name: str) -> tuple[str, str, str, str]:
+    """Rows of all sources that show the group; those of them that show the column, and its counts there."""
     column = group.columns[name]
-    if not column.sources:
-        return str(group.rows), "withheld", "withheld"
-    return str(group.rows), str(column.present), str(column.missing)
+    counts = (str(column.present), str(column.missing)) if column.sources else ("withheld", "withheld")
+    return str(group.rows), f"{column.sources} of {group.sources}", *counts
 
 
 def _number(value: float | None, column: ColumnSummary) -> str:
@@ -102,7 +103,7 @@ def _shown_keys(result: GroupedSummary) -> list[tuple[str, ...]]:
 
 
 def _looks(key: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(unicodedata.normalize("NFKC", text) for text in key)
+    return tuple(unicodedata.normalize("NFKC", clean(text)) for text in key)
 
 
 def _in_words(value: Key) -> str:
@@ -124,21 +125,31 @@ def _coverage_row(one: GroupsOfSource, names: dict[str, str]) -> tuple[str, str,
     return name, str(one.rows), str(one.groups), str(one.groups_withheld)
 
 
-def _withheld_line(result: GroupedSummary, names: dict[str, str]) -> str:
-    parts: list[str] = []
+def _withheld_lines(result: GroupedSummary, names: dict[str, str]) -> Iterator[str]:
+    """Each reason once, with the sources that have it, and what to do about it."""
+    sources: dict[str, list[str]] = {}
+    columns: set[str] = set()
     for one in result.coverage.by_source:
         name = holder_name(one.source, names)
         if one.withheld:
-            parts.append(f"{name} withheld everything ({one.withheld})")
-        elif one.columns_withheld:
-            parts.append(
-                f"{name} withheld {', '.join(one.columns_withheld)} in all groups (some group has too few present or "
-                f"too few missing values; `where` can leave out the rows without a value)"
-            )
-    groups = result.coverage.groups_withheld
-    if groups:
-        parts.append(
-            f"{groups} groups of holders are withheld (fewer rows than the holder's minimum cohort, and groups that "
-            "would give those away): their rows are in no number above"
-        )
-    return "; ".join(parts) + "." if parts else "Nothing was withheld."
+            sources.setdefault(f"everything: {one.withheld}", []).append(name)
+            continue
+        if one.columns_withheld:
+            columns.update(one.columns_withheld)
+            what = f"{', '.join(one.columns_withheld)} in all groups: one has too few present or too few missing values"
+            sources.setdefault(what, []).append(name)
+        if one.groups_withheld:
+            what = "small groups, and those that would give them away: their rows are in no number above"
+            sources.setdefault(what, []).append(f"{name} ({one.groups_withheld})")
+    if not sources:
+        yield "Nothing was withheld."
+        return
+    yield "Withheld"
+    yield from (f"  by {', '.join(who)}: {what}" for what, who in sources.items())
+    if columns:
+        yield f'Next: leave out the rows without a value, with --where "not ({_in_filter(min(columns))} is None)"'
+
+
+def _in_filter(column: str) -> str:
+    """A column as a filter names it."""
+    return column if column.isidentifier() and not iskeyword(column) else f"col({column!r})"
