@@ -92,8 +92,8 @@ def test_what_is_withheld_is_said_with_its_reason_and_the_next_step() -> None:
     ]
     assert lines[at + 4 :] == [
         "Withheld",
-        "  by North/north: body mass in all groups: one has too few present or too few missing values",
-        "  by North/north (3): small groups, and those that would give them away: their rows are in no number above",
+        "  by North/north: body mass in all groups, since one has too few present or too few missing values",
+        "  by North/north (3): small groups and those that would give them away; their rows are in no number above",
         "  by South/south: everything: fewer than 10 rows",
         "Next: leave out the rows without a value, with --where \"not (col('body mass') is None)\"",
     ]

@@ -41,7 +41,9 @@ HEADER = (*KEYS, *VALUES)
 
 
 def visible(rows: Rows, by: int, cohort: int, cell: int) -> tuple[dict[Row, Rows], int, set[int]] | None:
-    """What one holder shows of its rows: the groups, how many it hides, and the columns that stay; None: nothing."""
+    """What one holder shows of its rows: the groups, how many it hides, and the columns that stay there; None: it
+    shows nothing.
+    """
     least = max(cohort, cell)
     if len(rows) < cohort:
         return None
@@ -139,7 +141,7 @@ def sources_of(
     return sources
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     holders=st.lists(
         st.tuples(st.one_of(rows_of, few_keys), st.integers(1, 8), st.integers(1, 6)), min_size=1, max_size=5
