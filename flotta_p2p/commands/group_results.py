@@ -136,7 +136,8 @@ def _withheld_lines(result: GroupedSummary, names: dict[str, str]) -> Iterator[s
             continue
         if one.columns_withheld:
             columns.update(one.columns_withheld)
-            what = f"{', '.join(one.columns_withheld)} in all groups, since one has too few present or too few missing values"
+            why = "since one has too few present or too few missing values"
+            what = f"{', '.join(one.columns_withheld)} in all groups, {why}"
             sources.setdefault(what, []).append(name)
         if one.groups_withheld:
             what = "small groups and those that would give them away; their rows are in no number above"
