@@ -5,25 +5,23 @@ Used by the command line, the submission tool and the demo alike.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Final
 
 from actors.ports import Clock, Entropy
 from flotta_p2p.channels import Channel, ControlChannel
 from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.result import Result, read_result
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError, WorkflowError
 from protocol.ids import format_job_id
 from protocol.limits import (
     BODY_BYTES_MANIFEST_MAX,
     CONTROL_WAIT_MS_MAX,
-    NAME_CHARS_MAX,
     ROLL_CALL_WAIT_MS,
 )
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
 from protocol.plan.plan import check_product, verify_outcome
-from protocol.plan.tasks import ColumnSummary, Summary
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.wire.codec import decode_record, encode_record
@@ -83,26 +81,6 @@ def prepare_order(
     )
     envelope, job_id = sign_order(order, key)
     return Prepared(envelope=envelope, job_id=job_id, project=artifact.project, submitter_key=key.public_key)
-
-
-def read_summary(product: bytes) -> Summary:
-    """The summary in the product of a job. Raises RemoteProtocolError for one that no merge makes."""
-    summary = decode_record(product, Summary, bytes_max=BODY_BYTES_MANIFEST_MAX)
-    for name, column in summary.columns.items():
-        if not _makes_sense(column):
-            sentence = f"the result says of the column {name[:NAME_CHARS_MAX]!r} what no data can have"
-            raise RemoteProtocolError(Code.RESULT_ALTERED, sentence)
-    return summary
-
-
-def _makes_sense(column: ColumnSummary) -> bool:
-    numbers = [number for number in (column.mean, column.variance) if number is not None]
-    bins = column.histogram
-    if bins is not None:
-        numbers.extend(bins.edges)
-        if len(bins.edges) != len(bins.counts) + 1 or min(bins.counts, default=0) < 0:
-            return False
-    return all(map(math.isfinite, numbers)) and (column.variance or 0.0) >= 0.0
 
 
 def order_to_bytes(signed: SignedOrder) -> bytes:
@@ -191,14 +169,14 @@ class JobClient:
                 pause_ms = min(POLL_MS_MAX, pause_ms * 2)
                 status = self.status(job_id)
 
-    def result(self, job_id: bytes, scheduler: bytes) -> tuple[Summary, JobResult]:
+    def result(self, job_id: bytes, scheduler: bytes) -> tuple[Result, JobResult]:
         """The verified result: the product is the one that the scheduler's node signed for this job."""
         answer: JobResult = self._channel.request(AskResult(job_id=job_id))
         outcome, signer = verify_outcome(answer.outcome)
         if outcome.job_id != job_id or signer != scheduler:
             raise DeniedError(Code.RESULT_ALTERED, "the result is not signed by the scheduler for this job")
         check_product(outcome, answer.product)
-        return read_summary(answer.product), answer
+        return read_result(answer.product), answer
 
     def _left_ms(self, deadline_ns: int | None) -> int:
         if deadline_ns is None:

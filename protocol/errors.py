@@ -87,6 +87,7 @@ class Code(StrEnum):
     COLUMN_UNKNOWN = "column-unknown"
     COLUMN_DUPLICATE = "column-duplicate"
     COLUMN_NOT_NUMERIC = "column-not-numeric"
+    COLUMN_TYPES_DIFFER = "column-types-differ"
     VALUE_OUT_OF_RANGE = "value-out-of-range"
     # this machine
     ADDRESS_MALFORMED = "address-malformed"

@@ -131,6 +131,11 @@ FILTER_DEPTH_MAX: Final = 6  # terms within terms; two levels of an artifact eac
 FILTER_VALUES_MAX: Final = 4_096
 QUERY_COLUMNS_MAX: Final = 256  # columns of one query; a result names each, 500 bytes
 HISTOGRAM_BINS_MAX: Final = 1_000  # bins of one column, 9 bytes each in every product
+GROUP_COLUMNS_MAX: Final = 4  # columns that group together; its author lists them, and more leave only small groups
+# different values of one grouping column at a source: beyond it is an identifier, a measured value or free text
+GROUP_VALUES_MAX: Final = 100
+GROUPS_MAX: Final = 500  # groups at one source, 30 bytes each and 110 for each measured column, in PRODUCT_BYTES_MAX
+GROUP_KEY_CHARS_MAX: Final = 64  # of one value that names a group: longer ones are free text
 STEPS_MAX: Final = 64  # steps of one artifact; ours have three
 
 # --- discovery -----------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ STATEMENT_LIMIT_MS: Final = 2_000  # one question and answer, both ends
 
 # --- disclosure ----------------------------------------------------------------------------------
 COHORT_ROWS_MIN: Final = 10  # fewer selected rows than this and the holder lets nothing out
-CELL_ROWS_MIN: Final = 5  # histogram cells with fewer rows (but not zero) are withheld
+CELL_ROWS_MIN: Final = 5  # histogram cells and counts of missing values in a group below it, zero apart, are withheld
 
 # --- actors and processes ------------------------------------------------------------------------
 INBOX_MESSAGES_MAX: Final = 10_000  # mailbox of one actor; a full one refuses the newest

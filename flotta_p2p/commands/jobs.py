@@ -208,8 +208,10 @@ def tell_end(client: JobClient, status: JobStatus, *, as_json: bool) -> int:
     Raises DeniedError(RESULT_NOT_READY) for a job that has not ended.
     """
     from flotta_p2p import exit_codes
+    from flotta_p2p.commands.group_results import group_lines, group_values
     from flotta_p2p.commands.results import cause_of, job_sentence, job_values, result_lines, result_values
     from protocol.ids import format_job_id
+    from protocol.plan.tasks import Summary
     from protocol.wire.jobs import ENDED
 
     if status.state != "succeeded" and status.state in ENDED:
@@ -221,7 +223,11 @@ def tell_end(client: JobClient, status: JobStatus, *, as_json: bool) -> int:
         else:
             click.echo(clean(f"flotta-p2p: {job_sentence(status)}"), err=True)
         return exit_codes.JOB_FAILED
-    summary, result = client.result(status.job_id, status.scheduler)
-    lines = (job_sentence(status), "", *result_lines(summary, result.holder_names))
-    show(result_values(status.job_id, summary, result.holder_names), lines, as_json=as_json)
+    result, answer = client.result(status.job_id, status.scheduler)
+    names = answer.holder_names
+    if isinstance(result, Summary):
+        values, lines = result_values(status.job_id, result, names), result_lines(result, names)
+    else:
+        values, lines = group_values(status.job_id, result, names), group_lines(result, names)
+    show(values, (job_sentence(status), "", *lines), as_json=as_json)
     return exit_codes.OK

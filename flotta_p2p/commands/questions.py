@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flotta_p2p.federated.question_file import QuestionFile
     from flotta_p2p.order_options import OrderOptions
     from protocol.plan.artifact import Query
-    from protocol.plan.operations import SummaryParameters
+    from protocol.plan.operations import GroupParameters, SummaryParameters
 
 _STATISTICS: Final = "count,mean,variance"
 
@@ -38,6 +38,7 @@ class Given:
     file: Path | None
     project: str | None
     columns: tuple[str, ...]
+    by: tuple[str, ...]
     where: str | None
     statistics: str | None
     bins: tuple[str, ...]
@@ -50,11 +51,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, of whom, and how. `holders`: exactly these nodes; empty: every holder."""
+    """What is asked, of whom, and how. `query` selects the columns to summarise. `holders`: exactly these nodes;
+    empty: every holder.
+    """
 
     project: str | None
     query: Query
-    parameters: SummaryParameters
+    parameters: SummaryParameters | GroupParameters
     holders: tuple[bytes, ...]
     options: OrderOptions
 
@@ -63,6 +66,7 @@ _OPTIONS: Final[tuple[Callable[..., Any], ...]] = (
     click.argument("file", type=FILE, required=False),
     click.option("--project", metavar="NAME", help="The project: its name at the node, or its id."),
     click.option("--columns", callback=words, metavar="A,B", help="The columns to summarise."),
+    click.option("--by", callback=words, metavar="A,B", help="One result for each group: sex,site."),
     click.option("--where", metavar="TEXT", help="The rows: age >= 40 and sex == 'f'."),
     click.option("--statistics", metavar="A,B", help=f"Of count, mean, variance, histogram; else {_STATISTICS}."),
     click.option(
@@ -124,17 +128,19 @@ def _question(given: Given) -> Question:
     from flotta_p2p.order_options import OrderOptions
     from protocol.plan.artifact import Query
     from protocol.plan.filters import parse_filter
+    from protocol.plan.operations import GroupParameters
 
     file = _read_file(given.file) if given.file is not None else None
     columns = given.columns or (file.query.columns if file else ())
-    if not columns:
+    by = given.by or (file.parameters.by if file and isinstance(file.parameters, GroupParameters) else None)
+    if not columns and not by:
         raise click.UsageError("name the columns with --columns A,B, or give a question file")
     where = parse_filter(given.where) if given.where is not None else (file.query.where if file else None)
     options = file.options if file else OrderOptions()
     return Question(
         project=given.project or (file.project if file else None),
         query=Query(columns=columns, where=where),
-        parameters=_parameters(given, file),
+        parameters=_parameters(given, file, columns, by),
         holders=given.holders,
         options=OrderOptions(
             holders_min=given.holders_min or options.holders_min,
@@ -157,15 +163,22 @@ def _read_file(path: Path) -> QuestionFile:
     return read_question_file(text, "json" if path.suffix.lower() == ".json" else "yaml")
 
 
-def _parameters(given: Given, file: QuestionFile | None) -> SummaryParameters:
-    """Bins alone ask for the histogram too; statistics alone leave out the file's bins when they name no histogram."""
-    from flotta_p2p.federated.question_file import parse_bins, summary_parameters
+def _parameters(
+    given: Given, file: QuestionFile | None, columns: tuple[str, ...], by: tuple[str, ...] | None
+) -> SummaryParameters | GroupParameters:
+    """Bins alone ask for the histogram too; statistics alone leave out the file's bins when they name no histogram.
 
-    statistics = given.statistics or (",".join(file.parameters.statistics) if file else _STATISTICS)
-    bins = parse_bins(given.bins) or (file.parameters.bins if file else {})
+    Groups without columns are counted.
+    """
+    from flotta_p2p.federated.question_file import parameters_of, parse_bins
+    from protocol.plan.operations import SummaryParameters
+
+    asked = file.parameters if file else None
+    statistics = given.statistics or (",".join(asked.statistics) if asked else _STATISTICS if columns else "count")
+    bins = parse_bins(given.bins) or (asked.bins if isinstance(asked, SummaryParameters) else {})
     named = [word.strip() for word in statistics.split(",")]
     if given.statistics is None and bins and "histogram" not in named:
         statistics += ",histogram"
     if given.statistics is not None and not given.bins and "histogram" not in named:
         bins = {}
-    return summary_parameters(statistics, bins)
+    return parameters_of(statistics, bins, by)

@@ -16,7 +16,7 @@ from protocol.wire.jobs import ENDED, Cause, JobStatus
 
 _BAR_CHARS: Final = 30  # of the fullest bin: a histogram's line stays below 80 characters
 _PARTS: Final = " ▏▎▍▌▋▊▉"  # eighths of a character
-_SUCCEEDED: Final = "succeeded"
+SUCCEEDED: Final = "succeeded"
 
 
 # --- jobs --------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def job_sentence(status: JobStatus) -> str:
         doing = f"is {status.state} and being cancelled" if status.cancelling else f"is {status.state}"
         return f"{job} {doing}: {tasks}. Next: flotta-p2p job wait {short_job_id(status.job_id)}"
     after = f"after {(status.ended_ms - status.submitted_ms) / 1000:g} s"
-    if status.state == _SUCCEEDED:
+    if status.state == SUCCEEDED:
         return f"{job} succeeded {after}, {tasks}."
     cause = status.cause
     if cause is None:
@@ -77,13 +77,14 @@ def job_lines(status: JobStatus) -> Iterator[str]:
     yield f"submitter  {format_id(status.submitter)}"
     yield f"scheduler  {format_id(status.scheduler)}, epoch {status.epoch}"
     yield f"submitted  {_when(status.submitted_ms)}" + (f", ended {_when(status.ended_ms)}" if status.ended_ms else "")
-    yield f"holders    {', '.join(_holder(label, status.holder_names) for label in status.holder_names) or 'none yet'}"
+    names = status.holder_names
+    yield f"holders    {', '.join(holder_name(label, names) for label in names) or 'none yet'}"
     if status.tasks:
         rows = [
             (
                 str(task.index),
                 task.operation,
-                _holder(f"{_id(task.node)}/{task.source}", status.holder_names) if task.source else "scheduler",
+                holder_name(f"{_id(task.node)}/{task.source}", status.holder_names) if task.source else "scheduler",
                 task.state,
                 str(task.attempt),
             )
@@ -117,7 +118,7 @@ def _when(wall_ms: int) -> str:
     return datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _holder(label: str, names: dict[str, str]) -> str:
+def holder_name(label: str, names: dict[str, str]) -> str:
     """`Dream/penguins`: the node's name and its source, for people."""
     node, _, source = label.partition("/")
     return f"{names.get(label, node)}/{source}"
@@ -130,10 +131,10 @@ def result_values(job_id: bytes, summary: Summary, names: dict[str, str]) -> dic
     """The result for --json: floats in Python's shortest exact form."""
     values = msgspec.to_builtins(summary)
     for name, column in summary.columns.items():
-        values["columns"][name]["sd"] = _sd(column)
+        values["columns"][name]["sd"] = sd_of(column)
     for one in values["coverage"]["by_source"]:
         one["name"] = names.get(one["source"], "")
-    return {"job": format_job_id(job_id), "state": _SUCCEEDED, **values}
+    return {"job": format_job_id(job_id), "state": SUCCEEDED, **values}
 
 
 def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
@@ -163,7 +164,7 @@ def _columns_table(columns: dict[str, ColumnSummary]) -> list[str]:
         for header, values in (
             ("mean", [column.mean for column in found]),
             ("variance", [column.variance for column in found]),
-            ("sd", [_sd(column) for column in found]),
+            ("sd", [sd_of(column) for column in found]),
         )
         if any(value is not None for value in values)
     ]
@@ -180,7 +181,8 @@ def _columns_table(columns: dict[str, ColumnSummary]) -> list[str]:
     return table(headers, rows, right=frozenset(range(1, len(headers))))
 
 
-def _sd(column: ColumnSummary) -> float | None:
+def sd_of(column: ColumnSummary) -> float | None:
+    """The standard deviation, the root of the variance."""
     return None if column.variance is None else math.sqrt(column.variance)
 
 
@@ -211,13 +213,13 @@ def _bar(count: int, most: int) -> str:
 
 def _coverage_row(coverage: SourceCoverage, names: dict[str, str]) -> tuple[str, str, str]:
     rows = "withheld" if coverage.rows is None else str(coverage.rows)
-    return _holder(coverage.source, names), rows, str(coverage.cells_withheld)
+    return holder_name(coverage.source, names), rows, str(coverage.cells_withheld)
 
 
 def _withheld_line(summary: Summary, names: dict[str, str]) -> str:
     parts: list[str] = []
     for one in summary.coverage.by_source:
-        name = _holder(one.source, names)
+        name = holder_name(one.source, names)
         if one.rows is None:
             parts.append(f"{name} withheld everything ({one.withheld})")
         elif one.columns_withheld:

@@ -30,6 +30,7 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
     \b
     Examples:
       flotta-p2p submit --project heart --columns age,bmi --where "age >= 40"
+      flotta-p2p submit --project heart --columns bmi --by sex,site
       flotta-p2p submit question.yaml --bins age:40:100:12 --json
       flotta-p2p submit question.yaml --to node.example.org --token-file heart.token
     """
@@ -112,10 +113,10 @@ def _prepare(question: Question, project: bytes, key: SigningKey, schedulers: tu
     from actors.adapters.clock import SystemClock
     from actors.adapters.entropy import SystemEntropy
     from flotta_p2p.submission import prepare_order
-    from protocol.plan.artifact import summary_artifact
+    from protocol.plan.artifact import question_artifact
 
     with question_errors():
-        artifact = summary_artifact(project, question.query, question.parameters)
+        artifact = question_artifact(project, question.query, question.parameters)
         clock, entropy = SystemClock(), SystemEntropy()
         return prepare_order(
             artifact, question.options, key, clock, entropy, holders=question.holders, schedulers=schedulers

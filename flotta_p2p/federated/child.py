@@ -13,6 +13,8 @@ from typing import Final
 import msgspec
 
 from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_pid, serve
+from flotta_p2p.federated import groups
+from flotta_p2p.federated.group_merging import read_group_measure
 from flotta_p2p.federated.merging import read_measure
 from flotta_p2p.federated.summary import measure, merge, prepare
 from protocol.errors import Code, FlottaError, WorkflowError
@@ -22,6 +24,7 @@ from protocol.plan.tasks import (
     ChildAnswer,
     ChildRequest,
     Fault,
+    GroupSettings,
     InspectRequest,
     Product,
     Settings,
@@ -63,7 +66,7 @@ def _product(data: bytes) -> bytes:
     product = _inspection(request) if isinstance(request, InspectRequest) else _computed(request)
     if len(product) > PRODUCT_BYTES_MAX:
         sentence = f"the product has {len(product):,} bytes; at most {PRODUCT_BYTES_MAX:,} may leave a task"
-        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns or bins")
+        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns, bins or groups")
     return product
 
 
@@ -98,10 +101,30 @@ def _merge(artifact: Artifact, request: TaskRequest) -> bytes:
     return encode_record(merge(artifact, labelled))
 
 
+def _prepare_groups(artifact: Artifact, request: TaskRequest) -> bytes:
+    return encode_record(groups.prepare(artifact))
+
+
+def _measure_groups(artifact: Artifact, request: TaskRequest) -> bytes:
+    if request.source is None or len(request.inputs) != 1:
+        raise WorkflowError(Code.TASK_NOT_DERIVED, "groups.measure needs one source and the settings")
+    settings = decode_record(request.inputs[0], GroupSettings, bytes_max=PRODUCT_BYTES_MAX)
+    return encode_record(groups.measure(artifact, request.source, settings))
+
+
+def _merge_groups(artifact: Artifact, request: TaskRequest) -> bytes:
+    products = zip(request.labels, request.inputs, strict=True)
+    labelled = [(label, read_group_measure(label, data)) for label, data in products]
+    return encode_record(groups.merge(artifact, labelled))
+
+
 _PROGRAMS: Final[dict[str, Callable[[Artifact, TaskRequest], bytes]]] = {
     "summary.prepare": _prepare,
     "summary.measure": _measure,
     "summary.merge": _merge,
+    "groups.prepare": _prepare_groups,
+    "groups.measure": _measure_groups,
+    "groups.merge": _merge_groups,
 }
 
 
@@ -110,6 +133,7 @@ def main() -> None:
     adopt_parent_death(parent_pid())
     limit_resources()
     if "--warm" in sys.argv[1:]:
+        import flotta_p2p.federated.grouping
         import flotta_p2p.federated.measuring  # noqa: F401
     serve(answer)
 

@@ -8,11 +8,17 @@ have looked the same, and they are not all equal: the cell of at least m rows is
 are hidden and equal, moving one row from one to another would look the same too.) Hiding just enough cells to
 reach m rows, the usual rule, does not achieve that: five hidden cells with five rows among them hold one
 each.
+
+The groups of rows with the same values are such cells, with the minimum cohort as their minimum: what a
+filter would refuse, a group refuses. A group of no rows is nowhere, and so how many groups are hidden is told
+only where some are shown. In a shown group, and in the hidden ones together, a column splits the rows into
+present and missing: when any such part is small, the column is hidden in all groups. See
+docs/decisions/0021-groups.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from protocol.plan.tasks import DisclosureRules
 
@@ -41,3 +47,23 @@ def suppress(counts: Sequence[int], minimum_cell: int) -> tuple[int | None, ...]
     if all(count <= hidden_max for count in counts):
         return (None,) * len(counts)
     return tuple(None if 0 < count <= hidden_max else count for count in counts)
+
+
+def shown_groups(rows: Sequence[int], rules: DisclosureRules) -> tuple[bool, ...]:
+    """Which groups may be seen, by their numbers of rows, each at least 1."""
+    return tuple(count is not None for count in suppress(rows, group_rows_min(rules)))
+
+
+def group_rows_min(rules: DisclosureRules) -> int:
+    """The least rows, and present values, of a group that may be seen."""
+    return max(rules.minimum_cohort, rules.minimum_cell)
+
+
+def column_allowed_in_groups(splits: Iterable[tuple[int, int]], rules: DisclosureRules) -> bool:
+    """Whether a column may be seen in groups.
+
+    `splits`: its present and missing values in each shown group, and in all hidden ones together.
+    """
+    return not any(
+        0 < present < group_rows_min(rules) or 0 < missing < rules.minimum_cell for present, missing in splits
+    )

@@ -25,7 +25,7 @@ def measure_source(query: Query, source: SourceFile, settings: Settings) -> Meas
     """
     table = open_table(source)
     frame = read_columns(table, tuple(dict.fromkeys((*query.columns, *columns_of(query.where)))))
-    _require_numbers(table, frame, settings)
+    require_numbers(table, frame, settings)
     selected = select_rows(frame, query.where)
     refusal = cohort_refusal(selected.height, source.rules)
     if refusal:
@@ -34,7 +34,8 @@ def measure_source(query: Query, source: SourceFile, settings: Settings) -> Meas
     return Measure(rows=selected.height, columns=columns)
 
 
-def _require_numbers(table: TableFile, frame: pl.DataFrame, settings: Settings) -> None:
+def require_numbers(table: TableFile, frame: pl.DataFrame, settings: Settings) -> None:
+    """Raises DataError(COLUMN_NOT_NUMERIC) naming the first column whose statistics need numbers that it lacks."""
     asked = settings.columns if {"mean", "variance"} & set(settings.statistics) else tuple(settings.edges)
     for name in asked:
         if frame.schema[name] != pl.Float64:
@@ -49,9 +50,12 @@ def _require_numbers(table: TableFile, frame: pl.DataFrame, settings: Settings) 
 
 
 def _measure_column(values: pl.Series, settings: Settings, rules: DisclosureRules) -> ColumnMeasure | None:
+    return measure_values(values, settings, rules) if column_allowed(values.count(), rules) else None
+
+
+def measure_values(values: pl.Series, settings: Settings, rules: DisclosureRules) -> ColumnMeasure:
+    """The measure of a column, named as in the settings, that may leave. Raises DataError(VALUE_OUT_OF_RANGE)."""
     present = values.drop_nulls()
-    if not column_allowed(len(present), rules):
-        return None
     wants_squares = "variance" in settings.statistics
     wants_total = wants_squares or "mean" in settings.statistics
     if wants_total:

@@ -6,7 +6,7 @@ What a holder sent is judged first: one that makes no sense is refused by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -36,7 +36,7 @@ def read_measure(label: str, data: bytes) -> Measure:
     try:
         return decode_record(data, Measure, bytes_max=PRODUCT_BYTES_MAX)
     except RemoteProtocolError as error:
-        raise _altered(label, error.sentence) from error
+        raise altered(label, error.sentence) from error
 
 
 def pool(settings: Settings, measures: Sequence[Labelled]) -> Summary:
@@ -47,9 +47,7 @@ def pool(settings: Settings, measures: Sequence[Labelled]) -> Summary:
     ordered = sorted(measures, key=lambda labelled: labelled[0])
     for label, measure in ordered:
         _check_measure(label, measure, settings)
-    for (label, _), (following, _) in pairwise(ordered):
-        if label == following:
-            raise _altered(label, "it came twice")
+    require_once(label for label, _ in ordered)
     rows = sum(measure.rows or 0 for _, measure in ordered)
     sources = tuple(_source_coverage(label, measure, settings) for label, measure in ordered)
     return Summary(
@@ -66,7 +64,12 @@ def pool(settings: Settings, measures: Sequence[Labelled]) -> Summary:
 
 
 def _pool_column(name: str, settings: Settings, measures: Sequence[Labelled]) -> ColumnSummary:
-    found = [column for _, measure in measures if (column := measure.columns.get(name)) is not None]
+    return pool_column(name, settings, [measure.columns.get(name) for _, measure in measures])
+
+
+def pool_column(name: str, settings: Settings, measures: Iterable[ColumnMeasure | None]) -> ColumnSummary:
+    """One column of all sources; None stands for one that withholds it."""
+    found = [column for column in measures if column is not None]
     present = sum(column.present for column in found)
     totals = [column.total for column in found if column.total is not None]
     squares = [column.squares for column in found if column.squares is not None]
@@ -113,29 +116,41 @@ def _source_coverage(label: str, measure: Measure, settings: Settings) -> Source
 
 def _check_measure(label: str, measure: Measure, settings: Settings) -> None:
     if measure.rows is None:
-        if measure.columns or not 0 < len(measure.withheld) <= _REFUSAL_CHARS_MAX or not measure.withheld.isprintable():
-            raise _altered(label, "it withholds its rows and does not simply say why")
+        if measure.columns or not is_reason(measure.withheld):
+            raise altered(label, "it withholds its rows and does not simply say why")
         return
     if measure.withheld or measure.rows < 0:
-        raise _altered(label, "its number of rows makes no sense")
+        raise altered(label, "its number of rows makes no sense")
     if set(measure.columns) != set(settings.columns):
-        raise _altered(label, "its columns are not those of the query")
+        raise altered(label, "its columns are not those of the query")
     for name, column in measure.columns.items():
         if column is not None:
-            _check_column(f'{label}, column "{name}"', column, measure.rows, settings, settings.edges.get(name))
+            check_column(f'{label}, column "{name}"', name, column, measure.rows, settings)
 
 
-def _check_column(
-    where: str, column: ColumnMeasure, rows: int, settings: Settings, edges: tuple[float, ...] | None
-) -> None:
+def is_reason(text: str) -> bool:
+    """Whether a holder may say so why it withholds everything."""
+    return 0 < len(text) <= _REFUSAL_CHARS_MAX and text.isprintable()
+
+
+def require_once(labels: Iterable[str]) -> None:
+    """Raises DataError(RESULT_ALTERED) unless each of the sorted labels stands once."""
+    for label, following in pairwise(labels):
+        if label == following:
+            raise altered(label, "it came twice")
+
+
+def check_column(where: str, name: str, column: ColumnMeasure, rows: int, settings: Settings) -> None:
+    """Raises DataError(RESULT_ALTERED), beginning with `where`, for numbers that no column of `rows` rows has."""
+    edges = settings.edges.get(name)
     if column.present < 0 or column.missing < 0 or column.present + column.missing != rows:
-        raise _altered(where, "present and missing values do not add up to its rows")
+        raise altered(where, "present and missing values do not add up to its rows")
     wants_squares = "variance" in settings.statistics
     wants_total = wants_squares or "mean" in settings.statistics
     if (column.total is not None, column.squares is not None) != (wants_total, wants_squares):
-        raise _altered(where, "it has other sums than those asked for")
+        raise altered(where, "it has other sums than those asked for")
     if (column.cells is None) != (edges is None):
-        raise _altered(where, "it has another histogram than the one asked for")
+        raise altered(where, "it has another histogram than the one asked for")
     _check_sums(where, column)
     if column.cells is not None and edges is not None:
         _check_cells(where, column.cells, column.present, len(edges) - 1)
@@ -144,30 +159,31 @@ def _check_column(
 def _check_sums(where: str, column: ColumnMeasure) -> None:
     total, squares = column.total or (), column.squares or ()
     if not all(map(math.isfinite, total + squares)):
-        raise _altered(where, "a sum is not finite")
+        raise altered(where, "a sum is not finite")
     if max(len(total), len(squares)) > exact.EXPANSION_PARTS_MAX:
-        raise _altered(where, "a sum has too many parts")
+        raise altered(where, "a sum has too many parts")
     sum_size, square = abs(exact.fraction(total)), exact.fraction(squares)
     if sum_size > column.present * Fraction(exact.MAGNITUDE_MAX):
-        raise _altered(where, "its sum is too large for its values")
+        raise altered(where, "its sum is too large for its values")
     if square > column.present * Fraction(exact.MAGNITUDE_MAX) ** 2:
-        raise _altered(where, "its sum of squares is too large for its values")
+        raise altered(where, "its sum of squares is too large for its values")
     # Cauchy and Schwarz: a sum squared is at most the number of values times the sum of squares.
     if column.squares is not None and sum_size * sum_size > column.present * square:
-        raise _altered(where, "its sums contradict each other")
+        raise altered(where, "its sums contradict each other")
 
 
 def _check_cells(where: str, cells: Cells, present: int, bins: int) -> None:
     if len(cells.counts) != bins:
-        raise _altered(where, f"its histogram has {len(cells.counts)} bins where {bins} were asked for")
+        raise altered(where, f"its histogram has {len(cells.counts)} bins where {bins} were asked for")
     counts = (cells.below, *cells.counts, cells.above)
     shown = [count for count in counts if count is not None]
     if any(count < 0 for count in shown) or sum(shown) > present:
-        raise _altered(where, "its histogram counts more or fewer values than it has")
+        raise altered(where, "its histogram counts more or fewer values than it has")
     if len(shown) == len(counts) and sum(shown) != present:
-        raise _altered(where, "its histogram counts more or fewer values than it has")
+        raise altered(where, "its histogram counts more or fewer values than it has")
 
 
-def _altered(holder: str, what: str) -> DataError:
+def altered(holder: str, what: str) -> DataError:
+    """The refusal of what a holder sent."""
     step = "ask that holder which version it runs; the job gives no result with a measure that makes no sense"
     return DataError(Code.RESULT_ALTERED, f"the measure of {holder} is refused: {what}", next_step=step)

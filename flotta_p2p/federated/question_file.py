@@ -8,8 +8,8 @@ no Polars.
     bins: {age: {low: 40, high: 100, count: 12}}
     options: {holders_min: 3, deadline_ms: 60000}
 
-`where`, `bins` and `options` may be left out. The same question gives the same artifact, byte for byte,
-however it was written.
+`where`, `bins` and `options` may be left out. `by: [sex, site]` asks for each group of rows, without bins; then
+`columns` may be left out too. The same question gives the same artifact, byte for byte, however it was written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from protocol.errors import Code, WorkflowError
 from protocol.limits import STATEMENT_BYTES_MAX
 from protocol.plan.artifact import Query
 from protocol.plan.filters import parse_filter
-from protocol.plan.operations import Bins, Statistic, SummaryParameters, operation, read_parameters
+from protocol.plan.operations import Bins, GroupParameters, Statistic, SummaryParameters, operation, read_parameters
 from protocol.record import Record
 
 FileKind = Literal["yaml", "json"]
@@ -43,9 +43,11 @@ _EXAMPLE: Final = "see docs/federated.md for an example of a question file"
 
 
 class QuestionFile(Record, frozen=True):
+    """`query` selects the columns to summarise; those that group stand in the parameters."""
+
     project: str
     query: Query
-    parameters: SummaryParameters
+    parameters: SummaryParameters | GroupParameters
     options: OrderOptions
 
 
@@ -53,8 +55,9 @@ class _Fields(Record, frozen=True):
     """The question file as it is written."""
 
     project: str
-    columns: tuple[str, ...]
     statistics: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    by: tuple[str, ...] | None = None
     where: str | None = None
     bins: dict[str, Bins] = msgspec.field(default_factory=dict)
     options: OrderOptions = OrderOptions()
@@ -66,7 +69,7 @@ def read_question_file(text: str, kind: FileKind) -> QuestionFile:
         raise _malformed(f"a question file has at most {STATEMENT_BYTES_MAX} characters")
     raw = _read_yaml(text) if kind == "yaml" else _read_json(text)
     if not isinstance(raw, dict):
-        raise _malformed("a question file is a map of keys: project, columns, where, statistics, bins, options")
+        raise _malformed("a question file is a map of keys: project, columns, by, where, statistics, bins, options")
     _check_keys(raw, _Fields, "the question file")
     if isinstance(raw.get("options"), dict):
         _check_keys(raw["options"], OrderOptions, "options")
@@ -79,9 +82,20 @@ def read_question_file(text: str, kind: FileKind) -> QuestionFile:
     return QuestionFile(
         project=fields.project,
         query=Query(columns=fields.columns, where=None if fields.where is None else parse_filter(fields.where)),
-        parameters=summary_parameters(",".join(fields.statistics), fields.bins),
+        parameters=parameters_of(",".join(fields.statistics), fields.bins, fields.by),
         options=fields.options,
     )
+
+
+def parameters_of(
+    statistics: str, bins: dict[str, Bins], by: tuple[str, ...] | None
+) -> SummaryParameters | GroupParameters:
+    """What is asked, with groups or, for None, without. Raises WorkflowError."""
+    if by is None:
+        return summary_parameters(statistics, bins)
+    if bins:
+        raise _wrong("a histogram cannot be asked for by group", "leave out the bins, or ask without groups")
+    return group_parameters(statistics, by)
 
 
 def summary_parameters(statistics: str, bins: dict[str, Bins]) -> SummaryParameters:
@@ -89,6 +103,21 @@ def summary_parameters(statistics: str, bins: dict[str, Bins]) -> SummaryParamet
 
     Raises WorkflowError.
     """
+    parameters = SummaryParameters(statistics=_statistics(statistics), bins=bins)
+    checked = read_parameters(operation("summary.prepare"), msgspec.to_builtins(parameters))
+    assert isinstance(checked, SummaryParameters)
+    return checked
+
+
+def group_parameters(statistics: str, by: tuple[str, ...]) -> GroupParameters:
+    """As `summary_parameters`, for each group of rows. Groups are sorted by the columns in this order."""
+    parameters = GroupParameters(by=by, statistics=_statistics(statistics))
+    checked = read_parameters(operation("groups.prepare"), msgspec.to_builtins(parameters))
+    assert isinstance(checked, GroupParameters)
+    return checked
+
+
+def _statistics(statistics: str) -> tuple[Statistic, ...]:
     wanted = [word.strip() for word in statistics.split(",") if word.strip()]
     known: tuple[Statistic, ...] = get_args(Statistic)
     for word in wanted:
@@ -96,10 +125,7 @@ def summary_parameters(statistics: str, bins: dict[str, Bins]) -> SummaryParamet
             raise _wrong(f'there is no statistic "{word[:64]}"', f"use some of {', '.join(known)}")
     if len(set(wanted)) != len(wanted):
         raise _wrong(f"a statistic is named twice in {statistics[:64]!r}", "name each wanted statistic once")
-    parameters = SummaryParameters(statistics=tuple(name for name in known if name in wanted), bins=bins)
-    checked = read_parameters(operation("summary.prepare"), msgspec.to_builtins(parameters))
-    assert isinstance(checked, SummaryParameters)
-    return checked
+    return tuple(name for name in known if name in wanted)
 
 
 def parse_bins(texts: Sequence[str]) -> dict[str, Bins]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import TypeVar
+
+import msgspec
 
 from flotta_p2p.federated.merging import Labelled, pool
 from protocol.errors import Code, WorkflowError
@@ -12,13 +15,15 @@ from protocol.plan.artifact import Artifact
 from protocol.plan.operations import Bins, SummaryParameters, operation, read_parameters
 from protocol.plan.tasks import Measure, Settings, SourceFile, Summary
 
+Parameters = TypeVar("Parameters", bound=msgspec.Struct)
+
 
 def prepare(artifact: Artifact) -> Settings:
     """The order spelled out, the same bits everywhere.
 
     Raises WorkflowError when a bin is narrower than doubles are apart.
     """
-    parameters = summary_parameters_of(artifact)
+    parameters = parameters_of(artifact, "summary.prepare", SummaryParameters)
     return Settings(
         columns=artifact.query.columns,
         statistics=parameters.statistics,
@@ -33,8 +38,7 @@ def measure(artifact: Artifact, source: SourceFile, settings: Settings) -> Measu
     for the table.
     """
     if settings != prepare(artifact):
-        sentence = "the settings that came with the task are not those of the signed artifact"
-        raise WorkflowError(Code.RESULT_ALTERED, sentence, next_step="submit the job to another scheduler")
+        raise settings_altered()
     from flotta_p2p.federated.measuring import measure_source
 
     return measure_source(artifact.query, source, settings)
@@ -48,14 +52,20 @@ def merge(artifact: Artifact, measures: Sequence[Labelled]) -> Summary:
     return pool(prepare(artifact), measures)
 
 
-def summary_parameters_of(artifact: Artifact) -> SummaryParameters:
-    """Raises WorkflowError(ARTIFACT_MALFORMED) when the artifact asks for no summary."""
+def parameters_of(artifact: Artifact, name: str, kind: type[Parameters]) -> Parameters:
+    """Those of the operation `name`. Raises WorkflowError(ARTIFACT_MALFORMED) when the artifact has no such step."""
     for step in artifact.steps:
-        if step.operation == "summary.prepare":
-            parameters = read_parameters(operation(step.operation), step.parameters)
-            assert isinstance(parameters, SummaryParameters)
+        if step.operation == name:
+            parameters = read_parameters(operation(name), step.parameters)
+            assert isinstance(parameters, kind)
             return parameters
-    raise WorkflowError(Code.ARTIFACT_MALFORMED, "the artifact has no step summary.prepare")
+    raise WorkflowError(Code.ARTIFACT_MALFORMED, f"the artifact has no step {name}")
+
+
+def settings_altered() -> WorkflowError:
+    """The refusal of a scheduler that spelled the order out in another way."""
+    sentence = "the settings that came with the task are not those of the signed artifact"
+    return WorkflowError(Code.RESULT_ALTERED, sentence, next_step="submit the job to another scheduler")
 
 
 def bin_edges(column: str, bins: Bins) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from protocol.errors import Code, RemoteProtocolError, WorkflowError
 from protocol.limits import NAME_CHARS_MAX, QUERY_COLUMNS_MAX, STATEMENT_BYTES_MAX, STEPS_MAX
 from protocol.plan.filters import Filter, columns_of
-from protocol.plan.operations import SummaryParameters, operation, read_parameters
+from protocol.plan.operations import GroupParameters, SummaryParameters, operation, read_parameters
 from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 
@@ -91,6 +91,8 @@ def check_artifact(artifact: Artifact) -> None:
         parameters = read_parameters(known, step.parameters)
         if isinstance(parameters, SummaryParameters):
             _check_bins(artifact.query, parameters)
+        elif isinstance(parameters, GroupParameters):
+            _check_groups(artifact.query, parameters)
     _check_connections(artifact.steps)
 
 
@@ -111,6 +113,15 @@ def _check_bins(query: Query, parameters: SummaryParameters) -> None:
             raise WorkflowError(
                 Code.PARAMETER_WRONG, f"the bins name the column {column!r}, which the query does not select"
             )
+
+
+def _check_groups(query: Query, parameters: GroupParameters) -> None:
+    """The query names every column that is read, since a holder's rules look there: those that group come last."""
+    if query.columns[-len(parameters.by) :] != parameters.by:
+        raise _malformed("the columns of the query end with those that group")
+    if len(query.columns) == len(parameters.by) and parameters.statistics != ("count",):
+        sentence = "without columns each group has a number of rows alone: name columns, or ask for count"
+        raise WorkflowError(Code.PARAMETER_WRONG, sentence)
 
 
 def _check_connections(steps: tuple[Step, ...]) -> None:
@@ -146,6 +157,41 @@ def summary_artifact(project: bytes, query: Query, parameters: SummaryParameters
             Step(kind="finalize", operation="summary.merge"),
         ),
     )
+
+
+def groups_artifact(project: bytes, query: Query, parameters: GroupParameters) -> Artifact:
+    """Row count of each group of rows, and mean and variance of the query's columns in it, pooled over all holders.
+
+    `query` selects the columns to measure, which may be none; the artifact's query selects those that group as well.
+    Raises WorkflowError(PARAMETER_WRONG) for a column that is asked to do both.
+    """
+    for name in query.columns:
+        if name in parameters.by:
+            raise WorkflowError(
+                Code.PARAMETER_WRONG, f"the column {name!r} groups the rows and cannot be summarised as well"
+            )
+    return Artifact(
+        version=1,
+        project=project,
+        query=Query(columns=(*query.columns, *parameters.by), where=query.where),
+        steps=(
+            Step(
+                kind="initialize",
+                operation="groups.prepare",
+                distribution="distribute",
+                parameters={"by": list(parameters.by), "statistics": list(parameters.statistics)},
+            ),
+            Step(kind="parallel", operation="groups.measure", distribution="collect"),
+            Step(kind="finalize", operation="groups.merge"),
+        ),
+    )
+
+
+def question_artifact(project: bytes, query: Query, parameters: SummaryParameters | GroupParameters) -> Artifact:
+    """What a person asks, with groups or without."""
+    if isinstance(parameters, GroupParameters):
+        return groups_artifact(project, query, parameters)
+    return summary_artifact(project, query, parameters)
 
 
 def _malformed(sentence: str) -> WorkflowError:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from protocol.errors import Code, WorkflowError
-from protocol.limits import HISTOGRAM_BINS_MAX
+from protocol.limits import GROUP_COLUMNS_MAX, HISTOGRAM_BINS_MAX
 from protocol.record import Record
 
 Effect = Literal["pure", "idempotent", "once"]
@@ -36,6 +36,13 @@ class SummaryParameters(Record, frozen=True):
 
     statistics: tuple[Statistic, ...]
     bins: dict[str, Bins] = {}
+
+
+class GroupParameters(Record, frozen=True):
+    """Which columns of the query group its rows, and which statistics of the others each group gets."""
+
+    by: tuple[str, ...]
+    statistics: tuple[Statistic, ...]
 
 
 class Operation(Record, frozen=True):
@@ -72,6 +79,29 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Nothing,
             lets_out="the pooled statistics and the coverage",
         ),
+        Operation(
+            name="groups.prepare",
+            place="scheduler",
+            effect="pure",
+            parameters=GroupParameters,
+            lets_out="nothing: it only spells out the order for every holder",
+        ),
+        Operation(
+            name="groups.measure",
+            place="holder",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="for each group of rows with the same values: these values, the number of rows, and for each "
+            "other column the number of missing values and as asked the sum and the sum of squares; how many groups "
+            "are withheld; nothing of groups smaller than the minimum cohort, nor of those that would give them away",
+        ),
+        Operation(
+            name="groups.merge",
+            place="scheduler",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="the pooled statistics of each group and the coverage",
+        ),
     )
 }
 
@@ -96,12 +126,28 @@ def read_parameters(operation: Operation, raw: dict[str, object]) -> msgspec.Str
         raise WorkflowError(Code.PARAMETER_WRONG, f"parameters of {operation.name}: {error}") from error
     if isinstance(parameters, SummaryParameters):
         _check_summary(parameters)
+    elif isinstance(parameters, GroupParameters):
+        _check_groups(parameters)
     return parameters
 
 
-def _check_summary(parameters: SummaryParameters) -> None:
-    if not parameters.statistics or len(set(parameters.statistics)) != len(parameters.statistics):
+def _check_statistics(statistics: tuple[Statistic, ...]) -> None:
+    if not statistics or len(set(statistics)) != len(statistics):
         raise _wrong("name each wanted statistic once: count, mean, variance, histogram")
+
+
+def _check_groups(parameters: GroupParameters) -> None:
+    _check_statistics(parameters.statistics)
+    if "histogram" in parameters.statistics:
+        raise _wrong("a histogram cannot be asked for by group: leave out histogram and bins, or ask without groups")
+    if not parameters.by or len(set(parameters.by)) != len(parameters.by):
+        raise _wrong("name at least one column that groups, each once; for example: --by sex,site")
+    if len(parameters.by) > GROUP_COLUMNS_MAX:
+        raise _wrong(f"at most {GROUP_COLUMNS_MAX} columns group together, not {len(parameters.by)}")
+
+
+def _check_summary(parameters: SummaryParameters) -> None:
+    _check_statistics(parameters.statistics)
     if ("histogram" in parameters.statistics) != bool(parameters.bins):
         raise _wrong(
             "a histogram needs its bins, and bins need the statistic histogram; for example: --bins age:0:100:20"

@@ -145,3 +145,71 @@ class Summary(Record, frozen=True):
     rows: int
     columns: dict[str, ColumnSummary]
     coverage: Coverage
+
+
+# --- products of the operations on groups -----------------------------------------------------------
+
+Key = str | float | bool | None  # a value of a column that groups; None: missing
+
+
+class GroupSettings(Record, frozen=True):
+    """Product of groups.prepare: the columns that group, and what is measured of each group."""
+
+    by: tuple[str, ...]
+    each: Settings
+
+
+class Group(Record, frozen=True):
+    """One group at one holder."""
+
+    key: tuple[Key, ...]  # of the columns that group, in their order
+    rows: int
+    columns: dict[str, ColumnMeasure]
+
+
+class GroupMeasure(Record, frozen=True):
+    """Product of groups.measure at one source. The number of all its rows is not in it."""
+
+    groups: tuple[Group, ...]  # by rising key
+    groups_withheld: int
+    columns_withheld: tuple[str, ...]  # in every group
+    withheld: str = ""  # why nothing else leaves
+
+
+class GroupSummary(Record, frozen=True):
+    """The pooled group. A column counts the sources that let it out, which may be fewer than those of the rows."""
+
+    key: tuple[Key, ...]
+    rows: int
+    sources: int
+    columns: dict[str, ColumnSummary]
+
+
+class GroupsOfSource(Record, frozen=True):
+    """What one source let out: `rows` are those of its shown groups."""
+
+    source: str  # label of the participant
+    rows: int
+    groups: int
+    groups_withheld: int
+    columns_withheld: tuple[str, ...]
+    withheld: str = ""
+
+
+class GroupCoverage(Record, frozen=True):
+    """How much of the data the groups speak of. A group withheld at two sources counts twice."""
+
+    sources: int
+    sources_counted: int
+    rows: int
+    groups_withheld: int
+    by_source: tuple[GroupsOfSource, ...]
+
+
+class GroupedSummary(Record, frozen=True):
+    """Product of groups.merge: the result of the job. `rows` are those of all groups in it."""
+
+    by: tuple[str, ...]
+    rows: int
+    groups: tuple[GroupSummary, ...]
+    coverage: GroupCoverage

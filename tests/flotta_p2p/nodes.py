@@ -72,7 +72,9 @@ class RunningNode:
             status = client.wait(prepared.job_id, limit_s=limit_s)
             if status.state != "succeeded":
                 return status, None
-            return status, client.result(prepared.job_id, self.node.facts.node)[0]
+            result, _ = client.result(prepared.job_id, self.node.facts.node)
+            assert isinstance(result, Summary)
+            return status, result
 
 
 def make_node(

@@ -19,11 +19,12 @@ from actors.adapters.statements import from_text, from_txt
 from actors.child_service import read_request
 from actors.discovery import decode_command, decode_event
 from actors.framing import Unframer, to_frame
+from flotta_p2p.commands.group_results import group_lines, group_values
 from flotta_p2p.commands.results import job_lines, job_values, jobs_lines, result_lines, result_values
 from flotta_p2p.configuration.read import read_configuration
 from flotta_p2p.federated import child
 from flotta_p2p.federated.question_file import read_question_file
-from flotta_p2p.submission import read_summary
+from flotta_p2p.result import Result, read_result
 from protocol.errors import (
     AddressError,
     Code,
@@ -48,7 +49,7 @@ from protocol.plan.order import (
     verify_order,
 )
 from protocol.plan.plan import VerifiedPlan, check_plan, derive, verify_outcome, verify_plan
-from protocol.plan.tasks import ChildAnswer, Column, Fault, Summary
+from protocol.plan.tasks import ChildAnswer, Column, Fault, GroupedSummary
 from protocol.roll_call import verify_roll_call
 from protocol.signing import (
     CANCEL_STATEMENT,
@@ -231,19 +232,23 @@ def _cancel(envelope: bytes) -> Cancel:
 
 
 def _plans() -> list[Reader]:
-    summary = _trees([encode_record(samples.SUMMARY)])
+    results = _trees([encode_record(samples.SUMMARY), encode_record(samples.GROUPED)])
     filters = _texts([one.encode() for one in FILTERS])
     return [
         Reader("artifact", read_artifact, _trees(samples.artifacts()), (WorkflowError,), after=again),
-        Reader("summary", read_summary, summary, after=_show_summary),
+        Reader("result", read_result, results, after=_show_result),
         Reader("filter", lambda data: parse_filter(_text(data)), filters, (WorkflowError,), is_text=True),
     ]
 
 
-def _show_summary(summary: Summary) -> None:
-    again(summary)
-    json.dumps(result_values(b"j" * 32, summary, NAMES), allow_nan=False)
-    list(result_lines(summary, NAMES))
+def _show_result(result: Result) -> None:
+    again(result)
+    if isinstance(result, GroupedSummary):
+        json.dumps(group_values(b"j" * 32, result, NAMES), allow_nan=False)
+        list(group_lines(result, NAMES))
+    else:
+        json.dumps(result_values(b"j" * 32, result, NAMES), allow_nan=False)
+        list(result_lines(result, NAMES))
 
 
 def _text(data: bytes) -> str:

@@ -14,9 +14,9 @@ from actors.adapters.statements import to_text, to_txt
 from protocol.ids import format_id, format_job_id, node_id
 from protocol.machines.contract import Received, StartTask
 from protocol.machines.events import TaskFaulted, TaskProduced
-from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
+from protocol.plan.artifact import Query, artifact_bytes, groups_artifact, summary_artifact
 from protocol.plan.filters import AllOf, AnyOf, Compare, IsIn, IsNull, Not
-from protocol.plan.operations import Bins, SummaryParameters
+from protocol.plan.operations import Bins, GroupParameters, SummaryParameters
 from protocol.plan.order import Cancel, JobLimits, ParticipantRule
 from protocol.plan.plan import Outcome, Participant, Plan
 from protocol.plan.tasks import (
@@ -26,6 +26,12 @@ from protocol.plan.tasks import (
     ColumnSummary,
     Coverage,
     Fault,
+    Group,
+    GroupCoverage,
+    GroupedSummary,
+    GroupMeasure,
+    GroupsOfSource,
+    GroupSummary,
     Histogram,
     Measure,
     Product,
@@ -96,6 +102,46 @@ SUMMARY = Summary(
             SourceCoverage(source="n/s", rows=40, cells_withheld=1, columns_withheld=("dose",)),
             SourceCoverage(source="m/s", rows=None, cells_withheld=0, columns_withheld=(), withheld="too few"),
         ),
+    ),
+)
+
+GROUPED_ARTIFACT = artifact_bytes(
+    groups_artifact(
+        PROJECT.project_id,
+        Query(columns=("dose",), where=WHERE),
+        GroupParameters(by=("sex", "age"), statistics=("mean",)),
+    )
+)
+GROUP_MEASURE = GroupMeasure(
+    groups=tuple(
+        Group(
+            key=(sex, 41.0),
+            rows=rows,
+            columns={"dose": ColumnMeasure(present=rows, missing=0, total=(3.5,))},
+        )
+        for sex, rows in (("f", 20), ("m", 30))
+    ),
+    groups_withheld=2,
+    columns_withheld=(),
+)
+GROUPED = GroupedSummary(
+    by=("sex", "age"),
+    rows=60,
+    groups=tuple(
+        GroupSummary(
+            key=key,
+            rows=20,
+            sources=1,
+            columns={"dose": ColumnSummary(present=15, missing=5, sources=1, mean=1.5)},
+        )
+        for key in ((None, 41.0), ("f", 41.0), ("f", 42.5))
+    ),
+    coverage=GroupCoverage(
+        sources=1,
+        sources_counted=1,
+        rows=60,
+        groups_withheld=2,
+        by_source=(GroupsOfSource(source="n/s", rows=60, groups=3, groups_withheld=2, columns_withheld=("dose",)),),
     ),
 )
 
@@ -256,7 +302,13 @@ def child_requests() -> list[bytes]:
         labels=("n/s", "m/s"),
     )
     prepare = TaskRequest(operation="summary.prepare", artifact=LARGE_ARTIFACT, source=None, inputs=(), labels=())
-    return [encode_record(one) for one in (merge, prepare)]
+    groups = msgspec.structs.replace(
+        merge,
+        operation="groups.merge",
+        artifact=GROUPED_ARTIFACT,
+        inputs=(encode_record(GROUP_MEASURE), encode_record(GROUP_MEASURE)),
+    )
+    return [encode_record(one) for one in (merge, prepare, groups)]
 
 
 def child_answers() -> list[bytes]:
@@ -269,7 +321,7 @@ def child_answers() -> list[bytes]:
 
 
 def artifacts() -> list[bytes]:
-    return [ARTIFACT, LARGE_ARTIFACT]
+    return [ARTIFACT, LARGE_ARTIFACT, GROUPED_ARTIFACT]
 
 
 def discovery_events() -> list[bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flotta_p2p.tables.shares import penguin_shares
+from protocol.plan.tasks import Summary
 from tests.system.jobs import client, fresh_token, mean_of, new_order, sees
 from tests.system.netns import Namespace, command_in, namespaces
 from tests.system.nodes import RunningNode, running_node
@@ -60,6 +61,7 @@ def test_members_of_a_project_find_each_other_on_a_network_and_a_stranger_gets_n
             status = jobs.wait(prepared.job_id, limit_s=60)
             assert status.state == "succeeded", status.cause
             summary, _ = jobs.result(prepared.job_id, status.scheduler)
+        assert isinstance(summary, Summary)
         assert summary.rows == 344
         assert summary.coverage.sources == summary.coverage.sources_counted == 3
         assert summary.columns["body_mass_g"].present == 342

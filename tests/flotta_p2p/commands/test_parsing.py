@@ -11,7 +11,7 @@ from flotta_p2p.commands import questions
 from flotta_p2p.commands.options import duration, words
 from flotta_p2p.configuration.read import read_configuration
 from protocol.errors import WorkflowError
-from protocol.plan.operations import Bins
+from protocol.plan.operations import Bins, GroupParameters, SummaryParameters
 from tests.flotta_p2p.commands.lines import run
 
 CONTEXT = click.Context(click.Command("x"))
@@ -21,7 +21,7 @@ SUBMIT = ("submit", "--project", "heart")
 
 def given(**typed: object) -> questions.Given:
     values: dict[str, object] = dict.fromkeys(questions.Given.__dataclass_fields__)
-    return questions.Given(**{**values, "columns": (), "bins": (), "holders": (), **typed})  # type: ignore[arg-type]
+    return questions.Given(**{**values, "columns": (), "by": (), "bins": (), "holders": (), **typed})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,10 @@ def test_words_are_split_at_commas_that_are_not_escaped() -> None:
         ((*SUBMIT, "--columns", "age", "--where", "age >"), 8, "does not read"),
         ((*SUBMIT, "--columns", "age", "--bins", "age:0:1"), 8, "the bins"),
         ((*SUBMIT, "--columns", "age", "--statistics", "mode"), 8, 'no statistic "mode"'),
+        ((*SUBMIT, "--columns", "age", "--by", "sex", "--bins", "age:0:9:3"), 8, "histogram cannot be asked for by"),
+        ((*SUBMIT, "--by", "sex,sex"), 8, "each once"),
+        ((*SUBMIT, "--by", "a,b,c,d,e"), 8, "at most 4 columns group"),
+        ((*SUBMIT, "--by", "sex,,age"), 2, "names nothing between two commas"),
         (("submit", "missing.yaml"), 2, "the question file missing.yaml cannot be read"),
         (("submit", "--columns", "age", "--project", "heart"), 3, "you have no key yet"),
         (("send", "missing.flp"), 2, "the order file missing.flp cannot be read"),
@@ -183,12 +187,13 @@ def test_options_override_the_submission_file(tmp_path: Path) -> None:
         3,
         2000,
     )
-    assert plain.parameters.bins == {"age": Bins(low=0, high=10, count=5)}
+    bins = {"age": Bins(low=0, high=10, count=5)}
+    assert plain.parameters == SummaryParameters(statistics=("mean", "histogram"), bins=bins)
     other = questions.make_question(
         given(file=file, project="lung", columns=("bmi",), statistics="count", lease=9000, holders_min=1)
     )
     assert (other.project, other.query.columns, other.options.lease_ms) == ("lung", ("bmi",), 9000)
-    assert other.parameters.bins == {}
+    assert other.parameters == SummaryParameters(statistics=("count",))
     assert other.query.where == plain.query.where
     assert other.options.holders_min == 1
 
@@ -196,6 +201,20 @@ def test_options_override_the_submission_file(tmp_path: Path) -> None:
 def test_bins_alone_ask_for_the_histogram() -> None:
     question = questions.make_question(given(columns=("age",), bins=("age:0:10:5",)))
     assert question.parameters.statistics == ("count", "mean", "variance", "histogram")
+
+
+def test_options_of_groups_stand_beside_those_of_the_file_or_alone(tmp_path: Path) -> None:
+    file = tmp_path / "question.yaml"
+    file.write_text("project: heart\ncolumns: [age]\nby: [sex]\nstatistics: [mean]\n")
+    asked = [questions.make_question(one) for one in (given(file=file), given(file=file, by=("site", "sex")))]
+    assert [one.parameters for one in asked] == [
+        GroupParameters(by=by, statistics=("mean",)) for by in (("sex",), ("site", "sex"))
+    ]
+    assert asked[0].query.columns == ("age",)
+    alone = questions.make_question(given(by=("sex",)))
+    assert (alone.query.columns, alone.parameters) == ((), GroupParameters(by=("sex",), statistics=("count",)))
+    usual = questions.make_question(given(by=("sex",), columns=("age",)))
+    assert usual.parameters.statistics == ("count", "mean", "variance")
 
 
 def test_a_histogram_without_bins_is_refused() -> None:

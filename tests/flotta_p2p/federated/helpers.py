@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from flotta_p2p.federated.question_file import parse_bins, summary_parameters
+from flotta_p2p.federated import groups
+from flotta_p2p.federated.question_file import group_parameters, parse_bins, summary_parameters
 from flotta_p2p.federated.summary import measure, merge, prepare
-from protocol.plan.artifact import Artifact, Query, artifact_bytes, read_artifact, summary_artifact
+from protocol.plan.artifact import Artifact, Query, artifact_bytes, groups_artifact, read_artifact, summary_artifact
 from protocol.plan.filters import parse_filter
-from protocol.plan.tasks import DisclosureRules, SourceFile, Summary
+from protocol.plan.tasks import DisclosureRules, GroupedSummary, SourceFile, Summary
 
 PROJECT = b"p" * 16
 OPEN_RULES = DisclosureRules(minimum_cohort=1, minimum_cell=1)
@@ -46,6 +47,18 @@ def artifact_of(columns: str, statistics: str, *bins: str, where: str = "") -> A
     query = Query(columns=tuple(columns.split(",")), where=parse_filter(where) if where else None)
     artifact = summary_artifact(PROJECT, query, summary_parameters(statistics, parse_bins(bins)))
     return read_artifact(artifact_bytes(artifact))
+
+
+def groups_of(by: str, columns: str = "", statistics: str = "count", where: str = "") -> Artifact:
+    """Through its bytes, as it travels."""
+    query = Query(columns=tuple(columns.split(",")) if columns else (), where=parse_filter(where) if where else None)
+    artifact = groups_artifact(PROJECT, query, group_parameters(statistics, tuple(by.split(","))))
+    return read_artifact(artifact_bytes(artifact))
+
+
+def federated_groups(artifact: Artifact, sources: Sequence[tuple[str, SourceFile]]) -> GroupedSummary:
+    settings = groups.prepare(artifact)
+    return groups.merge(artifact, [(label, groups.measure(artifact, source, settings)) for label, source in sources])
 
 
 def federated_summary(artifact: Artifact, sources: Sequence[tuple[str, SourceFile]]) -> Summary:

@@ -18,6 +18,7 @@ from actors.children import PARENT_VARIABLE
 from actors.framing import Unframer, to_frame
 from flotta_p2p.federated import child, measuring, tables
 from flotta_p2p.federated.pooled import pooled_summary
+from flotta_p2p.result import read_result
 from protocol.errors import Code
 from protocol.plan.artifact import artifact_bytes
 from protocol.plan.operations import OPERATIONS
@@ -25,6 +26,7 @@ from protocol.plan.tasks import (
     ChildAnswer,
     Column,
     Fault,
+    GroupedSummary,
     InspectRequest,
     Product,
     SourceFile,
@@ -32,9 +34,10 @@ from protocol.plan.tasks import (
     TaskRequest,
 )
 from protocol.wire.codec import decode_record, encode_record
-from tests.flotta_p2p.federated.helpers import artifact_of, source_of
+from tests.flotta_p2p.federated.helpers import artifact_of, federated_groups, groups_of, source_of
 
 ARTIFACT = artifact_of("x", "count,mean", where="x > 0")
+GROUPS = groups_of("sex", "x", "mean")
 
 
 def ask(request: msgspec.Struct | bytes) -> ChildAnswer:
@@ -44,9 +47,10 @@ def ask(request: msgspec.Struct | bytes) -> ChildAnswer:
 
 
 def task(operation: str, source: SourceFile | None = None, /, **inputs: bytes) -> TaskRequest:
+    """A task of GROUPS or of ARTIFACT, by the name of its operation."""
     return TaskRequest(
         operation=operation,
-        artifact=artifact_bytes(ARTIFACT),
+        artifact=artifact_bytes(GROUPS if operation.startswith("groups.") else ARTIFACT),
         source=source,
         inputs=tuple(inputs.values()),
         labels=tuple(inputs),
@@ -75,6 +79,18 @@ def test_three_operations_make_the_pooled_truth(tmp_path: Path) -> None:
     assert decode_record(data, Summary, bytes_max=1_000_000) == pooled_summary(ARTIFACT, list(sources.items()))
 
 
+def test_three_operations_make_the_groups_of_all_holders(tmp_path: Path) -> None:
+    sources = {
+        name: source_of(tmp_path, f"x,sex\n{rows}\n", name=name) for name, rows in (("a", "1,f\n2,m"), ("b", "7,f"))
+    }
+    settings = product(task("groups.prepare"))
+    measures = {name: product(task("groups.measure", source, scheduler=settings)) for name, source in sources.items()}
+    data = product(task("groups.merge", **measures))
+    result = decode_record(data, GroupedSummary, bytes_max=1_000_000)
+    assert result == read_result(data) == federated_groups(GROUPS, list(sources.items()))
+    assert [group.columns["x"].mean for group in result.groups] == [4.0, 2.0]
+
+
 def test_an_inspection_lists_the_columns(tmp_path: Path) -> None:
     data = product(InspectRequest(source=source_of(tmp_path, "x,sex\n1,f\n")))
     columns = decode_record(data, tuple[Column, ...], bytes_max=1_000)
@@ -100,6 +116,10 @@ def test_a_fault_of_the_table_keeps_its_code_sentence_and_next_step(tmp_path: Pa
         (msgspec.structs.replace(task("summary.merge"), labels=("a",)), Code.TASK_NOT_DERIVED),
         (msgspec.structs.replace(task("summary.prepare"), artifact=b"x"), Code.ARTIFACT_MALFORMED),
         (task("summary.merge", holder=b"\xc0"), Code.RESULT_ALTERED),
+        (task("groups.measure"), Code.TASK_NOT_DERIVED),
+        (task("groups.merge", holder=b"\xc0"), Code.RESULT_ALTERED),
+        (msgspec.structs.replace(task("summary.prepare"), operation="groups.prepare"), Code.ARTIFACT_MALFORMED),
+        (msgspec.structs.replace(task("groups.prepare"), operation="summary.prepare"), Code.ARTIFACT_MALFORMED),
         (b"", Code.BODY_MALFORMED),
     ],
 )

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flotta_p2p.federated.question_file import parse_bins, read_question_file, summary_parameters
+from flotta_p2p.federated.question_file import group_parameters, parse_bins, read_question_file, summary_parameters
 from flotta_p2p.order_options import OrderOptions
 from protocol.errors import Code, WorkflowError
 from protocol.limits import STATEMENT_BYTES_MAX
-from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
+from protocol.plan.artifact import Query, artifact_bytes, question_artifact, read_artifact
 from protocol.plan.filters import AllOf, Compare
-from protocol.plan.operations import Bins, SummaryParameters
+from protocol.plan.operations import Bins, GroupParameters, SummaryParameters
 
 YAML = """
 project: heart
@@ -46,20 +46,43 @@ def test_file_options_and_objects_give_the_same_bytes() -> None:
         ),
     )
     options = summary_parameters(" mean,histogram, count", parse_bins(["age:40:100:12"]))
-    asked = [objects, (objects[0], options)]
-    asked += [
-        (job.query, job.parameters) for job in (read_question_file(YAML, "yaml"), read_question_file(JSON, "json"))
-    ]
-    found = {artifact_bytes(summary_artifact(b"p" * 16, query, parameters)) for query, parameters in asked}
+    files = (read_question_file(YAML, "yaml"), read_question_file(JSON, "json"))
+    asked = [objects, (objects[0], options), *((job.query, job.parameters) for job in files)]
+    found = {artifact_bytes(question_artifact(b"p" * 16, query, parameters)) for query, parameters in asked}
     assert len(found) == 1
+
+
+def test_a_question_by_group_gives_the_same_bytes_by_every_way() -> None:
+    parameters = GroupParameters(by=("sex", "site"), statistics=("count", "mean"))
+    text = YAML.replace("[histogram, count, mean]", "[mean, count]").replace("bins:\n  age: {", "by: [sex, site]\n#")
+    file = read_question_file(text, "yaml")
+    asked = [
+        (Query(columns=("age", "bmi"), where=WHERE), parameters),
+        (Query(columns=("age", "bmi"), where=WHERE), group_parameters("mean, count", ("sex", "site"))),
+        (file.query, file.parameters),
+    ]
+    found = {artifact_bytes(question_artifact(b"p" * 16, query, parameters)) for query, parameters in asked}
+    assert len(found) == 1
+    (data,) = found
+    artifact = read_artifact(data)
+    assert artifact.query.columns == ("age", "bmi", "sex", "site")  # where a holder's rule of columns looks
+    assert [step.operation for step in artifact.steps] == ["groups.prepare", "groups.measure", "groups.merge"]
+
+
+def test_groups_need_no_columns_and_have_no_histogram() -> None:
+    job = read_question_file("{project: heart, by: [sex], statistics: [count]}", "yaml")
+    assert (job.query.columns, job.parameters) == ((), GroupParameters(by=("sex",), statistics=("count",)))
+    for text in (YAML + "by: [sex]\n", "{project: heart, by: [sex], statistics: [histogram]}"):
+        with pytest.raises(WorkflowError, match="histogram cannot be asked for by group"):
+            read_question_file(text, "yaml")
 
 
 def test_what_is_left_out_has_its_default() -> None:
     job = read_question_file("{project: heart, columns: [age], statistics: [count]}", "yaml")
-    assert (job.project, job.query.where, job.parameters.bins, job.options) == (
+    assert (job.project, job.query.where, job.parameters, job.options) == (
         "heart",
         None,
-        {},
+        SummaryParameters(statistics=("count",)),
         OrderOptions(),
     )
     assert read_question_file(YAML, "yaml").options.holders_min == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,13 @@ def test_numbers_are_read_as_the_nearest_double(tmp_path_factory: pytest.TempPat
     assert found == [float(form) for form in forms]
 
 
-def test_there_is_no_negative_zero(tmp_path: Path) -> None:
-    (value,) = cells(source_of(tmp_path, "age,b\n-0.0,1\n"), "age")
-    assert isinstance(value, float)
-    assert math.copysign(1.0, value) == 1.0
+@pytest.mark.parametrize("more", ["", "2.5,1\n", "NA,1\n"])
+@pytest.mark.parametrize("quote", [str, quoted])
+def test_there_is_no_negative_zero(tmp_path: Path, quote: Callable[[str], str], more: str) -> None:
+    for zero in ("-0.0", "-0", "-1e-400"):
+        value, *_ = cells(source_of(tmp_path, quote(f"age,b\n{zero},1\n{more}")), "age")
+        assert isinstance(value, float)
+        assert (value, math.copysign(1.0, value)) == (0.0, 1.0)
 
 
 @given(

@@ -25,8 +25,9 @@ from protocol.machines.attempts import AttemptRow, ExecutedRow
 from protocol.machines.contract import Effects, KillTask, Persist, Put, Received, StartTask, TimerFired
 from protocol.machines.events import ProjectsHeld, TaskDied, TaskProduced
 from protocol.machines.worker import Worker
-from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
+from protocol.plan.artifact import Query, artifact_bytes, groups_artifact, summary_artifact
 from protocol.plan.filters import Compare
+from protocol.plan.operations import GroupParameters
 from protocol.plan.order import (
     Cancel,
     JobLimits,
@@ -371,6 +372,13 @@ def test_a_source_that_does_not_exist_reads_as_one_that_is_not_open() -> None:
 def test_columns_of_the_filter_count_as_well() -> None:
     query = Query(columns=("age",), where=Compare(column="income", relation=">", value=1))
     artifact = artifact_bytes(summary_artifact(PROJECT.project_id, query, COUNT))
+    worker = new_worker(columns=frozenset(["age"]))
+    assert_refused(worker, offer(*signed(order(artifact=artifact))), Code.POLICY_DENIED)
+
+
+def test_columns_that_group_count_as_well() -> None:
+    parameters = GroupParameters(by=("sex",), statistics=("count",))
+    artifact = artifact_bytes(groups_artifact(PROJECT.project_id, Query(columns=("age",)), parameters))
     worker = new_worker(columns=frozenset(["age"]))
     assert_refused(worker, offer(*signed(order(artifact=artifact))), Code.POLICY_DENIED)
 

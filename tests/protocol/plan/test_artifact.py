@@ -17,11 +17,12 @@ from protocol.plan.artifact import (
     artifact_bytes,
     artifact_id,
     check_artifact,
+    groups_artifact,
     read_artifact,
     summary_artifact,
 )
 from protocol.plan.filters import AllOf, Compare, IsIn, IsNull, Not
-from protocol.plan.operations import OPERATIONS, Bins, SummaryParameters, operation, read_parameters
+from protocol.plan.operations import OPERATIONS, Bins, GroupParameters, SummaryParameters, operation, read_parameters
 from protocol.wire.codec import decode, encode
 
 PROJECT_ID = b"p" * 16
@@ -170,6 +171,16 @@ def test_the_connections_name_every_pair_that_a_workflow_may_have() -> None:
         ("summary.prepare", {"statistics": ["count"], "secret": 1}),
         ("summary.measure", {"columns": ["age"]}),
         ("summary.merge", {"weights": None}),
+        ("groups.prepare", {"statistics": ["count"]}),
+        ("groups.prepare", {"by": [], "statistics": ["count"]}),
+        ("groups.prepare", {"by": ["sex", "sex"], "statistics": ["count"]}),
+        ("groups.prepare", {"by": ["a", "b", "c", "d", "e"], "statistics": ["count"]}),
+        ("groups.prepare", {"by": "sex", "statistics": ["count"]}),
+        ("groups.prepare", {"by": ["sex"], "statistics": []}),
+        ("groups.prepare", {"by": ["sex"], "statistics": ["mean", "histogram"]}),
+        ("groups.prepare", {"by": ["sex"], "statistics": ["count"], "bins": {}}),
+        ("groups.measure", {"by": ["sex"]}),
+        ("groups.merge", {"weights": None}),
     ],
 )
 def test_parameters_are_refused_by_name_of_the_operation(name: str, raw: dict[str, Any]) -> None:
@@ -186,6 +197,27 @@ def test_an_unknown_operation_is_answered_with_those_that_exist() -> None:
 
 def test_every_operation_says_in_words_what_leaves_the_holder() -> None:
     assert all(len(one.lets_out) > 20 for one in OPERATIONS.values())
+
+
+def test_the_query_of_groups_names_the_columns_that_group_where_a_holders_rule_looks() -> None:
+    parameters = GroupParameters(by=("sex", "site"), statistics=("count", "mean"))
+    artifact = groups_artifact(PROJECT_ID, Query(columns=("age",), where=GOOD.query.where), parameters)
+    assert artifact.query.columns == ("age", "sex", "site")
+    assert read_artifact(artifact_bytes(artifact)) == artifact
+    for columns in (("age",), ("sex", "site", "age"), ("age", "site", "sex"), ("age", "site")):
+        hidden = msgspec.structs.replace(artifact, query=Query(columns=columns))
+        with pytest.raises(WorkflowError, match="end with those that group"):
+            check_artifact(hidden)
+
+
+def test_a_column_that_groups_is_not_summarised_and_groups_without_columns_are_counted() -> None:
+    parameters = GroupParameters(by=("sex",), statistics=("count", "mean"))
+    with pytest.raises(WorkflowError, match="'sex' groups the rows and cannot be summarised as well"):
+        groups_artifact(PROJECT_ID, Query(columns=("age", "sex")), parameters)
+    with pytest.raises(WorkflowError, match="name columns, or ask for count"):
+        artifact_bytes(groups_artifact(PROJECT_ID, Query(columns=()), parameters))
+    counted = GroupParameters(by=("sex",), statistics=("count",))
+    assert artifact_bytes(groups_artifact(PROJECT_ID, Query(columns=()), counted))
 
 
 def plain(**changes: Any) -> bytes:
