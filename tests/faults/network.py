@@ -23,6 +23,10 @@ from tests.system.processes import is_alive
 
 GONE_LIMIT_S: Final = 2.0  # the promise: nothing outlives its node or launcher by more
 LOOK_S: Final = 0.01
+# Programs that a launcher starts.
+NODE: Final = "flotta_p2p.node_process"
+DISCOVERY: Final = "actors.discovery_process"
+TASK: Final = "flotta_p2p.federated.child"
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 
 
@@ -98,13 +102,14 @@ class Network:
         """What the launcher has started: node, discovery and task children. Cheap enough to ask all the time."""
         return children_of(self.launcher_pid(name))
 
-    def find(self, name: str, program: str) -> int | None:
-        """The process of this launcher that runs the module `program`."""
+    def find(self, name: str, program: str) -> set[int]:
+        """The processes of this launcher that run the module `program`."""
+        found = set()
         for pid in self.processes(name):
             with contextlib.suppress(OSError):
                 if program.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                    return pid
-        return None
+                    found.add(pid)
+        return found
 
     # --- fail-points -----------------------------------------------------------------------------
 

@@ -4,81 +4,101 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from flotta_p2p.order_options import OrderOptions
-from flotta_p2p.submission import Prepared
 from protocol.errors import Code, DeniedError, FlottaError, UnreachableError
 from protocol.limits import LEASE_GRACE_MS
-from protocol.wire.jobs import ENDED, JobStatus
-from tests.faults.network import Broken, Network, expect_gone
-from tests.system.jobs import client, mean_of, new_order, sees
-from tests.system.nodes import RunningNode
-from tests.system.processes import is_alive
+from protocol.wire.jobs import JobStatus
+from tests.faults.network import DISCOVERY, LOOK_S, NODE, TASK, Broken, Network, expect_gone, network
+from tests.faults.outcome import Outcome, violations
+from tests.faults.stream import COLUMN, LEASE_MS
+from tests.system.jobs import client, mean_of, new_order
 
 STOPS: Final = ("stopped worker node", "stopped scheduler node", "stopped discovery", "stopped launcher")
-LEASE_MS: Final = 2_000
-STOP_S: Final = (LEASE_MS + LEASE_GRACE_MS) / 1000 + 1.0
+LEASE_SHORT_MS: Final = 2_000
+STOP_S: Final = (LEASE_SHORT_MS + LEASE_GRACE_MS) / 1000 + 1.0
 NOTICE_S: Final = 5.0  # for what is promised at once, on a machine that does other things too
-SEES_LIMIT_S: Final = 60.0
-NODE: Final = "flotta_p2p.node_process"
-DISCOVERY: Final = "actors.discovery_process"
-TASK: Final = "flotta_p2p.federated.child"
+ACCEPT_LIMIT_S: Final = 60.0
+END_LIMIT_S: Final = 60.0
 
 
-def stop_and_go_on(net: Network, worker: str, stop: str) -> str:
-    """One of STOPS. Returns what happened; Broken when it should not have."""
+def live_through_stops(folder: Path, stops: Sequence[str], seed: int) -> Outcome:
+    """One network, all these stops, after each a job, and then what must hold."""
+    outcome = Outcome()
+    chance = random.Random(seed)
+    with outcome.noting("a network under stops"), network(folder) as net:
+        for stop in stops:
+            with outcome.noting(stop):
+                began_s = time.monotonic()
+                job_ids, what = _stop_and_go_on(net, chance.choice(net.names[1:]), stop)
+                outcome.jobs.extend(job_ids)
+                outcome.jobs.append(_good_job(net))
+                outcome.hits[stop] += 1
+                print(f"{stop} {what}: {time.monotonic() - began_s:.1f} s", flush=True)
+    outcome.failures += violations(net, outcome.jobs)
+    return outcome
+
+
+def _stop_and_go_on(net: Network, worker: str, stop: str) -> tuple[list[bytes], str]:
+    """One of STOPS. Returns the jobs that were acknowledged and what happened; Broken when it should not have."""
     match stop:
         case "stopped worker node":
-            return _worker_node(net, worker)
+            return _stopped_worker(net, worker)
         case "stopped scheduler node":
-            return _scheduler_node(net, worker)
+            return _stopped_scheduler(net, worker)
         case "stopped discovery":
-            return _bystander(net, worker, lambda: _pid(net, worker, DISCOVERY))
+            return _stopped_bystander(net, worker, _pid(net, worker, DISCOVERY))
         case "stopped launcher":
-            return _bystander(net, worker, lambda: net.launcher_pid(worker))
+            return _stopped_bystander(net, worker, net.launcher_pid(worker))
     raise ValueError(stop)
 
 
-def _worker_node(net: Network, worker: str) -> str:
+def _stopped_worker(net: Network, worker: str) -> tuple[list[bytes], str]:
     """The job ends naming the holder, and the holder kills the task's process as soon as it wakes up."""
-    with _held_tasks(net, worker) as held:
-        job = _submitted(net)
-        _computes(net, worker)
+    with _sleeping_tasks(net, worker) as held:
+        job_id = _submitted(net, LEASE_SHORT_MS)
+        _wait(lambda: _tasks_running(net, worker), f"{worker} to take the task")
         with _stopped(_pid(net, worker, NODE)):
-            status = _end(net.nodes[net.scheduler], job.job_id, STOP_S + NOTICE_S)
+            status = _end(net, job_id, STOP_S + NOTICE_S)
+            time.sleep(STOP_S)
         _expect_lost(status, worker)
         expect_gone(lambda: held, f"after {worker} woke up with its lease over", NOTICE_S)
-    return f"{worker}: {status.state}, {status.cause.code if status.cause else ''}"
+    return [job_id], f"{worker}: {status.state}"
 
 
-def _scheduler_node(net: Network, worker: str) -> str:
+def _stopped_scheduler(net: Network, worker: str) -> tuple[list[bytes], str]:
     """A worker kills its task when its lease is over, also if nobody is there to say so."""
-    with _held_tasks(net, worker) as held:
-        job = _submitted(net)
-        _computes(net, worker)
+    with _sleeping_tasks(net, worker) as held:
+        job_id = _submitted(net, LEASE_SHORT_MS)
+        _wait(lambda: _tasks_running(net, worker), f"{worker} to take the task")
         with _stopped(_pid(net, net.scheduler, NODE)):
-            expect_gone(lambda: held, f"after the lease of {worker}", STOP_S + NOTICE_S)
-            time.sleep(1)
-        status = _end(net.nodes[net.scheduler], job.job_id, STOP_S + NOTICE_S)
-    if status.state != "succeeded":
-        _expect_lost(status, worker)
-    return f"{net.scheduler}: {status.state}"
+            expect_gone(lambda: held, f"after the lease of {worker}", LEASE_SHORT_MS / 1000 + NOTICE_S)
+            time.sleep(STOP_S)
+        status = _end(net, job_id, STOP_S + NOTICE_S)
+        if status.state != "succeeded":
+            _expect_lost(status, worker)
+    return [job_id], f"{net.scheduler}: {status.state}"
 
 
-def _bystander(net: Network, worker: str, pid: Callable[[], int]) -> str:
-    """The node runs on: it keeps its lease, and a job that needs no new process ends while the other one sleeps."""
-    node = net.nodes[worker]
-    before = node.status()["pid"]
-    with _stopped(pid()):
+def _stopped_bystander(net: Network, worker: str, pid: int) -> tuple[list[bytes], str]:
+    """The node needs neither for a job that is under way, nor for one that its spare process can take."""
+    before = net.nodes[worker].status()["pid"]
+    with _stopped(pid):
+        job_id = _submitted(net, LEASE_SHORT_MS)
+        status = _end(net, job_id, STOP_S + NOTICE_S)
+        if status.state != "succeeded":
+            raise Broken(f"a job ended {status.state} while a bystander slept: {status.cause}")
         time.sleep(STOP_S)
-        if node.status()["pid"] != before:
-            raise Broken(f"{worker} was started again")
-    return worker
+    if net.nodes[worker].status()["pid"] != before:
+        raise Broken(f"{worker} was started again")
+    return [job_id], f"of {worker}"
 
 
 def _expect_lost(status: JobStatus, worker: str) -> None:
@@ -87,48 +107,81 @@ def _expect_lost(status: JobStatus, worker: str) -> None:
         raise Broken(f"{worker} lost its lease and the job is {status.state}: {cause}")
 
 
+# --- processes -----------------------------------------------------------------------------------
+
+
 def _pid(net: Network, name: str, program: str) -> int:
-    pid = net.find(name, program)
-    if pid is None:
+    found = net.find(name, program)
+    if not found:
         raise Broken(f"{name} has no process {program}")
-    return pid
+    return min(found)
 
 
 @contextmanager
-def _stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
+def _stopped(*pids: int) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
-def _held_tasks(net: Network, worker: str) -> Iterator[set[int]]:
-    """Task processes of this worker sleep, those that are started later too... until the block ends."""
-    yield set()
+def _sleeping_tasks(net: Network, worker: str) -> Iterator[set[int]]:
+    """The one process of this worker that waits for a task sleeps, so that the next task never ends by itself."""
+    _wait(lambda: len(net.find(worker, TASK)) == 1, f"{worker} to have one spare process for tasks")
+    held = net.find(worker, TASK)
+    with _stopped(*held):
+        yield held
 
 
-def _submitted(net: Network) -> Prepared:
-    """A job with a short lease and all holders, acknowledged."""
-    deadline_s = time.monotonic() + SEES_LIMIT_S
+def _tasks_running(net: Network, name: str) -> int:
+    running: int = net.nodes[name].status()["work"]["tasks_running"]
+    return running
+
+
+def _wait(condition: Callable[[], object], what: str) -> None:
+    deadline_s = time.monotonic() + END_LIMIT_S
+    while not condition():
+        if time.monotonic() >= deadline_s:
+            raise Broken(f"waited {END_LIMIT_S:g} s for {what}")
+        time.sleep(LOOK_S)
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def _submitted(net: Network, lease_ms: int) -> bytes:
+    """The id of an acknowledged job of all holders."""
+    deadline_s = time.monotonic() + ACCEPT_LIMIT_S
     while True:
-        options = OrderOptions(lease_ms=LEASE_MS, holders_min=len(net.names))
-        prepared = new_order(mean_of(net.token, "body_mass_g"), options)
+        prepared = new_order(
+            mean_of(net.token, COLUMN), OrderOptions(lease_ms=lease_ms, holders_min=len(net.names))
+        )
         try:
             with client(net.nodes[net.scheduler]) as jobs:
                 jobs.submit(jobs.prove(prepared))
-            return prepared
+            return prepared.job_id
         except (DeniedError, UnreachableError) as error:
             if time.monotonic() >= deadline_s:
-                raise Broken(f"no job was accepted within {SEES_LIMIT_S:g} s: {error}") from error
+                raise Broken(f"no job was accepted within {ACCEPT_LIMIT_S:g} s: {error}") from error
         time.sleep(0.05)
 
 
-def _end(node: RunningNode, job_id: bytes, limit_s: float) -> JobStatus:
+def _end(net: Network, job_id: bytes, limit_s: float) -> JobStatus:
     try:
-        with client(node) as jobs:
+        with client(net.nodes[net.scheduler]) as jobs:
             return jobs.wait(job_id, limit_s=limit_s)
     except FlottaError as error:
-        raise Broken(f"a job with a lease of {LEASE_MS} ms has not ended after {limit_s:g} s: {error}") from error
+        raise Broken(f"a job has not ended after {limit_s:g} s: {error}") from error
+
+
+def _good_job(net: Network) -> bytes:
+    job_id = _submitted(net, LEASE_MS)
+    status = _end(net, job_id, END_LIMIT_S)
+    if status.state != "succeeded":
+        raise Broken(f"the next job ended {status.state}: {status.cause}")
+    return job_id

@@ -14,7 +14,7 @@ from protocol.errors import Code, DeniedError, FlottaError, UnreachableError
 from protocol.ids import parse_id
 from protocol.plan.tasks import Summary
 from protocol.wire.jobs import JobStatus
-from tests.faults.network import Network
+from tests.faults.network import Broken, Network
 from tests.system.jobs import client, mean_of, new_order
 
 COLUMN: Final = "body_mass_g"
@@ -54,11 +54,11 @@ class JobStream:
             thread.join()
 
     def wait_for_a_new_job(self, limit_s: float = END_LIMIT_S) -> float:
-        """Returns how long it took until a job that was submitted from now on has succeeded; -1 when none did."""
+        """Returns how long it took until a job that was submitted from now on has succeeded. Broken when none did."""
         began_s = time.monotonic()
         while self._newest_submitted_s < began_s:
-            if time.monotonic() - began_s > limit_s or not any(thread.is_alive() for thread in self._threads):
-                return -1.0
+            if time.monotonic() - began_s > limit_s:
+                raise Broken(f"no new job has succeeded within {limit_s:g} s")
             time.sleep(PAUSE_S)
         return time.monotonic() - began_s
 
