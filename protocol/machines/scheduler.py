@@ -358,7 +358,7 @@ class Scheduler:
         job = self._book.live.get(job_id)
         if job is None:
             return []
-        lost = [task for task in job.tasks if task.state == "offered" and task.lease_until_ns <= now.boot_ns]
+        lost = job.overdue(now)
         if lost and job.row.cancel:
             for task in lost:
                 task.state = "stopped"

@@ -12,10 +12,10 @@ from typing import Final
 
 from actors.adapters.token_files import list_projects
 from actors.failpoints import FOLDER_VARIABLE, Point
+from flotta_p2p.demo.fleet import free_ports
 from tests.faults import launcher
 from tests.faults.invariants import temporary_files
 from tests.faults.network import Broken, Network
-from flotta_p2p.demo.fleet import free_ports
 from tests.system.jobs import fresh_token
 from tests.system.nodes import running_node
 

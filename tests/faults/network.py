@@ -22,6 +22,7 @@ from tests.system.nodes import RunningNode, running_node
 from tests.system.processes import is_alive
 
 GONE_LIMIT_S: Final = 2.0  # the promise: nothing outlives its node or launcher by more
+WHOLE_LIMIT_S: Final = 60.0
 LOOK_S: Final = 0.01
 # Programs that a launcher starts.
 NODE: Final = "flotta_p2p.node_process"
@@ -76,7 +77,13 @@ class Network:
     def start_all(self) -> None:
         for name in self.names:
             self.start(name)
-        self.nodes[self.scheduler].wait_until(lambda node: sees(node, len(self.names) - 1))
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Until every node answers and the scheduler has all others within reach."""
+        for name in self.names:
+            self.nodes[name].wait_until(lambda node: node.status(), WHOLE_LIMIT_S)
+        self.nodes[self.scheduler].wait_until(lambda node: sees(node, len(self.names) - 1), WHOLE_LIMIT_S)
 
     def stop(self, name: str) -> None:
         self._stacks.pop(name).close()

@@ -158,9 +158,7 @@ def _submitted(net: Network, lease_ms: int) -> bytes:
     """The id of an acknowledged job of all holders."""
     deadline_s = time.monotonic() + ACCEPT_LIMIT_S
     while True:
-        prepared = new_order(
-            mean_of(net.token, COLUMN), OrderOptions(lease_ms=lease_ms, holders_min=len(net.names))
-        )
+        prepared = new_order(mean_of(net.token, COLUMN), OrderOptions(lease_ms=lease_ms, holders_min=len(net.names)))
         try:
             with client(net.nodes[net.scheduler]) as jobs:
                 jobs.submit(jobs.prove(prepared))

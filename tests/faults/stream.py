@@ -28,7 +28,7 @@ _NOT_YET: Final = (Code.HOLDERS_MISSING, Code.BUSY)
 class JobStream:
     """Threads that submit one job after the other and wait for each end. Use it as a context."""
 
-    def __init__(self, net: Network, *, threads: int = 2) -> None:
+    def __init__(self, net: Network, *, threads: int = 1) -> None:
         self._net = net
         node = net.nodes[net.scheduler]
         self._node = node
@@ -41,7 +41,6 @@ class JobStream:
         self.succeeded: list[bytes] = []
         self.refused: Counter[str] = Counter()  # before the acknowledgement
         self.failures: list[str] = []
-        self._newest_submitted_s = 0.0  # the latest start of a job that has succeeded
 
     def __enter__(self) -> JobStream:
         for thread in self._threads:
@@ -53,25 +52,21 @@ class JobStream:
         for thread in self._threads:
             thread.join()
 
-    def wait_for_a_new_job(self, limit_s: float = END_LIMIT_S) -> float:
-        """Returns how long it took until a job that was submitted from now on has succeeded. Broken when none did."""
-        began_s = time.monotonic()
-        while self._newest_submitted_s < began_s:
-            if time.monotonic() - began_s > limit_s:
-                raise Broken(f"no new job has succeeded within {limit_s:g} s")
+    def wait_for_a_success(self, limit_s: float = END_LIMIT_S) -> None:
+        """Returns once one more job has succeeded. Broken when none did within the limit."""
+        before, deadline_s = len(self.succeeded), time.monotonic() + limit_s
+        while len(self.succeeded) == before:
+            if time.monotonic() >= deadline_s:
+                raise Broken(f"no job has succeeded for {limit_s:g} s")
             time.sleep(PAUSE_S)
-        return time.monotonic() - began_s
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            began_s = time.monotonic()
             options = OrderOptions(lease_ms=LEASE_MS, holders_min=len(self._net.names))
             prepared = new_order(mean_of(self._net.token, COLUMN), options)
             try:
                 if self._submitted(prepared):
                     self._follow(prepared.job_id)
-                    with self._lock:
-                        self._newest_submitted_s = max(self._newest_submitted_s, began_s)
             except (AssertionError, FlottaError) as error:
                 with self._lock:
                     self.failures.append(f"job {prepared.job_id.hex()}: {error}")

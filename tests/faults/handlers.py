@@ -1,0 +1,330 @@
+"""Exception, exit, interrupt, lack of memory and hang in every handler of every actor: `python -m tests.faults.handlers`.
+
+After a crash the actor is started again, and the node answers the operator and runs a job. After a hang the node stops
+with a reason that names the actor: a thread cannot be ended, so its launcher starts the node again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from actors.adapters.clock import SystemClock
+from actors.adapters.entropy import SystemEntropy
+from flotta_p2p.channels import DoorChannel
+from flotta_p2p.demo.fleet import free_ports
+from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.submission import JobClient, prepare_order
+from protocol.errors import FlottaError
+from protocol.machines.contract import Received
+from protocol.plan.artifact import Query, summary_artifact
+from protocol.plan.operations import SummaryParameters
+from protocol.signing import SigningKey
+from protocol.tokens import ProjectKey
+from protocol.wire.control import ReloadProjects
+from protocol.wire.jobs import AskJobs
+from tests.faults.handler_list import Handler, handlers_of
+from tests.faults.injection import KINDS, Injected, Moment, injecting
+from tests.faults.report import write_report
+from tests.flotta_p2p.nodes import ROWS, TOKEN, RunningNode, meet, running
+
+RECOVERY_S: Final = 2.0  # the promise, on a machine that does nothing else
+RECOVERY_LIMIT_S: Final = 30.0  # then it is broken, however busy the machine is
+HIT_LIMIT_S: Final = 8.0
+HANG_MS: Final = 1_500  # instead of 10 s, so that a hang in each handler can be waited for
+HANG_LIMIT_S: Final = 30.0
+ACTIONS_S: Final = 0.5  # what an action causes comes within this
+PROJECT: Final = ProjectKey.derive(TOKEN)
+QUESTION: Final = summary_artifact(
+    PROJECT.project_id, Query(columns=("value",)), SummaryParameters(statistics=("count", "mean"))
+)
+
+
+@dataclass
+class Tally:
+    """What was injected and what came of it."""
+
+    crashes: int = 0
+    by_message: int = 0  # of these, in the handling of a message that came by itself
+    hangs: int = 0
+    handlers: set[Handler] = field(default_factory=set)
+    hung: set[Handler] = field(default_factory=set)
+    recoveries_s: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class World:
+    """Two nodes of this process that know each other. Faults go into the first one, Anna."""
+
+    def __init__(self, folder: Path, injected: list[Injected]) -> None:
+        self._folder = folder
+        self._injected = injected
+        self._stack = ExitStack()
+        self._bert = ExitStack()
+        first, self._second = free_ports(2)
+        self._address = f"127.0.0.1:{first}"
+        self.anna = self._stack.enter_context(running(folder / "anna", name="Anna", port=first))
+        self.faults = injected[0]
+        self.start_bert()
+        meet(self.anna, self.bert)
+        self.actions: dict[str, Callable[[], Any]] = {
+            "a look": self.look,
+            "a job led here": lambda: self.anna.run_job(QUESTION, holders_min=2),
+            "a job led there": lambda: self.bert.run_job(QUESTION, holders_min=2),
+            "a cancelled job": self.cancel,
+            "a job from the door": self.knock,
+            "the projects read anew": lambda: self.anna.ask(ReloadProjects()),
+            "the other node started again": self.restart_bert,
+            "a start of all actors": self.crash_store,
+        }
+        self.causes: dict[str, str] = {}  # handler as text → the first action that reaches it
+
+    def close(self) -> None:
+        self._bert.close()
+        self._stack.close()
+
+    def start_bert(self) -> None:
+        self._bert = ExitStack()
+        self.bert: RunningNode = self._bert.enter_context(
+            running(self._folder / "bert", name="Bert", port=self._second, join=self._address)
+        )
+
+    def restart_bert(self) -> None:
+        self._bert.close()
+        self.start_bert()
+        meet(self.anna, self.bert)
+
+    def look(self) -> None:
+        self.anna.status()
+        self.anna.present()
+        self.anna.ask(AskJobs())
+
+    def cancel(self) -> None:
+        key = SigningKey(SystemEntropy().bytes(32))
+        with self.anna.control() as channel:
+            jobs = JobClient(channel, SystemClock(), time.sleep)
+            prepared = prepare_order(QUESTION, OrderOptions(), key, SystemClock(), SystemEntropy())
+            jobs.submit(jobs.prove(prepared))
+            jobs.cancel(prepared.job_id, key)
+            jobs.wait(prepared.job_id, limit_s=10)
+
+    def knock(self) -> None:
+        key = SigningKey(SystemEntropy().bytes(32))
+        channel = DoorChannel(self._address, PROJECT, key)
+        try:
+            jobs = JobClient(channel, SystemClock(), time.sleep)
+            prepared = prepare_order(QUESTION, OrderOptions(), key, SystemClock(), SystemEntropy())
+            jobs.submit(jobs.prove(prepared))
+            jobs.wait(prepared.job_id, limit_s=10)
+        finally:
+            channel.close()
+
+    def crash_store(self) -> None:
+        """Everything stands on the store, so that everything is started again."""
+        handle = self.faults.tree["store"]
+        before = handle.generation
+        handle.tell("what no store takes")
+        deadline_s = time.monotonic() + HIT_LIMIT_S
+        while handle.generation == before and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        recover(self.anna, time.monotonic())
+
+    def observe(self, handlers: Sequence[Handler]) -> None:
+        """Which action reaches which handler. Timers and pings come while it waits."""
+        for name, action in self.actions.items():
+            self.faults.seen.clear()
+            action()
+            time.sleep(ACTIONS_S)
+            for handler in handlers:
+                if self.faults.has_seen(handler):
+                    self.causes.setdefault(str(handler), name)
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    with injecting() as injected:
+        made = World(folder, injected)
+        try:
+            yield made
+        finally:
+            injected[0].disarm()
+            made.close()
+
+
+def recover(node: RunningNode, since_s: float) -> float:
+    """Seconds until the node answers the operator, every actor answers, and a job succeeds."""
+    said = ""
+    while time.monotonic() - since_s < RECOVERY_LIMIT_S:
+        try:
+            silent = node.status()["silent"]
+            if not silent:
+                status, result = node.run_job(QUESTION)
+                if result is not None and result.rows in (ROWS, 2 * ROWS):
+                    return time.monotonic() - since_s
+                silent = status
+            said = str(silent)
+        except FlottaError as error:
+            said = str(error)
+        time.sleep(0.01)
+    raise AssertionError(f"not whole after {RECOVERY_LIMIT_S:g} s: {said}; {node.fatal}")
+
+
+def crash(made: World, handler: Handler, moment: Moment, kind: type[BaseException], tally: Tally) -> None:
+    """One fault in one handler, by a message that comes by itself where one does."""
+    cause = made.causes.get(str(handler))
+    made.faults.arm(handler, moment, kind)
+    if cause is None:
+        made.faults.tree[handler.actor].tell(made_up(handler))
+    helper = threading.Thread(target=_quietly, args=(made.actions.get(cause or "", lambda: None),))
+    helper.start()
+    try:
+        assert made.faults.hit.wait(HIT_LIMIT_S), f"it was not reached ({cause or 'by a message made up'})"
+        tally.recoveries_s.append(recover(made.anna, made.faults.hit_s))
+        tally.crashes += 1
+        tally.by_message += cause is not None
+        tally.handlers.add(handler)
+        assert made.anna.fatal == [], f"the node ended: {made.anna.fatal}"
+    except AssertionError as error:
+        tally.failures.append(f"{kind.__name__} {moment} {handler}: {error}")
+    finally:
+        made.faults.disarm()
+        helper.join()
+
+
+def _quietly(action: Callable[[], Any]) -> None:
+    """A fault may spoil what the action asks for; only what follows is judged."""
+    with suppress(FlottaError, AssertionError):
+        action()
+
+
+def made_up(handler: Handler) -> Any:
+    """A message of that type without contents: the fault comes before anybody looks into it."""
+    if handler.body is not None:
+        return Received(message=_empty(handler.body), sender=b"", message_id=b"")
+    return _empty(handler.message)
+
+
+def _empty(message: type[Any]) -> Any:
+    required = [field.name for field in msgspec.structs.fields(message) if field.required]
+    return message(**dict.fromkeys(required, b""))
+
+
+def crash_all(made: World, handlers: Sequence[Handler], kinds: int, tally: Tally) -> None:
+    """In every handler `kinds` of the KINDS before it does anything, and likewise after it has done everything, where
+    a message comes by itself.
+    """
+    made.observe(handlers)
+    for number, handler in enumerate(handlers):
+        moments: tuple[Moment, ...] = ("before", "after") if str(handler) in made.causes else ("before",)
+        began_s = time.monotonic()
+        for place, moment in enumerate(moments):
+            for turn in range(kinds):
+                crash(made, handler, moment, KINDS[(number + place + turn) % len(KINDS)], tally)
+        print(f"crash {handler} ({made.causes.get(str(handler), '-')}): {time.monotonic() - began_s:.1f} s", flush=True)
+
+
+# --- hangs ---------------------------------------------------------------------------------------
+
+
+def hang_all(folder: Path, handlers: Sequence[Handler], at_once: int, tally: Tally) -> None:
+    """So many nodes at a time, each with one handler that never returns: each ends by itself, naming the actor."""
+    for start in range(0, len(handlers), at_once):
+        group = handlers[start : start + at_once]
+        began_s = time.monotonic()
+        with injecting(hang_ms=HANG_MS, stop_ms=500) as injected, ExitStack() as stack:
+            ports = free_ports(len(group))
+            nodes = [
+                stack.enter_context(running(folder / f"hang-{start + n}", name="Anna", port=port))
+                for n, port in enumerate(ports)
+            ]
+            stack.callback(lambda: [one.release.set() for one in injected])  # before the nodes are stopped
+            for handler, faults in zip(group, injected, strict=True):
+                faults.arm(handler, "before", None)
+                faults.tree[handler.actor].tell(made_up(handler))
+            for handler, node in zip(group, nodes, strict=True):
+                _expect_end(handler, node, began_s, tally)
+        print(f"hang {' '.join(map(str, group))}: {time.monotonic() - began_s:.1f} s", flush=True)
+
+
+def _expect_end(handler: Handler, node: RunningNode, began_s: float, tally: Tally) -> None:
+    while not node.fatal and time.monotonic() - began_s < HANG_LIMIT_S:
+        time.sleep(0.01)
+    if node.fatal and handler.actor in str(node.fatal[0]):
+        tally.hangs += 1
+        tally.hung.add(handler)
+    else:
+        tally.failures.append(f"hang in {handler}: the node ended with {node.fatal or 'nothing'}")
+
+
+# --- the proof -----------------------------------------------------------------------------------
+
+
+def all_handlers(folder: Path) -> list[Handler]:
+    """Of a node with one source."""
+    with injecting() as injected, running(folder, name="Anna", port=free_ports(1)[0]):
+        return handlers_of(injected[0].classes)
+
+
+def counts_of(handlers: Sequence[Handler], tally: Tally, elapsed_s: float) -> dict[str, int | str]:
+    recoveries_s = sorted(tally.recoveries_s) or [0.0]
+    late = sum(recovery_s > RECOVERY_S for recovery_s in recoveries_s)
+    return {
+        "actors": len({handler.actor for handler in handlers}),
+        "handlers": len(handlers),
+        "handlers that crashed": len(tally.handlers),
+        "handlers that hung": len(tally.hung),
+        "crashes": tally.crashes,
+        "of these in a message that came by itself": tally.by_message,
+        "seconds to recover, median": f"{recoveries_s[len(recoveries_s) // 2]:.2f}",
+        "seconds to recover, 99 of 100": f"{recoveries_s[len(recoveries_s) * 99 // 100]:.2f}",
+        "seconds to recover, at most": f"{recoveries_s[-1]:.2f}",
+        f"recoveries that took more than {RECOVERY_S:g} s": late,
+        "seconds": f"{elapsed_s:.0f}",
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.handlers")
+    parser.add_argument("--kinds", type=int, default=len(KINDS), help="kinds of crash for each handler and moment")
+    parser.add_argument("--at-once", type=int, default=6, help="nodes that hang at the same time")
+    parser.add_argument("--only", default="", help="handlers whose name begins so")
+    parser.add_argument("--no-hangs", action="store_true")
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args(arguments)
+    tally, began_s = Tally(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="flotta-faults-") as name:
+        folder = Path(name)
+        os.environ["XDG_RUNTIME_DIR"] = name
+        handlers = [one for one in all_handlers(folder / "list") if str(one).startswith(options.only)]
+        with world(folder) as made:
+            crash_all(made, handlers, options.kinds, tally)
+        if not options.no_hangs:
+            hang_all(folder, handlers, options.at_once, tally)
+    return write_report(
+        options.report,
+        part="handlers",
+        promise="Whatever a handler of an actor raises, that actor alone is started again and the node answers and "
+        "runs a job; a handler that never returns ends the node with a reason that names the actor.",
+        counts=counts_of(handlers, tally, time.monotonic() - began_s),
+        failures=tally.failures,
+        notes=[
+            "Restarts are unlimited here; that too many in a minute end the node is shown in tests/actors.",
+            f"A hang is noticed after {HANG_MS / 1000:g} s here, after 10 s in the product.",
+            "A handler that no action of these tests reaches gets an empty message, which crashes before it is read.",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
