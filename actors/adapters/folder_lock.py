@@ -72,7 +72,8 @@ def prepare_workdir(path: Path) -> None:
     """Make `path` a folder that only this user may enter and can write in.
 
     A missing or empty folder gets mode 0700. One with contents that other users may enter is refused, not
-    changed: it may be the home of other things. What killed writers of keys and tokens have left is removed. Raises ConfigError(FOLDER_UNUSABLE).
+    changed: it may be the home of other things. What killed writers of keys and tokens have left is removed. Raises
+    ConfigError(FOLDER_UNUSABLE).
     """
     try:
         make_private_folder(path)

@@ -134,7 +134,10 @@ class LauncherLink:
             raise LauncherLostError(f"the launcher cannot be reached ({error.strerror})") from None
 
     def read(self) -> list[Hello | Started | Exited]:
-        """The whole lines that have arrived; the first call also tells what came with the greeting. `take_channel` must be called for each `Started`, in order."""
+        """The whole lines that have arrived; the first call also tells what came with the greeting.
+
+        `take_channel` must be called for each `Started`, in order.
+        """
         self._receive()
         return self._lines()
 

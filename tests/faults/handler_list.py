@@ -68,7 +68,7 @@ def news_without_handler(tree: Mapping[str, type[SupervisedActor]]) -> list[str]
 
 
 def _of_actor(name: str, actor: type[SupervisedActor]) -> Iterator[Handler]:
-    messages = {*_EVERY_ACTOR, *_cases(actor)}
+    messages: set[type[Any]] = {*_EVERY_ACTOR, *_cases(actor)}
     if issubclass(actor, MachineActor):
         messages |= set(_machine_events(name))
     for message in sorted(messages, key=lambda one: one.__name__):

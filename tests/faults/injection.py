@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
+from unittest.mock import patch
 
 from actors import supervisor
 from actors.base import ActorHandle, Begin, SupervisedActor
@@ -63,8 +64,15 @@ class Injected:
 
 
 @contextmanager
-def injecting(*, ping_ms: int = 300, hang_ms: int = 10_000, stop_ms: int | None = None) -> Iterator[list[Injected]]:
-    """The nodes that start in the block can be given faults; the list has one entry for each, in their order.
+def injecting(
+    *,
+    ping_ms: int = 300,
+    hang_ms: int = 10_000,
+    stop_ms: int | None = None,
+    on_node: Callable[[Injected], None] = lambda injected: None,
+) -> Iterator[list[Injected]]:
+    """The nodes that start in the block can be given faults; the list has one entry for each, in their order, and
+    `on_node` is called with it before the first actor starts.
 
     Meanwhile restarts of actors are unlimited, with the shortest pause: how many are too many is another test's.
     """
@@ -77,6 +85,7 @@ def injecting(*, ping_ms: int = 300, hang_ms: int = 10_000, stop_ms: int | None 
         injected.tree = handles
         by_handle.update(dict.fromkeys(handles.values(), injected))
         found.append(injected)
+        on_node(injected)
         connect(self, handles)
 
     def meeting(self: SupervisedActor, message: Any) -> None:
@@ -96,14 +105,15 @@ def injecting(*, ping_ms: int = 300, hang_ms: int = 10_000, stop_ms: int | None 
         if stop_ms is not None:
             object.__setattr__(self, "stop_ms", stop_ms)
 
-    limits = supervisor.PING_INTERVAL_MS, supervisor.HANG_ROUNDS
-    Bus.connect, SupervisedActor._dispatch, ChildSpec.__post_init__ = noting, meeting, patient  # type: ignore[method-assign]
-    supervisor.PING_INTERVAL_MS, supervisor.HANG_ROUNDS = ping_ms, -(-hang_ms // ping_ms)  # type: ignore[misc]
-    try:
-        yield found
-    finally:
-        for injected in found:
-            injected.disarm()
-            injected.release.set()
-        Bus.connect, SupervisedActor._dispatch, ChildSpec.__post_init__ = connect, dispatch, prepare  # type: ignore[method-assign]
-        supervisor.PING_INTERVAL_MS, supervisor.HANG_ROUNDS = limits  # type: ignore[misc]
+    with (
+        patch.object(Bus, "connect", noting),
+        patch.object(SupervisedActor, "_dispatch", meeting),
+        patch.object(ChildSpec, "__post_init__", patient),
+        patch.multiple(supervisor, PING_INTERVAL_MS=ping_ms, HANG_ROUNDS=-(-hang_ms // ping_ms)),
+    ):
+        try:
+            yield found
+        finally:
+            for injected in found:
+                injected.disarm()
+                injected.release.set()

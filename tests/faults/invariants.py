@@ -36,9 +36,8 @@ def violations_of_jobs(scheduler: Path, workers: Iterable[Path], acknowledged: I
         if ends != 1:
             found.append(f"job {job_id.hex()}: {ends} ends in the scheduler's log")
     for job_id, log in logs.items():
-        found += [
-            f"job {job_id.hex()}: task {task.hex()} accepted {n} times" for task, n in twice(log, "result accepted")
-        ]
+        again = twice(log, "result accepted")
+        found += [f"job {job_id.hex()}: task {task.hex()} accepted {n} times" for task, n in again]
     for database in workers:
         for job_id, log in event_logs(database).items():
             again = twice(log, "task started")

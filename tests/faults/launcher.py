@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Final
+from unittest.mock import patch
 
 from actors import launcher
 
@@ -17,9 +18,8 @@ def argv_of(product: list[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    launcher.NODE_BACKOFF_MS_MIN = launcher.NODE_BACKOFF_MS_MAX = PAUSE_MS  # type: ignore[misc]
-    launcher.NODE_ENDS_MAX = ENDS_MAX  # type: ignore[misc]
-    return launcher.main(arguments)
+    with patch.multiple(launcher, NODE_BACKOFF_MS_MIN=PAUSE_MS, NODE_BACKOFF_MS_MAX=PAUSE_MS, NODE_ENDS_MAX=ENDS_MAX):
+        return launcher.main(arguments)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def command_of(pid: int) -> str:
 
 @contextmanager
 def adopting_orphans() -> Iterator[Callable[[], set[int]]]:
-    """Whatever loses its parent becomes a child of this process; the callable tells those that were not there before."""
+    """Whatever loses its parent becomes a child of this process; the callable tells which have since."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = children_of(os.getpid())
     assert libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
