@@ -20,8 +20,8 @@ from typing import Final
 
 from actors.failpoints import Point
 from tests.faults.files import kill_a_writer_of_files
+from tests.faults.kill_outcome import Outcome, violations
 from tests.faults.network import DISCOVERY, LOOK_S, NODE, Broken, Network, expect_gone, kill, network
-from tests.faults.outcome import Outcome, violations
 from tests.faults.report import write_report
 from tests.faults.stops import STOPS, live_through_stops
 from tests.faults.stream import JobStream

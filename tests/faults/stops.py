@@ -16,8 +16,8 @@ from flotta_p2p.order_options import OrderOptions
 from protocol.errors import Code, DeniedError, FlottaError, UnreachableError
 from protocol.limits import LEASE_GRACE_MS
 from protocol.wire.jobs import JobStatus
+from tests.faults.kill_outcome import Outcome, violations
 from tests.faults.network import DISCOVERY, LOOK_S, NODE, TASK, Broken, Network, expect_gone, network
-from tests.faults.outcome import Outcome, violations
 from tests.faults.stream import COLUMN, LEASE_MS
 from tests.system.jobs import client, mean_of, new_order
 

@@ -11,8 +11,9 @@ from actors.base import Begin, Ping, SupervisedActor
 from flotta_p2p.demo.fleet import free_ports
 from tests.faults import hanging_node
 from tests.faults.handler_list import Handler, actor_classes, handlers_of, news_without_handler
-from tests.faults.handlers import Tally, crash_all, hang_all, world
+from tests.faults.handlers import Tally, crash_all, hang_all
 from tests.faults.injection import injecting
+from tests.faults.world import world
 from tests.flotta_p2p.nodes import running
 from tests.system.jobs import fresh_token
 from tests.system.nodes import running_node
