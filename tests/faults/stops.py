@@ -83,7 +83,7 @@ def _stopped_scheduler(net: Network, worker: str) -> tuple[list[bytes], str]:
             time.sleep(STOP_S)
         status = _end(net, job_id, STOP_S + NOTICE_S)
         if status.state != "succeeded":
-            _expect_lost(status, worker)
+            _expect_lost(status, worker, net.scheduler)  # it slept as a holder too
     return [job_id], f"{net.scheduler}: {status.state}"
 
 
@@ -101,10 +101,12 @@ def _stopped_bystander(net: Network, worker: str, pid: int) -> tuple[list[bytes]
     return [job_id], f"of {worker}"
 
 
-def _expect_lost(status: JobStatus, worker: str) -> None:
+def _expect_lost(status: JobStatus, *holders: str) -> None:
+    """The job failed and names one of those whose lease was over."""
     cause = status.cause
-    if status.state != "failed" or cause is None or cause.code != Code.HOLDER_LOST or worker not in cause.sentence:
-        raise Broken(f"{worker} lost its lease and the job is {status.state}: {cause}")
+    named = cause is not None and cause.code == Code.HOLDER_LOST and any(name in cause.sentence for name in holders)
+    if status.state != "failed" or not named:
+        raise Broken(f"{' and '.join(holders)} lost their lease and the job is {status.state}: {cause}")
 
 
 # --- processes -----------------------------------------------------------------------------------
