@@ -66,9 +66,8 @@ def crash(made: World, handler: Handler, moment: Moment, kind: type[BaseExceptio
     helper.start()
     try:
         by_itself = handler in made.causes and made.faults.hit.wait(HIT_LIMIT_S)
-        if not by_itself and moment == "after":
-            return  # this time no such message came
         if not by_itself:
+            made.faults.arm(handler, "before", kind)  # nothing can be done with an empty message
             made.faults.tree[handler.actor].tell(made_up(handler))
         assert made.faults.hit.wait(HIT_LIMIT_S), "it was not reached"
         tally.recoveries_s.append(recover(made.anna, made.faults.hit_s))
