@@ -75,12 +75,21 @@ class ChildService:
         self._selector = selector
         self._inbox = bytearray()
         self._outbox: deque[tuple[bytes, socket.socket | None]] = deque()
+        kept = children.kept()
+        self._keys = set(kept)  # CHILDREN_MAX: of the children that this node knows
         node.setblocking(False)
         selector.register(node, selectors.EVENT_READ, self._ready)
-        self._say({"event": "hello", "kept": children.kept()})
+        self._say({"event": "hello", "kept": kept})
 
     def report(self, end: End) -> None:
-        """Tell the node of a child's end."""
+        """Tell the node of a child's end. Of one that its last run has left dying it has never heard: the same key may
+        be that of another child by now.
+        """
+        if end.key in self._keys:
+            self._keys.remove(end.key)
+            self._tell_end(end)
+
+    def _tell_end(self, end: End) -> None:
         self._say({"event": "exited", "key": end.key, "code": end.code, "signal": end.signal, "reason": end.reason})
 
     def close(self, why: str) -> None:
@@ -134,8 +143,9 @@ class ChildService:
                 request.key, request.role, keep=request.keep, rss_bytes_max=request.rss_bytes_max
             )
         except SpawnRefusedError as refusal:
-            self.report(End(request.key, None, None, str(refusal), request.keep))
+            self._tell_end(End(request.key, None, None, str(refusal), request.keep))
         else:
+            self._keys.add(request.key)
             self._say({"event": "started", "key": request.key, "pid": pid}, channel)
 
     def _say(self, event: dict[str, Any], channel: socket.socket | None = None) -> None:

@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from actors.failpoints import FOLDER_VARIABLE, Point, reached
 from protocol.limits import CHILD_END_MS, CHILD_MEMORY_WATCH_MS, CHILDREN_MAX
 
 PARENT_VARIABLE = "FLOTTA_PARENT_PID"  # tells a process which parent it must not outlive
-_PASSED_ON = frozenset(("PATH", "LANG", "TZ", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"))
+_PASSED_ON = frozenset(("PATH", "LANG", "TZ", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", FOLDER_VARIABLE))
 # A task slot is not a machine: without these each child starts a thread per core, several times over.
 _THREADS = {"POLARS_MAX_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _STDERR = 2
@@ -179,6 +180,7 @@ class Children:
         return process.pid, channel
 
     def _start(self, argv: Sequence[str]) -> tuple[Process, socket.socket]:
+        reached(Point.SPAWN_BEFORE)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -188,6 +190,7 @@ class Children:
             except BaseException:
                 ours.close()
                 raise
+        reached(Point.SPAWN_AFTER)
         return process, ours
 
     def kill(self, key: str, reason: str) -> None:

@@ -37,6 +37,7 @@ from protocol.limits import (
     NODE_PORT,
     RESTART_BACKOFF_MS_MAX,
     RESTART_BACKOFF_MS_MIN,
+    RESTART_WINDOW_MS,
     STRANGERS_MAX,
 )
 from protocol.machines.contract import TimerFired
@@ -86,6 +87,8 @@ class DiscoveryActor(SupervisedActor):
         self._fetches: dict[int, str] = {}  # limits.DISCOVERY_FETCHES_MAX: ticket → address
         self._tickets = 0
         self._starts = 0
+        self._failures = 0  # ends of the process, less than RESTART_WINDOW_MS after its start, in a row
+        self._spawned_ns = 0
         self._malformed = 0
 
     @property
@@ -145,14 +148,18 @@ class DiscoveryActor(SupervisedActor):
 
     def _spawn(self) -> None:
         self._starts += 1
+        self._spawned_ns = self._clock.now().boot_ns
         self._state = "starting"
         self._spawner.spawn(self._child, ROLE, on_node_death="kill", rss_bytes_max=DISCOVERY_MEMORY_BYTES_MAX)
 
     def _gone(self, reason: str) -> None:
         self._state, self._runs = "down", False
         self._note(f"the discovery process ended ({reason}) and is started again")
-        pause = min(RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN << min(self._starts, 10))
-        self._timers.set(self.address, "spawn", self._clock.now().after_ms(pause), 0)
+        now = self._clock.now()
+        ran_well = now.boot_ns - self._spawned_ns >= RESTART_WINDOW_MS * 1_000_000
+        self._failures = 1 if ran_well else self._failures + 1
+        pause = min(RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN << min(self._failures, 10))
+        self._timers.set(self.address, "spawn", now.after_ms(pause), 0)
 
     def _tell(self, command: Command) -> None:
         self._spawner.send(self._child, encode_command(command))

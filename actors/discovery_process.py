@@ -35,6 +35,7 @@ from actors.discovery import (
     decode_command,
     encode_event,
 )
+from actors.failpoints import Point, reached
 from actors.framing import Unframer, to_frame
 from protocol.errors import FlottaError, RemoteProtocolError
 from protocol.limits import (
@@ -102,6 +103,7 @@ class Discovery:
                 raise AssertionError("stop ends the loop that calls this")
 
     async def _announce(self, announce: Announce) -> None:
+        reached(Point.ANNOUNCE_BEFORE)
         port = statement_port(announce.port)
         problems = await self._server.show(announce.statement, announce.interfaces, port)
         try:

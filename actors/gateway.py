@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from actors.adapters.control_socket import ControlServer
 from actors.base import ActorHandle, Context, SupervisedActor
+from actors.failpoints import Point, reached
 from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
 from actors.projects import HoldProjects
@@ -201,6 +202,7 @@ class GatewayActor(SupervisedActor):
         if isinstance(opened, _Wait) and isinstance(answer, JobStatus) and not opened.has_news(answer):
             opened.latest = answer
         elif opened is not None:
+            reached(Point.ANSWER_BEFORE)
             self._close(number, answer)
 
     def _job_changed(self, status: JobStatus) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, assert_never
 
 from actors.base import ActorHandle, Context, SupervisedActor
+from actors.failpoints import Point, reached
 from actors.messages import (
     Commit,
     CommitRefused,
@@ -36,6 +37,7 @@ from protocol.machines.contract import (
     Machine,
     Persist,
     Publish,
+    Received,
     Refuse,
     Send,
     SetTimer,
@@ -44,6 +46,7 @@ from protocol.machines.contract import (
     Write,
 )
 from protocol.machines.events import Outgoing, ResourceFound
+from protocol.wire.peers import Acknowledge
 
 Rows = dict[str, list[tuple[bytes, bytes]]]
 
@@ -118,6 +121,8 @@ class MachineActor(SupervisedActor):
             case ResourceFetched(ticket=ticket, data=data):
                 self._take(self._machine.step(ResourceFound(ticket=ticket, data=data), self._clock.now()))
             case _:
+                if isinstance(message, Received) and isinstance(message.message, Acknowledge):
+                    reached(Point.ACKNOWLEDGED)
                 self._take(self._machine.step(message, self._clock.now()))
 
     def end(self) -> None:
@@ -127,6 +132,7 @@ class MachineActor(SupervisedActor):
         """Have a task started or killed. Here by the runner; actors that run tasks themselves override it."""
         if self._runner is None:
             raise LocalProtocolError(f"The machine of {self.name} wants a task run, but has no runner.")
+        reached(Point.TASK_BEFORE)
         if not self._runner.tell(TaskWanted(effect=effect, reply_to=self.address)):
             raise UnreachableError(Code.BUSY, f"The runner took no task from {self.name}.")
 
@@ -193,7 +199,9 @@ class MachineActor(SupervisedActor):
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Send():
+            case Send(message=message):
+                if isinstance(message, Acknowledge):
+                    reached(Point.ACKNOWLEDGE_BEFORE)
                 self._gate.tell(Outgoing(send=effect))
             case SetTimer():
                 self._timers.set(self.address, effect.name, effect.at_ns, effect.generation)

@@ -24,7 +24,7 @@ class HoldProjects(Record, frozen=True):
 
 
 class ProjectsActor(SupervisedActor):
-    """Last of the tree to start: with its first news every machine begins to admit, to knock and to accept orders."""
+    """Starts behind all who take its news: with it every machine begins to admit, to knock and to accept orders."""
 
     def __init__(
         self,

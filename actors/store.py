@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.base import Context, SupervisedActor
+from actors.failpoints import Point, reached
 from actors.messages import (
     Commit,
     CommitRefused,
@@ -77,6 +78,7 @@ class StoreActor(SupervisedActor):
         if not group:
             return
         outcomes = self._opened().commit([commit.writes for commit in group])
+        reached(Point.COMMITTED_UNTOLD)
         for commit, error in zip(group, outcomes, strict=True):
             answer = (
                 Committed(ticket=commit.ticket) if error is None else CommitRefused(ticket=commit.ticket, error=error)

@@ -20,6 +20,7 @@ from actors.child_spec import ChildSpec
 from actors.datasource import DatasourceActor
 from actors.discovery_actor import ROLE as DISCOVERY_ROLE
 from actors.discovery_actor import DiscoveryActor
+from actors.failpoints import Point, reached
 from actors.gateway import GatewayActor
 from actors.journal import JournalActor
 from actors.machine_shell import MachineActor, Rows
@@ -120,6 +121,7 @@ class Node:
         listening = choose_listening(configuration)
         clock = SystemClock()
         boot_id = self._next_boot_id(clock.now().wall_ms)
+        reached(Point.BOOT_ID_KEPT)
         timers = TimerService(clock)
         timers.start()
         self._undo.append(timers.stop)
@@ -176,8 +178,8 @@ class Node:
     # --- the tree, in the order of its start -----------------------------------------------------
 
     def _specs(self, parts: _Parts, facts: Facts) -> list[ChildSpec]:
-        """rest_for_one: whoever stands on a failed actor is started anew behind it. The projects come last: with their
-        news every machine begins to admit and to accept.
+        """rest_for_one: whoever stands on a failed actor is started anew behind it. With the news of the projects every
+        machine begins to admit and to accept; only then the operator is heard.
         """
         delivery = (kinds.OUTBOX, kinds.INBOX)
         specs = [
@@ -192,8 +194,8 @@ class Node:
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
             ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
-            ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
+            ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
         ]
         parts.handles.update({spec.name: spec.handle for spec in specs})
         return specs

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from actors.adapters.private_files import make_private_folder
+from actors.adapters.private_files import make_private_folder, remove_unfinished
 from protocol.errors import Code, ConfigError, StorageError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB
 
+_PRIVATE_FOLDERS: Final = ("keys", "projects")
 _NOTE_BYTES_MAX: Final = 256  # of the lock file: a process id and a node id
 
 
@@ -111,7 +112,8 @@ def prepare_workdir(path: Path) -> None:
     """Make `path` a folder that only this user may enter and can write in.
 
     A missing or empty folder gets mode 0700. One with contents that other users may enter is refused, not
-    changed: it may be the home of other things. Raises ConfigError(FOLDER_UNUSABLE).
+    changed: it may be the home of other things. What killed writers of keys and tokens have left is removed. Raises
+    ConfigError(FOLDER_UNUSABLE).
     """
     try:
         make_private_folder(path)
@@ -141,6 +143,8 @@ def check_workdir(path: Path) -> None:
         effective = os.access in os.supports_effective_ids  # the ids that opening a file goes by
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise _unusable(path, "this user may not write in it")
+        for folder in _PRIVATE_FOLDERS:
+            remove_unfinished(path / folder)
     except OSError as error:
         raise _unusable(path, str(error.strerror)) from error
 

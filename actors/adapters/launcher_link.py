@@ -100,10 +100,14 @@ class LauncherLink:
         launcher.setblocking(False)
 
     def _greeting(self) -> dict[str, int]:
-        while not (lines := self._lines()):
+        while b"\n" not in self._inbox and len(self._inbox) <= LAUNCHER_LINE_BYTES_MAX:
             self._receive()
+        greeting, _, rest = self._inbox.partition(b"\n")
+        self._inbox = greeting + b"\n"
+        lines = self._lines()
+        self._inbox = rest  # a kept child may have ended at once: the first `read` tells
         match lines:
-            case [Hello(kept=kept)]:  # nothing else can come before the first request
+            case [Hello(kept=kept)]:
                 return kept
             case _:
                 raise LauncherLostError("the launcher did not greet")
@@ -131,7 +135,10 @@ class LauncherLink:
             raise LauncherLostError(f"the launcher cannot be reached ({error.strerror})") from None
 
     def read(self) -> list[Hello | Started | Exited]:
-        """The whole lines that have arrived. `take_channel` must be called for each `Started`, in order."""
+        """The whole lines that have arrived; the first call also tells what came with the greeting.
+
+        `take_channel` must be called for each `Started`, in order.
+        """
         self._receive()
         return self._lines()
 

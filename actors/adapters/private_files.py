@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import stat
 import tempfile
 from pathlib import Path
 
+from actors.failpoints import Point, reached
 from protocol.errors import Code, ConfigError
 from protocol.limits import PRIVATE_FILE_BYTES_MAX
 
 _OTHERS = 0o077
+_TEMPORARY_SUFFIX = ".new"
 _OTHERS_WRITE = 0o022
 
 
@@ -32,13 +36,16 @@ def create_private_file(path: Path, data: bytes) -> None:
             raise _unsafe(folder, "folder", "other users may change it", f"chmod 700 {folder}")
         # mkstemp opens with O_EXCL, O_NOFOLLOW and 0600; the link gives the finished file its name, or
         # fails if that is taken.
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY_SUFFIX, dir=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # tells `remove_unfinished` that somebody is at work
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(temporary, path, follow_symlinks=False)
+                reached(Point.FILE_UNNAMED)
+                os.link(temporary, path, follow_symlinks=False)
+                reached(Point.FILE_NAMED)
         finally:
             Path(temporary).unlink()
         sync_folder(folder)
@@ -50,6 +57,20 @@ def create_private_file(path: Path, data: bytes) -> None:
             f"the file {path} cannot be written: {error.strerror}",
             next_step=f"give this user a folder to write in, on a disk with room, not {folder}",
         ) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove from `folder`, which need not exist, what killed writers of private files have left: each may hold a
+    secret. What a writer still works at stays. Raises OSError. Any thread.
+    """
+    for path in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def make_private_folder(folder: Path) -> None:

@@ -152,6 +152,7 @@ class LauncherSpawner:
     def _run(self) -> None:
         reason = "the spawner failed"
         try:
+            self._launcher_ready(selectors.EVENT_READ)
             while not self._stopping.is_set():
                 self._step()
         except LauncherLostError as lost:

@@ -24,6 +24,7 @@ import apsw
 
 from actors.adapters import audit_chain
 from actors.adapters.sqlite_schema import MIGRATIONS, Migration, check_ours, migrate
+from actors.failpoints import Point, reached
 from actors.ports import AuditRow, AuditVerdict, JobEvent
 from protocol.errors import Code, StorageError
 from protocol.kinds import KINDS, SAFETY_KINDS
@@ -89,7 +90,9 @@ class SqliteMetadata:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             outcomes = [self._write_batch(batch) for batch in batches]
+            reached(Point.COMMIT_BEFORE)
             self._db.execute("COMMIT")
+            reached(Point.COMMIT_AFTER)
         except apsw.Error as error:
             refusal = storage_error(error, self._path)
             if not _passes(error):

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from actors.adapters.lmdb_resources import LmdbResources
 from actors.adapters.private_files import make_private_folder
 from actors.adapters.sqlite_metadata import SqliteMetadata
+from actors.failpoints import Point, reached
 from actors.ports import AuditRow, AuditVerdict, JobEvent
 from protocol.errors import Code, StorageError
 from protocol.kinds import BOOT
@@ -126,6 +127,7 @@ class LocalStore:
     def _put(self, resources: Sequence[tuple[bytes, bytes]]) -> StorageError | None:
         try:
             self._resources.put_all(resources)
+            reached(Point.RESOURCES_KEPT)
         except StorageError as error:
             if error.code is Code.DATABASE_FAILED:
                 raise

@@ -17,6 +17,7 @@ from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refusal, refuses
+from actors.failpoints import Point, reached
 from actors.ports import Clock
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
 from protocol.limits import (
@@ -378,10 +379,12 @@ class ZmqWire:
     def _flush(self, link: _Link) -> None:
         """Sends what waits. With ZMQ_IMMEDIATE a DEALER takes a frame only once the CURVE handshake is complete."""
         while link.waiting:
+            reached(Point.SEND_BEFORE)
             try:
                 link.socket.send(link.waiting[0], zmq.DONTWAIT)
             except zmq.Again:
                 break
+            reached(Point.SEND_AFTER)
             link.since_ms = self._now_ms()
             link.waiting.popleft()
         self._poller.register(link.socket, zmq.POLLIN | (zmq.POLLOUT if link.waiting else 0))

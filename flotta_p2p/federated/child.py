@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_pid, serve
+from actors.failpoints import Point, reached
 from flotta_p2p.federated import groups
 from flotta_p2p.federated.group_merging import read_group_measure
 from flotta_p2p.federated.merging import read_measure
@@ -35,7 +36,9 @@ from protocol.wire.codec import decode_record, encode, encode_record
 
 def answer(data: bytes) -> bytes:
     """The answer to one encoded request. Never raises an Exception or a panic of Polars."""
-    return encode_record(_answer(data))
+    answered = encode_record(_answer(data))
+    reached(Point.TASK_COMPUTED)
+    return answered
 
 
 def _answer(data: bytes) -> ChildAnswer:

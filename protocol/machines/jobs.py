@@ -10,8 +10,14 @@ import msgspec
 from protocol import kinds
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import node_id
-from protocol.limits import JOBS_KEPT_MAX, RECORD_BYTES_MAX, STATEMENT_BYTES_MAX, TASK_INPUT_BYTES_MAX
-from protocol.machines.contract import Put
+from protocol.limits import (
+    JOBS_KEPT_MAX,
+    LEASE_GRACE_MS,
+    RECORD_BYTES_MAX,
+    STATEMENT_BYTES_MAX,
+    TASK_INPUT_BYTES_MAX,
+)
+from protocol.machines.contract import Now, Put
 from protocol.plan.artifact import read_artifact
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
 from protocol.plan.plan import Outcome, Participant, Plan, Task, derive
@@ -115,6 +121,19 @@ class Job:
         """Waiting tasks whose inputs are there."""
         done = [task.state == "succeeded" for task in self.tasks]
         return [one for one in self.tasks if one.state == "waiting" and all(done[i] for i in one.task.inputs)]
+
+    def overdue(self, now: Now) -> list[TaskState]:
+        """The offered tasks whose lease is over.
+
+        None at first when that is noticed only LEASE_GRACE_MS after: then this node has slept or was stopped, and
+        what the holders said meanwhile waits to be read. They get LEASE_GRACE_MS more.
+        """
+        over = [one for one in self.tasks if one.state == "offered" and one.lease_until_ns <= now.boot_ns]
+        if over and now.boot_ns - min(one.lease_until_ns for one in over) > LEASE_GRACE_MS * 1_000_000:
+            for one in over:
+                one.lease_until_ns = now.after_ms(LEASE_GRACE_MS)
+            return []
+        return over
 
     def products(self, task: Task) -> tuple[bytes, ...]:
         return tuple(self.tasks[i].product for i in task.inputs)

@@ -119,6 +119,7 @@ class Scheduler:
         self._own_id = own_id
         self._epoch = epoch
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._knows_projects = False  # soon after every start
         self._holders = Holders(own_id, own_name, own_sources)
         self._book = JobBook(rows, own_id)
         self._answers = Answers(own_id, self._book, durable=durable)
@@ -142,6 +143,7 @@ class Scheduler:
                 return writes_first(self._timer(bytes.fromhex(name.removeprefix("job:")), now))
             case ProjectsHeld(projects=projects, statement=statement):
                 self._projects = {project.project_id: project for project in projects}
+                self._knows_projects = True
                 self._gathering.statement = statement
                 return ()
             case MembersPartlyKnown():
@@ -218,6 +220,8 @@ class Scheduler:
             return (refusal,)
 
     def _submit(self, event: Received, submit: Submit, now: Now) -> Effects:
+        if not self._knows_projects:
+            raise DeniedError(Code.BUSY, "this node has just started", next_step="try again in a moment")
         verified = verify_order(submit.order, self._projects)
         known = self._book.row(verified.job_id)
         if known is not None:
@@ -363,7 +367,7 @@ class Scheduler:
         job = self._book.live.get(job_id)
         if job is None:
             return []
-        lost = [task for task in job.tasks if task.state == "offered" and task.lease_until_ns <= now.boot_ns]
+        lost = job.overdue(now)
         if lost and job.row.cancel:
             for task in lost:
                 task.state = "stopped"

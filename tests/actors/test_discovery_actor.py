@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,17 @@ def test_a_process_that_ends_is_started_again_and_announces_again(world: World) 
     assert "started again" in world.settle()["problems"][0]
     keys = _spawns(world.processes.journal.entries())
     assert len(set(keys)) == len(keys)
+
+
+def test_a_process_that_ran_well_is_started_again_soon_however_often_it_ended_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.discovery_actor.RESTART_WINDOW_MS", 0)
+    began_s = time.monotonic()
+    for number in range(1, 13):
+        world.gone(world.started(number))
+    world.started(13)
+    assert time.monotonic() - began_s < 5  # doubling each time would have taken ten
 
 
 def test_news_of_an_earlier_process_is_not_heard(world: World) -> None:

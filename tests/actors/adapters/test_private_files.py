@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from actors.adapters.private_files import create_private_file, read_private_file
+from actors.adapters.private_files import create_private_file, read_private_file, remove_unfinished
 from protocol.errors import Code, ConfigError
 from protocol.limits import PRIVATE_FILE_BYTES_MAX
 
@@ -128,3 +129,15 @@ def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     assert len(read_private_file(tmp_path / "full")) == PRIVATE_FILE_BYTES_MAX
     create_private_file(tmp_path / "over", b"x" * (PRIVATE_FILE_BYTES_MAX + 1))
     assert refusal(tmp_path / "over").code == Code.KEY_FILE_MALFORMED
+
+
+def test_what_a_killed_writer_has_left_is_removed_and_nothing_else(file: Path) -> None:
+    (file.parent / ".secret.abcd1234.new").write_bytes(b"hid")
+    with (file.parent / ".other.abcd1234.new").open("wb") as at_work:
+        fcntl.flock(at_work, fcntl.LOCK_EX)
+        remove_unfinished(file.parent)
+        assert sorted(path.name for path in file.parent.iterdir()) == [".other.abcd1234.new", "secret"]
+
+
+def test_a_folder_that_is_not_there_has_nothing_unfinished(tmp_path: Path) -> None:
+    remove_unfinished(tmp_path / "none")

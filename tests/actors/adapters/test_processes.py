@@ -83,6 +83,16 @@ def test_an_end_of_a_child_of_the_last_run_is_no_fault(play: Play) -> None:
     assert play.events.get(timeout=LIMIT_S) == ChildGone(key="old", code=0, signal=None, reason="exited")
 
 
+def test_what_comes_together_with_the_greeting_is_told_too() -> None:
+    events: queue.Queue[SpawnerEvent] = queue.Queue()
+    launcher, node = socket.socketpair()
+    with launcher:
+        launcher.sendall(HELLO + b'{"event":"exited","key":"old","code":0,"signal":null,"reason":"exited"}\n')
+        spawner = LauncherSpawner(node, events.put)
+        assert events.get(timeout=LIMIT_S) == ChildGone(key="old", code=0, signal=None, reason="exited")
+        spawner.stop()
+
+
 def test_a_launcher_that_does_not_greet_is_unreachable() -> None:
     launcher, node = socket.socketpair()
     launcher.close()

@@ -13,7 +13,9 @@ from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.limits import LEASE_GRACE_MS, LEASE_MS, TASK_ATTEMPTS_MAX, TASK_INPUT_BYTES_MAX
 from protocol.machines.contract import Received, Refuse, StartTask
+from protocol.machines.delivery import Courier
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
+from protocol.machines.scheduler import Scheduler
 from protocol.plan import operations
 from protocol.plan.order import JobLimits, ParticipantRule
 from protocol.plan.plan import sign_outcome
@@ -90,6 +92,15 @@ def test_the_same_order_again_is_the_same_job_and_a_new_nonce_a_new_one() -> Non
     fleet.submit(second)
     assert fleet.end(second_id).state == "succeeded"
     assert len(fleet.started) == 2 * started
+
+
+def test_a_scheduler_that_does_not_know_its_projects_yet_asks_for_patience_instead_of_a_token() -> None:
+    fleet = Fleet(1)
+    leader, (an_order, _) = fleet.leader, signed()
+    leader.machines["scheduler"] = Courier(
+        Scheduler(leader.key, leader.id, leader.name, 2, leader.sources, {}), "scheduler", leader.id, 2, 2, {}
+    )
+    assert fleet.submit(an_order).code == Code.BUSY
 
 
 def test_each_answer_goes_to_submitter_and_operator_alone() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from protocol.limits import RENEWALS_PER_LEASE
+from protocol.limits import LEASE_GRACE_MS, RENEWALS_PER_LEASE
 from protocol.machines.attempts import Lease
+from protocol.machines.contract import TimerFired
 from protocol.wire.jobs import AskCancel, Stop
 from tests.protocol.builders import cancel_of, signed
 from tests.protocol.fleet import Fleet
@@ -60,3 +61,20 @@ def test_a_worker_that_lost_its_lease_still_asks_until_it_is_told_to_forget() ->
     holder.cut_off = False
     fleet.run_for(60_000)
     assert holder.attempts() == 0
+
+
+def test_a_scheduler_that_slept_through_a_lease_reads_first_what_was_said_meanwhile() -> None:
+    fleet = Fleet(3, compute=hangs_on(2))
+    an_order, job_id = signed()
+    fleet.submit(an_order)
+    fleet.run()
+    silent = fleet.nodes[2]
+    silent.cut_off = True
+    fleet._clock(fleet.now.boot_ns + 10 * SILENCE_MS * 1_000_000)
+    timer = next(key for key in fleet.timers if key[:2] == (0, "scheduler") and key[2].startswith("job:"))
+    _, generation = fleet.timers.pop(timer)
+    fleet.step(fleet.leader, "scheduler", TimerFired(name=timer[2], generation=generation))
+    assert fleet.status(job_id).state == "running"
+    fleet.run_for(LEASE_GRACE_MS)
+    ended = fleet.status(job_id)
+    assert ended.state == "failed" and ended.cause is not None and ended.cause.node == silent.id
