@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from simulations.options import JOBS_MAX, NODES_MAX, describe, draw_options
+from simulations.describe import describe
+from simulations.options import JOBS_MAX, NODES_MAX, draw_options
 from simulations.trace import HEADER, Trace
 from simulations.world import World
 
@@ -89,8 +90,8 @@ def _summary(world: World) -> str:
     ends = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     return (
         f"{world.now_ns / 1e9:.1f} virtual s, {world.events} events, {world.trace.lines} steps; frames: "
-        f"{network.sent} sent, {network.lost} lost, {network.replayed} replayed, {checkers.frames_accepted} accepted, "
-        f"{checkers.frames_refused} refused; jobs: {ends or 'none'}"
+        f"{network.sent} sent, {network.lost} lost, {network.cut} cut, {network.replayed} replayed, "
+        f"{checkers.frames_accepted} accepted, {checkers.frames_refused} refused; jobs: {ends or 'none'}"
     )
 
 

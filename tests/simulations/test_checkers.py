@@ -13,7 +13,7 @@ from protocol.machines.events import Arrived
 from protocol.machines.gate import Gate
 from protocol.wire.frame import FrameRules
 from protocol.wire.peers import Acknowledge
-from simulations.node import Parts
+from simulations.machines import Parts
 from simulations.options import draw_options
 from simulations.trace import Trace
 from simulations.violation import Violation
