@@ -94,6 +94,11 @@ def draw_node_count(seed: int) -> int:
     return Random(f"nodes/{seed}").choices((2, 3, 4, 5, 6), weights=(25, 30, 25, 10, 10))[0]
 
 
+def draw_long_node_count(seed: int) -> int:
+    """For long runs, which heartbeats dominate: their number grows with the square of the nodes."""
+    return Random(f"long nodes/{seed}").choices((2, 3, 4, 5, 6), weights=(50, 30, 12, 5, 3))[0]
+
+
 def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
     """The options of this seed; the same for the same arguments, whatever else happens."""
     rng = Random(f"options/{seed}/{nodes}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from random import Random
 from typing import Final
 
@@ -66,14 +67,17 @@ def draw_cuts(rng: Random, nodes: int, start_ms: int, end_ms: int) -> tuple[CutP
 
 
 class Cuts:
-    """All cuts of a run."""
+    """All cuts of a run. Time only goes on from question to question."""
 
     def __init__(self, plans: tuple[CutPlan, ...]) -> None:
-        self._plans = plans
+        self._later = deque(sorted(plans, key=lambda plan: plan.at_ms))
+        self._current: list[CutPlan] = []
 
     def heals_ms(self, sender: int, receiver: int, now_ms: int) -> int | None:
         """None: the way is free. Else when the last cut on it that holds now lets go."""
-        held = [plan.heals_ms(now_ms) for plan in self._plans if plan.cuts(sender, receiver, now_ms)]
+        while self._later and self._later[0].at_ms <= now_ms:
+            self._current = [plan for plan in self._current if now_ms < plan.end_ms] + [self._later.popleft()]
+        held = [plan.heals_ms(now_ms) for plan in self._current if plan.cuts(sender, receiver, now_ms)]
         return max(held, default=None)
 
     def severed(self, one: int, other: int, now_ms: int) -> bool:

@@ -1,0 +1,119 @@
+"""Makes a failing run small: takes away jobs, faults, nodes and time as long as the same rule is broken.
+
+Options are data, so a smaller run is only other options. Whatever is taken away changes what chance does afterwards;
+a try counts only when it breaks the same rule again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from simulations.options import Options
+from simulations.plants import Plant
+from simulations.running import kind_of, run_options
+from simulations.trace import Trace
+
+LISTS: Final = ("jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps", "cuts", "waves")
+_RATES: Final = ("loss", "duplicates", "replays", "spikes", "task_faults", "task_deaths")
+_AFTER_LAST_MS: Final = 2_000
+
+
+class Shrinker:
+    def __init__(self, options: Options, plant: Plant | None, limit_s: float, say: Callable[[str], None]) -> None:
+        """`options` is known to fail; raises ValueError if it does not."""
+        self._plant = plant
+        self._say = say
+        self._deadline = time.monotonic() + limit_s
+        self.tries = 0
+        self.options = options
+        self._kind = self._broken(options)
+        if not self._kind:
+            raise ValueError("this run breaks no rule")
+
+    def shrink(self) -> Options:
+        """Rounds until one takes nothing away, or the time is over."""
+        before = None
+        while before != self.options and not self._over():
+            before = self.options
+            for name in LISTS:
+                self._shorten(name)
+            for smaller in self._simpler():
+                self._try(smaller)
+            self._say(f"{self.tries} tries: {size_of(self.options)}")
+        return self.options
+
+    def _shorten(self, name: str) -> None:
+        """Delta debugging: leave out ever smaller parts of one list."""
+        part = len(getattr(self.options, name))
+        while part:
+            at = 0
+            while at < len(getattr(self.options, name)) and not self._over():
+                plans = getattr(self.options, name)
+                if not self._try(_changed(self.options, name, plans[:at] + plans[at + part :])):
+                    at += part
+            part //= 2
+
+    def _simpler(self) -> Iterator[Options]:
+        for name in _RATES:
+            if getattr(self.options, name):
+                yield _changed(self.options, name, 0.0)
+        for number in reversed(range(len(self.options.nodes))):
+            if len(self.options.nodes) > 2 and number < len(self.options.nodes):
+                yield without_node(self.options, number)
+        last_ms = max((plan.at_ms for name in LISTS for plan in getattr(self.options, name)), default=0)
+        for chaos_ms in (last_ms + _AFTER_LAST_MS, self.options.chaos_ms // 2):
+            if chaos_ms < self.options.chaos_ms:
+                yield _changed(self.options, "chaos_ms", max(1, chaos_ms))
+        for name in ("pauses", "cuts", "full_disks"):
+            yield from self._shorter(name)
+
+    def _shorter(self, name: str) -> Iterator[Options]:
+        for at in range(len(getattr(self.options, name))):
+            plans = getattr(self.options, name)
+            half = msgspec.structs.replace(plans[at], length_ms=max(1, plans[at].length_ms // 2))
+            if half != plans[at]:
+                yield _changed(self.options, name, (*plans[:at], half, *plans[at + 1 :]))
+
+    def _try(self, smaller: Options) -> bool:
+        if self._over() or self._broken(smaller) != self._kind:
+            return False
+        self.options = smaller
+        return True
+
+    def _broken(self, options: Options) -> str:
+        self.tries += 1
+        return kind_of(run_options(options, Trace(), self._plant)[1])
+
+    def _over(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+
+def size_of(options: Options) -> str:
+    lists = ("nodes", *LISTS)
+    return ", ".join(f"{len(getattr(options, name))} {name.replace('_', ' ')}" for name in lists)
+
+
+def without_node(options: Options, number: int) -> Options:
+    """The same run without one node: what was planned for it goes with it, and those after it move up."""
+
+    def moved(node: int) -> int:
+        return node - (node > number)
+
+    changes: dict[str, Any] = {"nodes": options.nodes[:number] + options.nodes[number + 1 :]}
+    for name in ("jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps"):
+        plans = (plan for plan in getattr(options, name) if plan.node != number)
+        changes[name] = tuple(msgspec.structs.replace(plan, node=moved(plan.node)) for plan in plans)
+    cuts = []
+    for cut in options.cuts:
+        left, right = (tuple(moved(node) for node in side if node != number) for side in (cut.left, cut.right))
+        if left and right:
+            cuts.append(msgspec.structs.replace(cut, left=left, right=right))
+    return msgspec.structs.replace(options, **changes, cuts=tuple(cuts))
+
+
+def _changed(options: Options, name: str, value: object) -> Options:
+    return msgspec.structs.replace(options, **{name: value})
