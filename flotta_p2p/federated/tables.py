@@ -87,12 +87,9 @@ def _text(name: str) -> pl.Expr:
 
 
 def _number(name: str) -> pl.Expr:
-    """Null where the value is missing, NaN where it is present and no finite number; no negative zero.
-
-    Adding 0.0 would not do: Polars takes x + 0.0 for x.
-    """
+    """Null where the value is missing, NaN where it is present and no finite number; no negative zero."""
     value = _stripped(name).cast(pl.Float64, strict=False)
-    finite = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value).otherwise(float("nan"))
+    finite = pl.when(value.is_finite()).then(value + 0.0).otherwise(float("nan"))
     return pl.when(~_is_missing(name)).then(finite).alias(name)
 
 
