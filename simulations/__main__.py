@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     shrink = add("shrink", "make a failing run small")
     shrink.set_defaults(command=_shrink)
     _add_case(shrink)
-    shrink.add_argument("--limit", type=_Number(1, 100_000), default=120, help="seconds")
+    shrink.add_argument("--limit", type=_Number(1, 100_000), default=120, help="seconds of the processor")
     shrink.add_argument("--out", type=Path, default=None, help="write the smallest options here as JSON")
     return parser
 

@@ -20,6 +20,7 @@ def causes_of(options: Options, job: JobPlan) -> frozenset[str]:
         causes.add(Code.ORDER_EXPIRED)  # at a holder, before it gets there
     if any(step.wild for step in options.clock_steps):
         causes |= {Code.ORDER_EXPIRED, Code.TIME_OUTSIDE}
+        causes.add(Code.HOLDER_LOST)  # its frames are too old or too new until a greeting has taught its offset
     silent = (options.loss, options.spikes, options.crashes, options.falls, options.pauses, options.full_disks)
     if any(silent) or options.cuts:
         causes.add(Code.HOLDER_LOST)

@@ -52,14 +52,16 @@ class Ran(NamedTuple):
         return self.virtual_ms / HOUR_MS
 
 
-def run_options(options: Options, trace: Trace, plant: Plant | None = None) -> tuple[World, str]:
+def run_options(options: Options, trace: Trace, plant: Plant | None = None, *, calm: bool = True) -> tuple[World, str]:
     """The world at its end, and what was broken, or nothing. Whatever a machine raises is a finding of this run, like
-    a broken rule.
+    a broken rule. Without `calm` only the first part is run, in which things break.
     """
     with remembered_signatures():
         world = World(options, trace, PLANTS[plant] if plant is not None else None)
         try:
-            world.run()
+            world.run_chaos()
+            if calm:
+                world.run_calm()
         except Exception as error:  # the outermost frame of the virtual world
             return world, f"{type(error).__name__}: {error}"
     return world, ""

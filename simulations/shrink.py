@@ -19,26 +19,28 @@ from simulations.trace import Trace
 
 LISTS: Final = ("jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps", "cuts", "waves")
 _RATES: Final = ("loss", "duplicates", "replays", "spikes", "task_faults", "task_deaths")
-_AFTER_LAST_MS: Final = 2_000
 
 
 class Shrinker:
     def __init__(self, options: Options, plant: Plant | None, limit_s: float, say: Callable[[str], None]) -> None:
-        """`options` is known to fail; raises ValueError if it does not."""
+        """`limit_s`: seconds of the processor. Raises ValueError for options under which nothing fails."""
         self._plant = plant
         self._say = say
-        self._deadline = time.monotonic() + limit_s
+        self._deadline = time.process_time() + limit_s
         self.tries = 0
         self.options = options
-        self._kind = self._broken(options)
+        self._calm = True
+        self._kind, self._at_ms = self._broken(options)
         if not self._kind:
             raise ValueError("this run breaks no rule")
+        self._calm = self._at_ms >= options.chaos_ms  # what broke before the calm can be looked for without it
 
     def shrink(self) -> Options:
         """Rounds until one takes nothing away, or the time is over."""
         before = None
         while before != self.options and not self._over():
             before = self.options
+            self._try(until(self.options, self._at_ms))
             for name in LISTS:
                 self._shorten(name)
             for smaller in self._simpler():
@@ -64,10 +66,8 @@ class Shrinker:
         for number in reversed(range(len(self.options.nodes))):
             if len(self.options.nodes) > 2 and number < len(self.options.nodes):
                 yield without_node(self.options, number)
-        last_ms = max((plan.at_ms for name in LISTS for plan in getattr(self.options, name)), default=0)
-        for chaos_ms in (last_ms + _AFTER_LAST_MS, self.options.chaos_ms // 2):
-            if chaos_ms < self.options.chaos_ms:
-                yield _changed(self.options, "chaos_ms", max(1, chaos_ms))
+        if self.options.chaos_ms > 1:
+            yield _changed(self.options, "chaos_ms", self.options.chaos_ms // 2)
         for name in ("pauses", "cuts", "full_disks"):
             yield from self._shorter(name)
 
@@ -79,22 +79,33 @@ class Shrinker:
                 yield _changed(self.options, name, (*plans[:at], half, *plans[at + 1 :]))
 
     def _try(self, smaller: Options) -> bool:
-        if self._over() or self._broken(smaller) != self._kind:
+        if self._over() or smaller == self.options:
             return False
-        self.options = smaller
+        kind, at_ms = self._broken(smaller)
+        if kind != self._kind:
+            return False
+        self.options, self._at_ms = smaller, at_ms
         return True
 
-    def _broken(self, options: Options) -> str:
+    def _broken(self, options: Options) -> tuple[str, int]:
+        """Which rule, and when."""
         self.tries += 1
-        return kind_of(run_options(options, Trace(), self._plant)[1])
+        world, broken = run_options(options, Trace(), self._plant, calm=self._calm)
+        return kind_of(broken), world.now_ms
 
     def _over(self) -> bool:
-        return time.monotonic() >= self._deadline
+        return time.process_time() >= self._deadline
 
 
 def size_of(options: Options) -> str:
     lists = ("nodes", *LISTS)
     return ", ".join(f"{len(getattr(options, name))} {name.replace('_', ' ')}" for name in lists)
+
+
+def until(options: Options, at_ms: int) -> Options:
+    """The same run without what would come later; until then chance does the same."""
+    kept = {name: tuple(plan for plan in getattr(options, name) if plan.at_ms <= at_ms) for name in LISTS}
+    return msgspec.structs.replace(options, **kept, chaos_ms=min(options.chaos_ms, at_ms + 1))
 
 
 def without_node(options: Options, number: int) -> Options:

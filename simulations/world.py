@@ -95,6 +95,10 @@ class World:
 
     def run(self) -> None:
         """Raises Violation, or what a machine raised."""
+        self.run_chaos()
+        self.run_calm()
+
+    def run_chaos(self) -> None:
         for node in self.nodes:
             self.after(node.plan.start_ms * 1_000_000, partial(self._start, node))
         self.breaker.begin()
@@ -104,6 +108,8 @@ class World:
                 self.after((client.plan.at_ms + client.plan.cancel_after_ms) * 1_000_000, client.cancel)
         self.network.announce()
         self.run_for(self.options.chaos_ms)
+
+    def run_calm(self) -> None:
         self._calm()
         self.run_until(apart, TOGETHER_MS)
         self.run_until(live, ENDS_MS)
