@@ -8,21 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol import kinds
-from protocol.errors import Code
-from protocol.ids import short_job_id
+from protocol.ids import MESSAGE_ID_BYTES, short_job_id
 from protocol.limits import LEASE_GRACE_MS
 from protocol.machines.attempts import AttemptRow, ExecutedRow
-from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, Send, Write
+from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, Send, StartTask, Write
 from protocol.machines.events import Arrived, PeerAdmitted
 from protocol.machines.jobs import JobRow, TaskRow, restore_job
-from protocol.plan.plan import check_product, product_digest, verify_outcome
+from protocol.plan.plan import Outcome, check_product, product_digest, verify_outcome
 from protocol.wire.codec import decode_record
 from protocol.wire.frame import parse_header
-from protocol.wire.jobs import ENDED, Tasks
+from protocol.wire.jobs import ENDED, JobResult, JobStatus, Results, Tasks
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER
+from simulations.causes import causes_of
 from simulations.products import expected_products
-from simulations.tasks import PLANTED_FAULT
 from simulations.violation import Violation
 
 if TYPE_CHECKING:
@@ -32,24 +31,14 @@ if TYPE_CHECKING:
 
 PROMPT_NS: Final = LEASE_GRACE_MS * 1_000_000 // 2  # an offer on its way no longer than this is under its lease
 ROW_BYTES_MAX: Final = 64 * 1024 * 1024
-# Why a job may fail in a run: what was planted can cause these and nothing else.
-PLANTED_CAUSES: Final = frozenset(
-    {
-        Code.HOLDER_LOST,
-        Code.TASK_CRASHED,
-        Code.TASK_OUT_OF_MEMORY,
-        Code.TASK_OUT_OF_TIME,
-        Code.TIMED_OUT,
-        Code.JOB_CANCELLED,
-        PLANTED_FAULT,
-    }
-)
 
 
 class Checkers:
     def __init__(self, world: World) -> None:
         self._world = world
-        self._frames: set[tuple[int, int, bytes, int, int]] = set()  # receiver, its life, sender, boot, sequence
+        self._frames: dict[tuple[int, bytes, int], tuple[int, set[int]]] = {}  # receiver, sender, boot: gate, sequences
+        self._outcomes: dict[bytes, tuple[Outcome, ...]] = {}  # message id: what a worker sent under it
+        self._told_end: dict[bytes, str] = {}  # job id: the end that its submitter heard
         self._applied: set[tuple[int, bytes]] = set()  # receiver, inbox key
         self._accepted: set[bytes] = set()  # job id + index
         self._ended: dict[bytes, str] = {}
@@ -62,7 +51,7 @@ class Checkers:
     # --- frames ------------------------------------------------------------------------------------------------------
 
     def arrived(self, node: Node, event: Arrived, effects: Effects) -> None:
-        """No frame is accepted twice in one life of its receiver."""
+        """No frame is accepted twice in one life of its receiver's gate."""
         if not any(isinstance(one, Publish) and isinstance(one.event, Received) for one in effects):
             self.frames_refused += 1
             return
@@ -70,10 +59,14 @@ class Checkers:
         name = BY_NUMBER[header.type].record.__name__
         self.frames_accepted += 1
         self._world.note(node, "gate", "accepted", f"{name} {header.boot_id}/{header.sequence}")
-        seen = (node.number, node.life, header.sender_key, header.boot_id, header.sequence)
-        if seen in self._frames:
+        peer = (node.number, header.sender_key, header.boot_id)
+        gate, seen = self._frames.get(peer, (0, set()))
+        if gate != node.incarnations["gate"]:
+            seen = set()
+        if header.sequence in seen:
             raise Violation(f"{node.name} accepted the replayed frame {header.sequence} ({name}) a second time")
-        self._frames.add(seen)
+        seen.add(header.sequence)
+        self._frames[peer] = (node.incarnations["gate"], seen)
 
     def admitted(self, node: Node, event: PeerAdmitted) -> None:
         """A node without a common project stays a stranger."""
@@ -88,6 +81,9 @@ class Checkers:
             self._offers.add(send.message_id)
             for offer in send.message.tasks:
                 self._offered[send.message.job_id + offer.index.to_bytes(4)] = self._world.now_ns
+        if isinstance(send.message, Results):
+            outcomes = (verify_outcome(result.outcome)[0] for result in send.message.results)
+            self._outcomes[send.message_id] = tuple(outcomes)
         if isinstance(send.message, Acknowledge):
             for identity in send.message.message_ids:
                 if node.store.get(kinds.INBOX, owner.encode() + b"\0" + send.to + identity) is None:
@@ -96,7 +92,7 @@ class Checkers:
     # --- commits -----------------------------------------------------------------------------------------------------
 
     def committing(self, node: Node, owner: str, writes: tuple[Write, ...]) -> None:
-        """Called before the batch is in the store."""
+        """Called before the batch is in the store, when it is synced."""
         for write in writes:
             match write:
                 case Put(kind=kinds.INBOX, key=key):
@@ -114,6 +110,7 @@ class Checkers:
                     self._check_job(node, decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX))
                 case LogJob(event="result accepted") if owner == "scheduler":
                     self._accept_once(node, write)
+                    self._check_fence(node, write, writes)
 
     def _apply_once(self, node: Node, key: bytes) -> None:
         if (node.number, key) in self._applied:
@@ -125,6 +122,30 @@ class Checkers:
         if task in self._accepted:
             raise Violation(f"{node.name} accepted a second result of task {int.from_bytes(log.detail)}")
         self._accepted.add(task)
+
+    def _check_fence(self, node: Node, log: LogJob, writes: tuple[Write, ...]) -> None:
+        """A result counts under the newest fence of its job and task only: anything else is the word of an older life
+        of the scheduler, or of an attempt that was given up.
+        """
+        index = int.from_bytes(log.detail)
+        received = (write.key[-MESSAGE_ID_BYTES:] for write in writes if isinstance(write, Put))
+        sent = (one for identity in received for one in self._outcomes.get(identity, ()) if one.index == index)
+        outcome = next((one for one in sent if one.job_id == log.job_id), None)
+        if outcome is None:
+            raise Violation(f"{node.name} accepted a result of task {index} that nobody sent")
+        job = decode_record(node.store.get(kinds.JOB, log.job_id) or b"", JobRow, bytes_max=ROW_BYTES_MAX)
+        stored = node.store.get(kinds.TASK, log.job_id + log.detail)
+        attempt = decode_record(stored, TaskRow, bytes_max=ROW_BYTES_MAX).attempt if stored is not None else 1
+        if (outcome.epoch, outcome.attempt) != (job.epoch, attempt):
+            raise Violation(
+                f"{node.name} accepted a result of task {index} under an old fence: epoch {outcome.epoch}, attempt "
+                f"{outcome.attempt} instead of {job.epoch}, {attempt}"
+            )
+
+    def task_starts(self, node: Node, task: StartTask) -> None:
+        """Only what was stored as running is run: else a crash would forget it, and its fence."""
+        if (node.number, kinds.ATTEMPT, task.key) not in self._epochs:
+            raise Violation(f"{node.name} starts a task of {short_job_id(task.job_id)} that it has not stored")
 
     def _rise(self, node: Node, kind: str, key: bytes, epoch: int) -> None:
         before = self._epochs.get((node.number, kind, key), 0)
@@ -150,7 +171,7 @@ class Checkers:
             raise Violation(f"{node.name} accepted a product that no worker of task {key.hex()[-8:]} made")
 
     def _check_job(self, node: Node, row: JobRow) -> None:
-        if row.job_id not in self._world.job_ids:
+        if row.job_id not in self._world.signed:
             raise Violation(f"{node.name} leads a job that nobody signed")
         before = self._ended.get(row.job_id)
         if before is not None and row.state != before:
@@ -159,7 +180,9 @@ class Checkers:
             self._ended[row.job_id] = row.state
             if row.state == "cancelled" and before is None:
                 self._check_stopped(row.job_id)
-            if row.cause is not None and row.cause.code not in self._causes(row):
+            if row.cause is not None and row.cause.code not in causes_of(
+                self._world.options, self._world.signed[row.job_id].plan
+            ):
                 raise Violation(f"{short_job_id(row.job_id)} {row.state} for no planted reason: {row.cause.sentence}")
 
     def _check_stopped(self, job_id: bytes) -> None:
@@ -167,14 +190,11 @@ class Checkers:
         begins a lease of which the scheduler cannot know.
         """
         for node in self._world.nodes:
+            if node.paused:
+                continue  # its process stands still and cannot kill its children
             for key, started_ns in node.tasks.running(job_id).items():
                 if started_ns - self._offered.get(key, 0) <= PROMPT_NS:
                     raise Violation(f"{short_job_id(job_id)} is finally cancelled, and {node.name} still runs a task")
-
-    def _causes(self, row: JobRow) -> frozenset[str]:
-        """A short order may expire at a holder before it gets there."""
-        short = self._world.job_ids[row.job_id].plan.life_ms < 3_600_000
-        return PLANTED_CAUSES | ({Code.ORDER_EXPIRED} if short else frozenset())
 
     def produced(self, node: Node, key: bytes, product: bytes) -> None:
         self._products.setdefault(key, set()).add(product_digest(product))
@@ -192,6 +212,29 @@ class Checkers:
             raise Violation(f"{client.node.name} has lost job {client.number}, which it had acknowledged")
         return decode_record(stored, JobRow, bytes_max=ROW_BYTES_MAX)
 
+    def told(self, client: Client, status: JobStatus) -> None:
+        """An end that a submitter hears is on disk, and it is the only one that it ever hears."""
+        if status.state not in ENDED:
+            if client.job_id in self._told_end:
+                raise Violation(f"job {client.number} is {status.state} again after its submitter heard its end")
+            return
+        if self._must_be_stored(client).state != status.state:
+            raise Violation(f"{client.node.name} tells that job {client.number} {status.state} before it is stored")
+        if self._told_end.setdefault(client.job_id, status.state) != status.state:
+            raise Violation(f"the submitter of job {client.number} heard two different ends")
+
+    def given(self, client: Client, result: JobResult) -> None:
+        """A result that is given is on disk, and it is what the tasks compute."""
+        row = self._must_be_stored(client)
+        if client.node.store.resource(row.digest) != result.product:
+            raise Violation(f"{client.node.name} gives another result of job {client.number} than it stored")
+        job = restore_job(row, {}, client.node.own_id)
+        expected = expected_products(job.verified.artifact, tuple(state.task for state in job.tasks))[-1]
+        outcome, signer = verify_outcome(result.outcome)
+        check_product(outcome, result.product)
+        if result.product != expected or signer != client.node.own_id:
+            raise Violation(f"the result of job {client.number} is not what its tasks compute")
+
     def finished(self, client: Client) -> JobRow:
         """At the end: the job is there, it has ended, and what the submitter was told is what the workers computed."""
         row = self._must_be_stored(client)
@@ -200,11 +243,4 @@ class Checkers:
         if (client.result is not None) != (row.state == "succeeded"):
             given = "given" if client.result is not None else "not given"
             raise Violation(f"job {client.number} is {row.state}, and its result was {given}")
-        if client.result is not None:
-            job = restore_job(row, {}, client.node.own_id)
-            expected = expected_products(job.verified.artifact, tuple(state.task for state in job.tasks))[-1]
-            outcome, signer = verify_outcome(client.result.outcome)
-            check_product(outcome, client.result.product)
-            if client.result.product != expected or signer != client.node.own_id:
-                raise Violation(f"the result of job {client.number} is not what its tasks compute")
         return row

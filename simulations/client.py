@@ -1,4 +1,6 @@
-"""A submitter at a node's control socket: submits, submits again until it is answered, cancels, fetches the result."""
+"""A submitter at a node's control socket: submits, submits again until it is answered, polls, cancels, fetches the
+result.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,18 @@ from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
 from protocol.signing import SigningKey
-from protocol.wire.jobs import AskCancel, AskJob, AskResult, JobResult, JobStatus, Submit
+from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskResult, JobResult, JobStatus, Submit
 from protocol.wire.peers import Refused
-from simulations.node import WALL_MS, Node
+from simulations.clocks import WALL_MS
+from simulations.node import Node
 from simulations.options import JobPlan
 
 if TYPE_CHECKING:
     from simulations.world import World
 
 PATIENCE_MS: Final = 1_500  # then the same question is asked again
+POLL_MS_MIN: Final = 20  # between two looks at a job, doubling up to POLL_MS_MAX: as submitters of the product do
+POLL_MS_MAX: Final = 1_000
 SUBMITS_MAX: Final = 40  # a job whose holders are never all there is given up
 _LATER: Final = frozenset({Code.HOLDERS_MISSING, Code.HOLDERS_GATHERING, Code.BUSY})  # refusals that may pass
 
@@ -51,6 +56,8 @@ class Client:
         self._submits = self._questions = 0
         self._cancel = b""
         self._cancel_answered = False
+        self._poll_ms = POLL_MS_MIN
+        self.told_all = False  # the end of the job, and its result if it has one
         self.job_id = b""
         self.state: State = "new"
         self.refusal = ""
@@ -63,6 +70,8 @@ class Client:
         """Sign once; then submit until there is an answer."""
         if self._order is None:
             self._order = self._sign()
+            if not self.plan.altered:
+                self._world.signed[self.job_id] = self
         self.state = "asking"
         if self.node.open:
             self._submits += 1
@@ -90,16 +99,31 @@ class Client:
                 self.state = "accepted"
                 self._world.checkers.acknowledged(self)
                 self._world.note(self.node, "client", "accepted", f"job {self.number}", main=True)
+                self._poll()
             case JobStatus(cancelling=cancelling, state=state):
+                self._world.checkers.told(self, message)
                 self.status = message
                 self._cancel_answered = self._cancel_answered or cancelling or state == "cancelled"
+                self.told_all = self.told_all or (state in ENDED and state != "succeeded")
             case JobResult():
+                self._world.checkers.given(self, message)
                 self.result = message
+                self.told_all = True
             case Refused(code=code) if self.state == "asking":
                 if code in _LATER and self._submits < SUBMITS_MAX:
                     return
                 self.state, self.refusal = "refused", code
                 self._world.note(self.node, "client", "refused", f"job {self.number}: {code}", main=True)
+
+    def _poll(self) -> None:
+        """Ask how the job stands until it has ended, and then for its result."""
+        if self.told_all:
+            return
+        if self.node.open:
+            ended = self.status is not None and self.status.state in ENDED
+            self._ask(AskResult(job_id=self.job_id) if ended else AskJob(job_id=self.job_id))
+        self._world.after(self._poll_ms * 1_000_000, self._poll)
+        self._poll_ms = min(POLL_MS_MAX, 2 * self._poll_ms)
 
     # --- how ---------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from protocol.machines.events import Arrived, DialDoor, Discovered, StatementMissing
 from protocol.wire.frame import parse_header
 from protocol.wire.registry import BY_NUMBER
+from simulations.partitions import HELD, Cuts
 
 if TYPE_CHECKING:
     from simulations.node import Node
@@ -41,7 +42,8 @@ class Network:
         self._ends: dict[tuple[int, bytes], _End] = {}  # (number of a node, its session): where its frames go
         self._recorded: deque[_Frame] = deque(maxlen=RECORDED_MAX)
         self._knocks = 0
-        self.sent = self.lost = self.replayed = 0
+        self.cuts = Cuts(world.options.cuts)
+        self.sent = self.lost = self.cut = self.replayed = 0
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
@@ -56,7 +58,7 @@ class Network:
         else:
             frame = _Frame(raw, sender, self._world.by_id[node])
         self.sent += 1
-        options, rng, chaos = self._world.options, self._world.rng, self._world.chaos
+        options, rng, chaos = self._world.options, self._world.rng, self._world.rough
         if chaos and rng.random() < options.loss:
             self.lost += 1
             self._world.note(sender, "network", "lost", f"{_kind(raw)} to {frame.receiver.name}")
@@ -72,11 +74,33 @@ class Network:
     def _carry(self, frame: _Frame) -> None:
         options, rng = self._world.options, self._world.rng
         delay_ns = rng.randint(options.delay_ms_min * 1_000_000, options.delay_ms_max * 1_000_000)
-        if self._world.chaos and rng.random() < options.spikes:
+        if self._world.rough and rng.random() < options.spikes:
             delay_ns += options.spike_ms * 1_000_000
+        heals_ms = self._heals_ms(frame)
+        if heals_ms is not None:
+            if rng.random() >= HELD:
+                self._cut_off(frame)
+                return
+            delay_ns += heals_ms * 1_000_000 - self._world.now_ns
         self._world.after(delay_ns, lambda: self._arrive(frame))
 
+    def _heals_ms(self, frame: _Frame) -> int | None:
+        if not self._world.chaos:
+            return None
+        return self.cuts.heals_ms(frame.sender.number, frame.receiver.number, self._world.now_ms)
+
+    def _cut_off(self, frame: _Frame) -> None:
+        self.cut += 1
+        self._world.note(frame.sender, "network", "cut", f"{_kind(frame.raw)} to {frame.receiver.name}")
+
+    def _severed(self, one: Node, other: Node) -> bool:
+        return self._world.chaos and self.cuts.severed(one.number, other.number, self._world.now_ms)
+
     def _arrive(self, frame: _Frame) -> None:
+        """What was on its way when a cut began does not get through."""
+        if self._heals_ms(frame) is not None:
+            self._cut_off(frame)
+            return
         receiver = frame.receiver
         if not receiver.up:
             return
@@ -98,7 +122,7 @@ class Network:
     def dial(self, joiner: Node, event: DialDoor) -> None:
         """Only a node that is up and holds the project opens its door to the project's key."""
         responder = self._world.by_id[event.node]
-        if not responder.up or event.project not in responder.project_ids:
+        if not responder.up or event.project not in responder.project_ids or self._severed(joiner, responder):
             return
         self._knocks += 1
         knock = b"knock:" + self._knocks.to_bytes(4)
@@ -120,7 +144,7 @@ class Network:
         present = [node for node in self._world.nodes if node.open and node.plan.meets == "announced"]
         for seen in present:
             for hearer in present:
-                if hearer is not seen:
+                if hearer is not seen and not self._severed(seen, hearer):
                     heard = Discovered(certified=seen.certified, heard_at=seen.address)
                     self._tell(hearer, heard)
         self._world.after(ANNOUNCE_MS * 1_000_000, self.announce)
@@ -128,7 +152,7 @@ class Network:
     def ask_statement(self, asker: Node, address: str) -> None:
         """The statement of a typed address, or that nobody answered."""
         target = self._world.by_address[address]
-        if target.open:
+        if target.open and not target.paused and not self._severed(asker, target):
             self._tell(asker, Discovered(certified=target.certified, heard_at=address, typed=True))
         else:
             self._tell(asker, StatementMissing(address=address, sentence="nobody answered"))

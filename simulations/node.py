@@ -1,19 +1,17 @@
-"""One virtual node: the machines of a real one in a shell that keeps the transaction rule and can crash anywhere.
+"""One virtual node: the machines of a real one in a shell that keeps the transaction rule and can break anywhere.
 
 As in the node of the product, every machine has its own mailbox; the writes of a step are one batch of the store; the
-step's other effects wait until it is committed, and so do those of later steps. A crash loses mailboxes, timers,
-tasks, sessions and all that was not committed.
+step's other effects wait until it is synced, and so do those of later steps. A crash loses mailboxes, timers, tasks,
+sessions and what was not synced; a machine that falls loses its own, and so do those that were started after it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
-from protocol.ids import node_id
-from protocol.key_statement import LIFE_MS, Certified, KeyStatement, sign_key_statement, verify_key_statement
+from protocol.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN, RESTART_WINDOW_MS, RESTARTS_MAX
 from protocol.machines import events
 from protocol.machines.contract import (
     ClearTimer,
@@ -30,36 +28,24 @@ from protocol.machines.contract import (
     SetTimer,
     StartTask,
     TimerFired,
-    Write,
 )
-from protocol.machines.delivery import Courier
-from protocol.machines.enrolment import Enrolment
-from protocol.machines.gate import Gate
-from protocol.machines.membership import Membership
-from protocol.machines.scheduler import Scheduler
-from protocol.machines.worker import Worker
-from protocol.policy import NodePolicy, SourcePolicy
-from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wiring import takers
+from simulations.clocks import NodeClock
+from simulations.committing import Committer
+from simulations.faults import MACHINE_NAMES, MACHINES, MachineName
+from simulations.machines import Identity, MachineSet
 from simulations.options import NodePlan
-from simulations.store import VirtualStore
+from simulations.outside import publish_outside
+from simulations.store import Batch, VirtualStore
 from simulations.tasks import Tasks
 from simulations.violation import Violation
 
 if TYPE_CHECKING:
     from simulations.world import World
 
-WALL_MS = 1_700_000_000_000  # the true wall clock when the virtual clock is 0
 _TURN_NS_MAX = 1_000_000  # how long an event waits in a mailbox
 _TRUST_NS_MAX = 200_000_000  # until the tokens are derived: one scrypt for each
-
-
-class Parts(NamedTuple):
-    """The classes of the machines that carry the trust; tests put broken ones in their place."""
-
-    gate: type[Gate] = Gate
-    courier: type[Courier] = Courier
 
 
 class _Held:
@@ -69,6 +55,9 @@ class _Held:
         self.effects = effects
         self.committed = committed
 
+    def commit(self) -> None:
+        self.committed = True
+
 
 class Node:
     def __init__(self, world: World, number: int, plan: NodePlan, projects: tuple[ProjectKey, ...]) -> None:
@@ -77,32 +66,34 @@ class Node:
         self.name = f"n{number}"
         self.plan = plan
         self.address = f"10.0.{number // 250}.{number % 250 + 1}:1456"
-        secret = hashlib.sha256(f"node/{world.options.seed}/{number}".encode()).digest()
-        self._key = SigningKey(secret)
-        self._nonce_secret = hashlib.sha256(b"nonces" + secret).digest()
-        self._curve_key = hashlib.sha256(b"curve" + secret).digest()
-        self.certified = self._statement(1, projects)
-        self.own_id = self.certified.node
-        self._projects = projects
+        self.identity = Identity(f"node/{world.options.seed}/{number}", self.name, self.address, projects)
+        self.own_id = self.identity.own_id
         self.project_ids = tuple(project.project_id for project in projects)
+        self.certified = self.identity.statement(1)
         self.store = VirtualStore()
         self.tasks = Tasks(world, self)
+        self.clock = NodeClock(plan.clock_offset_ms, plan.drift_ppm, world.rng.randint(1, 10**15))
         self.up = False
         self.open = False  # the tokens are derived and the control socket answers
+        self.armed: Literal["", "before a commit", "after a commit"] = ""
         self.life = 0
-        self._boot_base_ns = world.rng.randint(1, 10**15)
-        self.machines: dict[str, Machine] = {}
-        self._mailboxes: dict[str, deque[Any]] = {}
-        self._held: dict[str, deque[_Held]] = {}
-        self._timers: dict[tuple[str, str], int] = {}  # the number of the newest SetTimer
+        self.incarnations: dict[MachineName, int] = dict.fromkeys(
+            MACHINES, 0
+        )  # through all lives: how often each machine was started
+        self._paused_until_ns = 0
+        self._deferred: list[Callable[[], None]] = []  # what became due while it was paused
+        self._boot_id = self._statements = 0
+        self.machines: dict[MachineName, Machine] = {}
+        self._committer = Committer(world, self)
+        self._mailboxes: dict[MachineName, deque[Any]] = {}
+        self._held: dict[MachineName, deque[_Held]] = {}
+        self._timers: dict[tuple[MachineName, str], int] = {}  # the number of the newest SetTimer
         self._timer_count = 0
-        self._store_free_ns = 0
-        self._armed: Literal["", "before a commit", "after a commit"] = ""
+        self._falls: list[int] = []  # boot times of those within the window
+        self._rises = 0  # the number of the newest start, of all machines or of some
 
     def now(self) -> Now:
-        now_ns = self._world.now_ns
-        wall_ms = WALL_MS + now_ns // 1_000_000 + self.plan.clock_offset_ms
-        return Now(boot_ns=now_ns + self._boot_base_ns, wall_ms=wall_ms)
+        return self.clock.now(self._world.now_ns)
 
     def offers(self, projects: set[bytes]) -> set[tuple[str, bytes]]:
         """Its sources, each with a project that may reach it."""
@@ -111,68 +102,97 @@ class Node:
     # --- life and death ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Machines from the committed rows, under a higher boot id; what they resume, and then the tokens."""
+        """Machines from the synced rows, under a higher boot id; what they resume, and then the tokens."""
         self.life += 1
         self.up = True
-        boot_id = self.store.next_boot_id()
-        self.certified = self._statement(boot_id, self._projects)
-        self.machines = self._build(boot_id)
-        self._mailboxes = {name: deque() for name in self.machines}
-        self._held = {name: deque() for name in self.machines}
-        self._store_free_ns = self._world.now_ns
-        self._world.note(self, "node", "started", f"boot {boot_id}", main=True)
-        for name, machine in self.machines.items():
-            begin = getattr(machine, "begin", None)
-            if begin is not None:
-                self._take(name, begin(self.now()))
-        self._later(self._world.rng.randrange(_TRUST_NS_MAX), self._tell_projects)
+        self._boot_id = self._statements = self.store.next_boot_id(self.now().wall_ms)
+        self._committer = Committer(self._world, self)
+        self._falls = []
+        self._world.note(self, "node", "started", f"boot {self._boot_id}", main=True)
+        self._raise()
 
     def crash(self) -> None:
+        """Without warning, at this instant."""
+        self._committer.crash()
         self.up = self.open = False
-        self._armed = ""
+        self.armed = ""
+        self._paused_until_ns = 0
+        self._deferred = []
         self.machines = {}
         self._timers = {}
         self.tasks.lose_all()
         self._world.network.crashed(self)
         self._world.note(self, "node", "crashed", main=True)
 
-    def arm(self, moment: Literal["before a commit", "after a commit"]) -> None:
-        """Crash at the next commit."""
-        self._armed = moment
+    def fall(self, machine: MachineName, why: str) -> None:
+        """It crashes, and all that were started after it are stopped; they begin anew after a pause that doubles."""
+        if not self.up or machine not in self.machines:
+            return
+        self._world.note(self, machine, "fell", why, main=True)
+        fallen = MACHINES[MACHINES.index(machine) :]
+        for name in fallen:
+            self.machines.pop(name, None)
+            self.incarnations[name] += 1  # nothing that was meant for the old one arrives
+        self._timers = {key: number for key, number in self._timers.items() if key[0] not in fallen}
+        self.open = False
+        if "scheduler" in fallen:
+            self.tasks.lose_all()  # their runner is started between scheduler and worker
+        if "gate" in fallen:
+            self._world.network.crashed(self)  # so is the transport, after the gate
+        now_ns = self.now().boot_ns
+        self._falls = [at for at in self._falls if now_ns - at <= RESTART_WINDOW_MS * 1_000_000] + [now_ns]
+        if len(self._falls) > RESTARTS_MAX:
+            self._world.breaker.give_up(self)
+            return
+        pause_ms = min(RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN * 2 ** (len(self._falls) - 1))
+        self._rises += 1
+        rise = self._rises
+        self.later(pause_ms * 1_000_000, lambda: self._raise() if rise == self._rises else None)
 
-    def disarm(self) -> None:
-        self._armed = ""
+    def pause(self, length_ms: int) -> None:
+        """Nothing of its process runs; what comes waits. Its children run on."""
+        self._paused_until_ns = max(self._paused_until_ns, self._world.now_ns + length_ms * 1_000_000)
+        self._world.note(self, "node", "paused", f"for {length_ms} ms", main=True)
+        self._world.after(length_ms * 1_000_000, lambda: None if self.paused else self.resume())
 
-    def reboot_clock(self) -> None:
-        self._boot_base_ns = 1 - self._world.now_ns + self._world.rng.randrange(10**9)
+    def resume(self) -> None:
+        """What waited comes soon, in any order but that of one mailbox."""
+        self._paused_until_ns = 0
+        deferred, self._deferred = self._deferred, []
+        for action in deferred:
+            self._world.after(self._world.rng.randrange(_TURN_NS_MAX), action)
 
-    def _statement(self, sequence: int, projects: tuple[ProjectKey, ...]) -> Certified:
-        own_id = node_id(self._key.public_key)
-        statement = KeyStatement(
-            version=1,
-            curve_key=self._curve_key,
-            addresses=(self.address,),
-            sequence=sequence,
-            not_after_ms=WALL_MS + LIFE_MS,
-            name=self.name,
-            hints=tuple(project.hint(own_id) for project in projects),
-        )
-        return verify_key_statement(sign_key_statement(statement, self._key), WALL_MS)
+    @property
+    def paused(self) -> bool:
+        return self._paused_until_ns > self._world.now_ns
 
-    def _build(self, boot_id: int) -> dict[str, Machine]:
-        rows, parts = self.store.rows(), self._world.parts
-        sources = self._source_projects()
-        policy = NodePolicy(sources={name: SourcePolicy(projects=ids) for name, ids in sources.items()})
-        core: dict[str, Machine] = {
-            "membership": Membership(self.own_id, self.name, sources, self._world.typed_by(self), rows),
-            "scheduler": Scheduler(self._key, self.own_id, self.name, boot_id, sources, rows),
-            "worker": Worker(self._key, self.own_id, policy, rows),
-        }
-        return {
-            "gate": parts.gate(self._key, boot_id, rows),
-            "enrolment": Enrolment(self.own_id, boot_id, self._nonce_secret, self._curve_key),
-            **{name: parts.courier(one, name, self.own_id, boot_id, 1, rows) for name, one in core.items()},
-        }
+    def _raise(self) -> None:
+        """Starts what is down, from what the store holds then."""
+        self._committer.flush()
+        rows, making = self.store.rows(), self._machine_set()
+        for name in MACHINES:
+            if name in self.machines:
+                continue
+            self.incarnations[name] += 1
+            self._mailboxes[name] = deque()
+            self._held[name] = deque()
+            machine = self.machines[name] = making.make(name, self._boot_id, self.now().boot_ns, rows)
+            begin = getattr(machine, "begin", None)
+            if begin is not None:
+                self._take(name, begin(self.now()))
+        rise = self._rises
+        trust_ns = self._world.rng.randrange(_TRUST_NS_MAX)
+        self.later(trust_ns, lambda: self._tell_projects() if rise == self._rises else None)
+
+    def _tell_projects(self) -> None:
+        self.certified = self.identity.statement(self._statements)
+        self._statements += 1
+        self._publish(events.ProjectsHeld(projects=self.identity.projects, statement=self.certified.data))
+        self.open = True
+
+    def _machine_set(self) -> MachineSet:
+        joins = self._world.typed_by(self)
+        return MachineSet(self._world.parts, self.identity, self._source_projects(), joins)
 
     def _source_projects(self) -> dict[str, frozenset[bytes]]:
         return {
@@ -180,18 +200,15 @@ class Node:
             for name, numbers in self.plan.sources.items()
         }
 
-    def _tell_projects(self) -> None:
-        self._publish(events.ProjectsHeld(projects=self._projects, statement=self.certified.data))
-        self.open = True
-
     # --- events in ---------------------------------------------------------------------------------------------------
 
-    def deliver(self, machine: str, event: Any) -> None:
-        """Into the mailbox; its turn comes soon, unless the node crashes before."""
-        self._mailboxes[machine].append(event)
-        self._later(self._world.rng.randrange(_TURN_NS_MAX), lambda: self._turn(machine))
+    def deliver(self, machine: MachineName, event: Any) -> None:
+        """Into the mailbox, unless the machine is down; its turn comes soon, unless it falls before."""
+        if machine in self.machines:
+            self._mailboxes[machine].append(event)
+            self._later_for(machine, self._world.rng.randrange(_TURN_NS_MAX), self._turn)
 
-    def _turn(self, name: str) -> None:
+    def _turn(self, name: MachineName) -> None:
         event = self._mailboxes[name].popleft()
         machine = self.machines[name]
         effects = machine.step(event, self.now())
@@ -205,43 +222,48 @@ class Node:
             self._world.note(self, name, type(event).__name__, getattr(event, "name", ""))
         self._take(name, effects)
 
-    def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
-        """Unless this life is over by then."""
+    def later(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Unless this life is over by then; while the node is paused it waits."""
         life = self.life
 
         def act() -> None:
-            if self.up and self.life == life:
+            if not self.up or self.life != life:
+                return
+            if self.paused:
+                self._deferred.append(act)
+            else:
                 action()
 
         self._world.after(delay_ns, act)
 
+    def _later_for(self, name: MachineName, delay_ns: int, action: Callable[[MachineName], None]) -> None:
+        """Unless this machine has fallen by then."""
+        incarnation = self.incarnations[name]
+        self.later(delay_ns, lambda: action(name) if self.incarnations[name] == incarnation else None)
+
     # --- the transaction rule ----------------------------------------------------------------------------------------
 
-    def _take(self, name: str, effects: Effects) -> None:
+    def _take(self, name: MachineName, effects: Effects) -> None:
         writes = tuple(write for effect in effects if isinstance(effect, Persist) for write in effect.writes)
-        held = self._held[name]
         step = _Held(tuple(effect for effect in effects if not isinstance(effect, Persist)), committed=not writes)
-        held.append(step)
-        if not writes:
+        self._held[name].append(step)
+        if writes:
+            self._committer.write(Batch(name, self.incarnations[name], writes, step.commit))
+        else:
             self._perform_ready(name)
-            return
-        commit_ns = self._world.rng.randint(0, self._world.options.commit_ms_max * 1_000_000)
-        self._store_free_ns = max(self._store_free_ns, self._world.now_ns) + commit_ns
-        self._later(self._store_free_ns - self._world.now_ns, lambda: self._commit(name, writes, step))
 
-    def _commit(self, name: str, writes: tuple[Write, ...], step: _Held) -> None:
-        if self._armed == "before a commit":
-            self._world.crash_now(self)
-            return
-        self._world.checkers.committing(self, name, writes)
-        self.store.commit(writes)
-        if self._armed == "after a commit":
-            self._world.crash_now(self)
-            return
-        step.committed = True
-        self._later(self._world.rng.randrange(_TURN_NS_MAX), lambda: self._perform_ready(name))
+    def committed(self, batch: Batch, delay_ns: int) -> None:
+        """A batch is synced: its step's effects are carried out, unless its machine has fallen meanwhile."""
+        if batch.incarnation == self.incarnations[batch.machine]:
+            batch.done()
+            self._later_for(batch.machine, delay_ns, self._perform_ready)
 
-    def _perform_ready(self, name: str) -> None:
+    def refused(self, batch: Batch, delay_ns: int) -> None:
+        """Its machine falls when it hears of it."""
+        if batch.incarnation == self.incarnations[batch.machine]:
+            self._later_for(batch.machine, delay_ns, lambda name: self.fall(name, "a commit was refused"))
+
+    def _perform_ready(self, name: MachineName) -> None:
         held = self._held[name]
         while held and held[0].committed:
             for effect in held.popleft().effects:
@@ -249,7 +271,7 @@ class Node:
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
-    def _perform(self, name: str, effect: Effect) -> None:
+    def _perform(self, name: MachineName, effect: Effect) -> None:
         match effect:
             case Send():
                 self._world.checkers.sending(self, name, effect)
@@ -272,7 +294,7 @@ class Node:
             case _:
                 assert_never(effect)
 
-    def _set_timer(self, name: str, timer: SetTimer) -> None:
+    def _set_timer(self, name: MachineName, timer: SetTimer) -> None:
         self._timer_count += 1
         number = self._timers[name, timer.name] = self._timer_count
 
@@ -281,38 +303,12 @@ class Node:
                 del self._timers[name, timer.name]
                 self.deliver(name, TimerFired(name=timer.name, generation=timer.generation))
 
-        self._later(max(0, timer.at_ns - self.now().boot_ns), fire)
+        self.later(self.clock.world_delay_ns(self._world.now_ns, timer.at_ns), fire)
 
     def _publish(self, event: Any) -> None:
         for taker in takers(event):
-            if taker in self.machines:
-                self.deliver(taker, event)
+            machine = MACHINE_NAMES.get(taker)
+            if machine is not None:
+                self.deliver(machine, event)
             else:
-                self._outside(taker, event)
-
-    def _outside(self, taker: str, event: Any) -> None:
-        """What the rest of a node does with news: transport, discovery, store, control socket."""
-        match event:
-            case events.Transmit(raw=raw, node=node, session=session):
-                self._world.network.send(self, raw, node, session)
-            case events.DialDoor():
-                self._world.network.dial(self, event)
-            case events.HangUp(session=session):
-                self._world.network.hang_up(self, session)
-            case events.PeerAdmitted():
-                self._world.checkers.admitted(self, event)
-            case events.StatementWanted(address=address):
-                self._world.network.ask_statement(self, address)
-            case events.ResourceWanted(ticket=ticket, digest=digest):
-                found = events.ResourceFound(ticket=ticket, data=self.store.resource(digest))
-                self.deliver("scheduler", found)
-            case events.ControlAnswer():
-                self._world.answer(self, event)
-            case events.Counted(code=code, sentence=sentence):
-                self._world.note(self, "gate", "counted", f"{code}: {sentence}")
-            case events.JobChanged(status=status):
-                self._world.job_changed(self, status)
-            case events.ProjectsHeld() | events.PeerSeen() | events.PeerAway() | events.EnrolmentFailed():
-                pass  # for discovery and the log
-            case _:
-                raise Violation(f"nobody at {self.name} takes {type(event).__name__} for {taker}")
+                publish_outside(self._world, self, taker, event)

@@ -103,6 +103,9 @@ class _Unchecked(Checkers):
     def committing(self, node: Node, owner: str, writes: Any) -> None:
         pass
 
+    def task_starts(self, node: Node, task: Any) -> None:
+        pass
+
 
 class ScaleWorld(World):
     def __init__(self, nodes: int, seed: int) -> None:
@@ -152,6 +155,7 @@ def _options(nodes: int, seed: int) -> Options:
             projects=(0,),
             sources={"data": (0,)},
             clock_offset_ms=0,
+            drift_ppm=0,
             meets="typed",
         )
         for number in range(nodes)

@@ -28,11 +28,18 @@ class Tasks:
         self._world = world
         self._node = node
         self._running: dict[bytes, tuple[int, int]] = {}  # a number, and since when
+        self._starters: dict[bytes, int] = {}  # incarnation of the worker that started a task last
         self._count = 0
 
     def start(self, effect: StartTask) -> None:
-        if effect.key in self._running:
+        """A worker that fell and was started again wants its running tasks again: they go on, as in the product."""
+        incarnation = self._node.incarnations["worker"]
+        if self._starters.get(effect.key) == incarnation and effect.key in self._running:
             raise Violation(f"{self._node.name} starts a task that it runs already: {effect.key.hex()[:12]}")
+        self._starters[effect.key] = incarnation
+        self._world.checkers.task_starts(self._node, effect)
+        if effect.key in self._running:
+            return
         self._count += 1
         started = self._running[effect.key] = (self._count, self._world.now_ns)
         self._world.note(self._node, "worker", "task starts", effect.request.operation)

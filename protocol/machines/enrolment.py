@@ -124,6 +124,7 @@ class Enrolment:
                 assert len(projects) <= PROJECTS_MAX
                 self._projects = {project.project_id: project for project in projects}
                 self._statement = statement
+                self._proved = {}  # membership tells it anew: it may have started again without what it was told last
                 return ()
             case Encountered():
                 return self._encounter(event, now)

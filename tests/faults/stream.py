@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Final
 
 from flotta_p2p.order_options import OrderOptions
+from flotta_p2p.result import Result
 from flotta_p2p.submission import Prepared
 from protocol.errors import Code, DeniedError, FlottaError, UnreachableError
 from protocol.ids import parse_id
@@ -98,12 +99,12 @@ class JobStream:
     def _follow(self, job_id: bytes) -> None:
         status, result = self._end(job_id)
         assert status.state == "succeeded", f"acknowledged and {status.state}: {status.cause}"
-        assert result is not None
+        assert isinstance(result, Summary)
         assert facts(result) == self._truth, f"{facts(result)} instead of {self._truth}"
         with self._lock:
             self.succeeded.append(job_id)
 
-    def _end(self, job_id: bytes) -> tuple[JobStatus, Summary | None]:
+    def _end(self, job_id: bytes) -> tuple[JobStatus, Result | None]:
         """The end of an acknowledged job, whatever happens to the connection meanwhile."""
         deadline_s = time.monotonic() + END_LIMIT_S
         while True:

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from simulations.__main__ import main
-from simulations.options import describe, draw_options
+from simulations.describe import describe
+from simulations.options import draw_options
 
 
 def run_under_hash_seed(hash_seed: str) -> str:

@@ -182,6 +182,16 @@ def test_a_peer_is_not_knocked_at_again() -> None:
     assert len(link.sides[0].all(DialDoor)) == 1
 
 
+def test_a_peer_that_membership_does_not_name_after_its_restart_is_knocked_at_again() -> None:
+    link = joined()
+    low = link.sides[0]
+    link.fire(0, "knock:")
+    low.enrolment.step(ProjectsHeld(projects=(PROJECT,), statement=low.says.data), now())  # no PeerAdmitted follows
+    link.meet(0)
+    link.fire(0, "knock:")
+    assert len(low.all(DialDoor)) == 2
+
+
 def test_two_common_projects_are_two_handshakes() -> None:
     link = Link(Side(LOW, (PROJECT, OTHER_PROJECT)), Side(HIGH, (PROJECT, OTHER_PROJECT)))
     link.meet(0)
