@@ -95,6 +95,11 @@ ORDER_LIFE_MS: Final = 3_600_000  # an order may be started so long after it was
 ORDER_LIFE_MS_MAX: Final = 7 * 24 * 3_600_000  # workers remember an order until it has expired
 JOB_DEADLINE_MS: Final = 600_000  # a job ends by then whatever happens
 JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000  # a week, the longest training that is planned for
+# tasks of one job; its order grows it. A worker may get all of them, and the scheduler looks at all in each step
+JOB_TASKS_MAX: Final = 1_000
+TASKS_OFFERED_MAX: Final = 250  # tasks in one offer; a refusal of it is 250 signed outcomes
+TASKS_SHOWN_MAX: Final = 250  # tasks in one status of a job, 430 bytes each; it tells how many there are
+PROBE_TASKS_MAX: Final = 250  # tasks of a probe for each participant; its author writes it
 TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
 TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
 PRODUCT_BYTES_MAX: Final = 192 * KIB  # what one task may produce; larger resources need chunked transfer

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_pid, serve
+from flotta_p2p.federated import probe
 from flotta_p2p.federated.merging import read_measure
 from flotta_p2p.federated.summary import measure, merge, prepare
 from protocol.errors import Code, FlottaError, WorkflowError
@@ -102,6 +103,9 @@ _PROGRAMS: Final[dict[str, Callable[[Artifact, TaskRequest], bytes]]] = {
     "summary.prepare": _prepare,
     "summary.measure": _measure,
     "summary.merge": _merge,
+    "probe.prepare": lambda artifact, request: b"",
+    "probe.work": lambda artifact, request: probe.work(artifact, request.artifact),
+    "probe.merge": lambda artifact, request: encode_record(probe.merge(request.inputs)),
 }
 
 

@@ -283,7 +283,7 @@ class Scheduler:
 
     def _offer(self, job: Job, tasks: list[TaskState]) -> Send:
         offers = tuple(
-            TaskOffer(index=one.task.index, attempt=one.attempt, inputs=job.products(one.task)) for one in tasks
+            TaskOffer(index=one.task.index, attempt=one.attempt, inputs=job.inputs(one.task)) for one in tasks
         )
         message = Tasks(job_id=job.job_id, order=job.row.order, plan=job.plan_envelope, tasks=offers)
         return Send(message=message, to=tasks[0].task.node, project=job.row.project, fence=self._epoch)

@@ -145,3 +145,13 @@ class Summary(Record, frozen=True):
     rows: int
     columns: dict[str, ColumnSummary]
     coverage: Coverage
+
+
+# --- product of the probe -------------------------------------------------------------------------
+
+
+class ProbeCount(Record, frozen=True):
+    """Product of probe.merge: the result of a probe."""
+
+    products: int
+    bytes: int
