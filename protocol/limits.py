@@ -68,6 +68,10 @@ SOURCES_MAX: Final = 64  # data sources of one node
 OFFERS_MAX: Final = 500  # pairs of a source and a project that may reach it: what one greeting can tell in its 64 KiB
 COLUMNS_SHOWN_MAX: Final = 64  # columns of one source in a status report, which names how many there are
 COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them all
+# ids in one acknowledgement, 18 bytes each; it has BODY_BYTES_PING_MAX
+ACKNOWLEDGED_AT_ONCE_MAX: Final = 48
+# events that one machine takes together, with one commit; its mailbox grows it. More would make the first one wait
+TURN_EVENTS_MAX: Final = 64
 OUTBOX_ROWS_PER_PEER_MAX: Final = 10_000  # a peer that is away; beyond it the producer is told busy
 INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept for INBOX_KEEP_MS
 INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000  # as long as any copy may live, and ten minutes for clocks
@@ -97,6 +101,9 @@ JOB_DEADLINE_MS: Final = 600_000  # a job ends by then whatever happens
 JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000  # a week, the longest training that is planned for
 # tasks of one job; its order grows it. A worker may get all of them, and the scheduler looks at all in each step
 JOB_TASKS_MAX: Final = 1_000
+# outcomes of tasks in one message, 600 bytes each without their products, 9 KiB when they are refusals in many words
+RESULTS_AT_ONCE_MAX: Final = 64
+RESULTS_BYTES_MAX: Final = 768 * KIB  # with their products; a message of results has 1 MiB, and one result fits always
 TASKS_OFFERED_MAX: Final = 250  # tasks in one offer; a refusal of it is 250 signed outcomes
 TASKS_SHOWN_MAX: Final = 250  # tasks in one status of a job, 430 bytes each; it tells how many there are
 PROBE_TASKS_MAX: Final = 250  # tasks of a probe for each participant; its author writes it

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never
 
 from protocol.ids import node_id
 from protocol.key_statement import LIFE_MS, Certified, KeyStatement, sign_key_statement, verify_key_statement
+from protocol.limits import TURN_EVENTS_MAX
 from protocol.machines import events
 from protocol.machines.contract import (
     ClearTimer,
@@ -194,17 +195,29 @@ class Node:
         self._later(self._world.rng.randrange(_TURN_NS_MAX), lambda: self._turn(machine))
 
     def _turn(self, name: str) -> None:
-        event = self._mailboxes[name].popleft()
-        machine = self.machines[name]
-        effects = machine.step(event, self.now())
+        """Some of what waits, at least one; of what an earlier turn took along nothing is left."""
+        mailbox, machine = self._mailboxes[name], self.machines[name]
+        if not mailbox:
+            return
+        if isinstance(machine, Courier):
+            count = self._world.rng.randint(1, min(len(mailbox), TURN_EVENTS_MAX))
+            taken = [mailbox.popleft() for _ in range(count)]
+            effects = machine.turn(taken, self.now())
+        else:
+            taken = [mailbox.popleft()]
+            effects = machine.step(taken[0], self.now())
         machine.check()
+        for event in taken:
+            self._note(name, event, effects)
+        self._take(name, effects)
+
+    def _note(self, name: str, event: Any, effects: Effects) -> None:
         if isinstance(event, events.Arrived):
             self._world.checkers.arrived(self, event, effects)
         elif isinstance(event, Received):
             self._world.note(self, name, "received", type(event.message).__name__)
         elif not isinstance(event, events.Outgoing):
             self._world.note(self, name, type(event).__name__, getattr(event, "name", ""))
-        self._take(name, effects)
 
     def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Unless this life is over by then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,12 +24,12 @@ NODES, SEED = 3, 103  # with losses, duplicates and crashes; it holds with the t
 
 
 class HastyCourier(Courier):
-    """Acknowledges at once, and commits what it acknowledged with its next step."""
+    """Acknowledges at once, and commits what it acknowledged with its next turn."""
 
     _owed: tuple[Effect, ...] = ()
 
-    def step(self, event: Any, now: Now) -> Effects:
-        effects = (*self._owed, *super().step(event, now))
+    def turn(self, events: Sequence[Any], now: Now) -> Effects:
+        effects = (*self._owed, *super().turn(events, now))
         hasty = any(isinstance(one, Send) and isinstance(one.message, Acknowledge) for one in effects)
         self._owed = tuple(one for one in effects if isinstance(one, Persist)) if hasty else ()
         return tuple(one for one in effects if not isinstance(one, Persist)) if hasty else effects
@@ -37,10 +38,10 @@ class HastyCourier(Courier):
 class ForgetfulCourier(Courier):
     """Does not remember which messages it has applied."""
 
-    def step(self, event: Any, now: Now) -> Effects:
-        if isinstance(event, Received):
+    def turn(self, events: Sequence[Any], now: Now) -> Effects:
+        if any(isinstance(event, Received) for event in events):
             self._inbox.clear()
-        return super().step(event, now)
+        return super().turn(events, now)
 
 
 class WindowlessGate(Gate):
