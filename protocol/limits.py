@@ -160,6 +160,9 @@ TIMERS_MAX: Final = 65_536  # timers set in one node, 300 bytes each; machines g
 TIMER_SLEEP_MS_MAX: Final = 1_000  # longest sleep of the timer thread: a machine that slept is noticed within it
 HELD_STEPS_MAX: Final = 10_000  # steps of one machine whose effects wait for a commit; a slow disk grows it
 CHILD_MEMORY_BYTES_MAX: Final = 2 * 1024 * MIB  # resident; watched by the launcher
+# small tasks of one job in its child at once, the first of them being computed; each brings PRODUCT_BYTES_MAX and an
+# artifact at most, so that all fit into CHILD_OUTBOX_BYTES_MAX
+CHILD_PIPELINE_MAX: Final = 64
 CHILD_SPARE_MS: Final = 2_000  # a child whose job sends nothing more goes home
 CHILD_MEMORY_WATCH_MS: Final = 100  # a child that allocates 1 GB/s outgrows its limit by 100 MB before it is seen
 # RLIMIT_AS, a distant backstop: Polars maps 950 MB and hangs when tight

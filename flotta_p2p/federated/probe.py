@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from protocol.errors import Code, WorkflowError
 from protocol.plan.artifact import Artifact
 from protocol.plan.operations import ProbeParameters, operation, read_parameters
-from protocol.plan.plan import FACT_BYTES
-from protocol.plan.tasks import ProbeCount
+from protocol.plan.tasks import FACT_BYTES, ProbeCount
 
 
 def work(artifact: Artifact, data: bytes) -> bytes:

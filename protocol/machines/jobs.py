@@ -22,7 +22,8 @@ from protocol.machines.contract import Put
 from protocol.plan.artifact import read_artifact
 from protocol.plan.operations import operation
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
-from protocol.plan.plan import FACT_BYTES, Outcome, Participant, Plan, Task, derive, fact_of, product_digest
+from protocol.plan.plan import Outcome, Participant, Plan, Task, derive, product_digest
+from protocol.plan.tasks import FACT_BYTES, fact_of
 from protocol.record import Record
 from protocol.signing import ORDER_STATEMENT, open_statement
 from protocol.wire.codec import decode_record, encode_record

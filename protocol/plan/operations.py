@@ -48,7 +48,7 @@ class ProbeParameters(Record, frozen=True):
 class Operation(Record, frozen=True):
     """`reads_table`: it works on rows and columns of a query; other operations take a moment, so that a node computes
     many of them in one child process. `takes`: whether its inputs are the products before it, or only what is signed
-    of each (`plan.fact_of`).
+    of each (`tasks.fact_of`).
     """
 
     name: str

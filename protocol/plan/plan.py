@@ -6,7 +6,7 @@ The scheduler chooses where and when, never what: every worker derives its tasks
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Literal
+from typing import Literal
 
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import format_id, length_safe, node_id
@@ -24,9 +24,6 @@ from protocol.signing import (
     sign_statement,
 )
 from protocol.wire.codec import decode_record, encode_record
-
-FACT_BYTES: Final = 40  # see `fact_of`
-
 
 class Participant(Record, frozen=True, order=True):
     """One data source of one holder."""
@@ -153,11 +150,6 @@ def labels_of(task: Task, tasks: tuple[Task, ...]) -> tuple[str, ...]:
     owners = [(tasks[i].node, tasks[i].source) for i in task.inputs]
     labels = {owner: Participant(node=owner[0], source=owner[1]).label for owner in dict.fromkeys(owners)}
     return tuple(labels[owner] for owner in owners)
-
-
-def fact_of(digest: bytes, size_bytes: int) -> bytes:
-    """What a worker signed of a product, FACT_BYTES long: SHA-256, then the size, eight bytes, the highest first."""
-    return digest + size_bytes.to_bytes(8)
 
 
 def product_digest(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
 from protocol.plan.operations import Statistic
@@ -147,7 +147,16 @@ class Summary(Record, frozen=True):
     coverage: Coverage
 
 
-# --- product of the probe -------------------------------------------------------------------------
+# --- the probe ------------------------------------------------------------------------------------
+
+FACT_BYTES: Final = 40
+
+
+def fact_of(digest: bytes, size_bytes: int) -> bytes:
+    """What a worker signed of a product, FACT_BYTES long: SHA-256, then the size, eight bytes, the highest first. It is
+    the input of operations that do not need the product itself.
+    """
+    return digest + size_bytes.to_bytes(8)
 
 
 class ProbeCount(Record, frozen=True):

@@ -21,7 +21,7 @@ from flotta_p2p.federated.pooled import pooled_summary
 from protocol.errors import Code
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import OPERATIONS, ProbeParameters
-from protocol.plan.plan import fact_of, product_digest
+from protocol.plan.plan import product_digest
 from protocol.plan.tasks import (
     ChildAnswer,
     Column,
@@ -32,6 +32,7 @@ from protocol.plan.tasks import (
     SourceFile,
     Summary,
     TaskRequest,
+    fact_of,
 )
 from protocol.wire.codec import decode_record, encode_record
 from tests.flotta_p2p.federated.helpers import artifact_of, source_of

@@ -9,8 +9,8 @@ from protocol.machines.contract import StartTask
 from protocol.machines.events import TaskProduced
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import ProbeParameters
-from protocol.plan.plan import fact_of, product_digest
-from protocol.plan.tasks import TaskRequest
+from protocol.plan.plan import product_digest
+from protocol.plan.tasks import TaskRequest, fact_of
 from tests.protocol.builders import PROJECT, order, signed
 from tests.protocol.fleet import Fleet, Node
 
