@@ -25,6 +25,7 @@ from protocol.signing import (
 )
 from protocol.wire.codec import decode_record, encode_record
 
+
 class Participant(Record, frozen=True, order=True):
     """One data source of one holder."""
 

@@ -27,8 +27,8 @@ def encode(value: Any) -> bytes:
     bits, keys that are neither str nor bytes, nesting or containers beyond the limits.
     """
     try:
+        _check_depth(value, MSGPACK_DEPTH_MAX)
         data: bytes = msgpack.packb(value)
-        _check_shape(data)
         _unpack(data)
     except (ValueError, TypeError, OverflowError) as error:
         raise LocalProtocolError(f"this value cannot be sent: {error}") from error
@@ -80,6 +80,21 @@ def decode_record(data: bytes, record_type: Any, *, bytes_max: int) -> Any:
         return msgspec.convert(plain, record_type, builtin_types=_BYTES_AS_BYTES)
     except (msgspec.ValidationError, FlottaError) as error:  # the latter from a record that checks itself
         raise RemoteProtocolError(Code.BODY_MALFORMED, f"not the record expected here: {error}") from error
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    """Of a value of ours. Its bytes need no look: what we wrote claims no more than there is."""
+    if isinstance(value, dict):
+        inner: Any = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    else:
+        return
+    if levels == 0:
+        raise ValueError(f"nested deeper than {MSGPACK_DEPTH_MAX}")
+    for one in inner:
+        if isinstance(one, dict | list | tuple):
+            _check_depth(one, levels - 1)
 
 
 def _unpack(data: bytes) -> Any:
