@@ -409,7 +409,7 @@ class Scheduler:
             Persist(writes=tuple(writes)),
             *(self._stop(job, node, ended=True) for node in job.workers()),
             ClearTimer(name=f"job:{job.job_id.hex()}"),
-            Publish(event=JobChanged(status=self._answers.status(job.row))),
+            Publish(event=JobChanged(status=self._answers.news(job.row))),
         ]
 
     def _stop(self, job: Job, node: bytes, *, ended: bool) -> Send:
@@ -437,7 +437,7 @@ class Scheduler:
         """One timer for the job, at its next lease or deadline; and the news for whoever watches it."""
         leases = (task.lease_until_ns for task in job.tasks if task.state == "offered")
         timer = SetTimer(name=f"job:{job.job_id.hex()}", at_ns=min([job.deadline_ns, *leases]))
-        return [timer, Publish(event=JobChanged(status=self._answers.status(job.row)))]
+        return [timer, Publish(event=JobChanged(status=self._answers.news(job.row)))]
 
     def _log(self, job: Job, now: Now, event: str, index: int | None = None) -> LogJob:
         detail = b"" if index is None else index.to_bytes(4)
