@@ -21,6 +21,7 @@ from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey, new_token
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import JobStatus
+from tools.bench.rows import REST_S
 
 _JOB_LIMIT_S = 120.0
 _TABLE = "x\n" + "\n".join(str(number) for number in range(20)) + "\n"
@@ -75,6 +76,11 @@ class Probe:
     @property
     def round_s(self) -> float:
         return self.worked_s - self.prepared_s
+
+
+def at_rest() -> None:
+    """Waits until the children that read the sources at the start have gone home."""
+    time.sleep(REST_S)
 
 
 @contextmanager

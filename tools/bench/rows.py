@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+REST_S: Final = 3.0  # until the children that read the sources at the start have gone home
 
 
 class Row(NamedTuple):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Iterator
 
 from protocol.limits import JOB_TASKS_MAX, PROBE_TASKS_MAX
-from tools.bench.nodes import Network, running
+from tools.bench.nodes import Network, at_rest, running
 from tools.bench.rows import Row, Scale, percentile, say, spread
 
 AIM_PER_S = 1_000
-_REST_S = 2.5  # until the children that read the sources at the start have gone home
 
 
 def tasks(scale: Scale) -> Iterator[Row]:
@@ -19,7 +17,7 @@ def tasks(scale: Scale) -> Iterator[Row]:
     signed, sent, verified, committed. Seconds run from the order to the verified result in hand.
     """
     with running(1 + max(scale.workers)) as network:
-        time.sleep(_REST_S)
+        at_rest()
         for workers in scale.workers:
             each = min(PROBE_TASKS_MAX, (JOB_TASKS_MAX - 2) // workers, scale.tasks // workers)
             rates = _rates(network, workers, each, max(1, scale.tasks // (each * workers)))
@@ -43,7 +41,7 @@ def _rates(network: Network, workers: int, each: int, jobs: int) -> list[float]:
 def latency(scale: Scale) -> Iterator[Row]:
     """A job of one task on one other node, again and again without a pause, as its submitter sees it."""
     with running(2) as network:
-        time.sleep(_REST_S)
+        at_rest()
         worker = network.members[1:]
         network.probe(worker)
         probes = [network.probe(worker) for _ in range(scale.singles)]
