@@ -9,6 +9,7 @@ from protocol.machines.contract import StartTask
 from protocol.machines.events import TaskProduced
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import ProbeParameters
+from protocol.plan.order import ParticipantRule
 from protocol.plan.plan import product_digest
 from protocol.plan.tasks import TaskRequest, fact_of
 from tests.protocol.builders import PROJECT, order, signed
@@ -20,6 +21,19 @@ LARGE = b"x" * 10_000
 
 def probe(tasks: int = TASKS) -> bytes:
     return artifact_bytes(probe_artifact(PROJECT.project_id, ProbeParameters(tasks=tasks)))
+
+
+def probe_fleet(tasks: int, *, hanging: bool) -> Fleet:
+    """Two nodes and a probe on the second one alone, as far as it goes; `hanging`: its work does not end."""
+    fleet = Fleet(holders=2)
+    fleet.compute = lambda node, start: (
+        None if hanging and node.number == 1 else TaskProduced(key=start.key, product=b"")
+    )
+    only = ParticipantRule(rule="listed", nodes=(fleet.nodes[1].id,))
+    an_order, _ = signed(order(artifact=probe(tasks), participants=only))
+    fleet.submit(an_order)
+    fleet.run()
+    return fleet
 
 
 class Seen:
