@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
@@ -20,9 +19,7 @@ from protocol.plan.operations import SummaryParameters
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey, new_token
 from protocol.wire.jobs import JobStatus
-from tools.bench.rows import REST_S, Row, Scale, spread
-
-PAUSE_S: Final = 1.0  # between two jobs
+from tools.bench.rows import PAUSE_S, REST_S, Row, Scale, spread
 
 
 def summaries(scale: Scale) -> Iterator[Row]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator
 
 from protocol.limits import JOB_TASKS_MAX, PRODUCT_BYTES_MAX
 from tools.bench.nodes import Network, at_rest, running
-from tools.bench.rows import Row, Scale, say, spread
+from tools.bench.rows import PAUSE_S, Row, Scale, say, spread
 
+_SIZES = {1_000: "1 KB", 10_000_000: "10 MB"}
 _AIMS_MS = {1_000: 20, 10_000_000: 400}
 
 
@@ -23,15 +25,18 @@ def rounds(scale: Scale) -> Iterator[Row]:
         with running(1 + holders) as network:
             at_rest()
             for product_bytes in scale.round_bytes:
-                yield _round(network, holders, product_bytes, scale.repeats)
+                yield round_of(network, holders, product_bytes, scale.repeats)
 
 
-def _round(network: Network, holders: int, product_bytes: int, repeats: int) -> Row:
+def round_of(network: Network, holders: int, product_bytes: int, repeats: int) -> Row:
     tasks = -(-product_bytes // PRODUCT_BYTES_MAX)
     assert tasks * holders + 2 <= JOB_TASKS_MAX
     each = -(-product_bytes // tasks)
-    seconds = [network.probe(network.members[1:], tasks, each).round_s for _ in range(repeats)]
-    size = f"{product_bytes // 1_000_000} MB" if product_bytes >= 1_000_000 else f"{product_bytes // 1_000} KB"
+    seconds = []
+    for _ in range(repeats):
+        time.sleep(PAUSE_S)
+        seconds.append(network.probe(network.members[1:], tasks, each).round_s)
+    size = _SIZES.get(product_bytes, f"{product_bytes} B")
     what = f"round of {holders} holders, {size} each" + (f" in {tasks} tasks" if tasks > 1 else "")
     measured = spread(seconds, "ms")
     say(f"  {what}: {measured}")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+PAUSE_S: Final = 0.5  # between two jobs: the next spare child has started by then
 REST_S: Final = 3.0  # until the children that read the sources at the start have gone home
 
 
@@ -24,7 +25,7 @@ class Scale(NamedTuple):
 
     tasks: int = 4_000  # no-op tasks for each number of workers
     repeats: int = 10  # jobs, rounds and frames of one kind
-    singles: int = 100  # jobs of one task, for percentiles
+    singles: int = 50  # jobs of one task, for percentiles
     workers: tuple[int, ...] = (1, 2, 4)
     holders: tuple[int, ...] = (3, 10)
     nodes: tuple[int, ...] = (2, 4, 8, 16)
