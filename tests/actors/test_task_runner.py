@@ -230,18 +230,21 @@ def test_a_child_whose_job_sends_nothing_more_goes_home(monkeypatch: pytest.Monk
         assert is_alive(spare)
 
 
-def test_the_spare_child_is_warm_while_the_node_is_in_use_and_small_at_rest() -> None:
+def test_the_spare_child_is_warm_while_tables_are_read_and_small_at_rest() -> None:
     def warm(pid: int) -> bool:
         return b"--warm" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
     with running() as it:
         assert not warm(it.pids()[0])
-        it.start(b"k")
+        it.start(b"small", b"first")
         assert isinstance(it.end(), TaskProduced)
-        spare = it.pids(2)[1]
+        assert not warm(it.pids(2)[1])
+        it.start(b"table", b"second", operation="summary.measure")
+        assert isinstance(it.end(), TaskFaulted)  # it has no source, but it would read one
+        spare = it.pids(3)[2]
         assert warm(spare)
         it.handle.tell(TimerFired(name="rest"))  # as WARM_MS later
-        assert not warm(it.pids(3)[2])
+        assert not warm(it.pids(4)[3])
         wait_until(lambda: not is_alive(spare), 2)
 
 
