@@ -307,6 +307,7 @@ class Scheduler:
             except (RemoteProtocolError, DeniedError) as error:
                 effects.append(Refuse(code=error.code, sentence=error.sentence))
                 continue
+            self._alive(job, event.sender, now)
             effects += self._task_over(job, outcome, result.outcome, result.product, now)
         if job.row.state not in ENDED:
             effects += self._advance(job, now)
@@ -344,11 +345,20 @@ class Scheduler:
         job = self._book.live.get(renew.job_id)
         if job is None:
             return (self._forget(renew.job_id, event),) if renew.job_id in self._book.ended else ()
-        for state in job.tasks:
-            if state.task.index in renew.indexes and state.task.node == event.sender and state.state == "offered":
-                state.lease_until_ns = now.after_ms(job.lease_ms + LEASE_GRACE_MS)
+        self._alive(job, event.sender, now, frozenset(renew.indexes))
         renewed = Renewed(job_id=renew.job_id, token=renew.token)
         return (Send(message=renewed, to=event.sender, project=job.row.project, fence=self._epoch),)
+
+    def _alive(self, job: Job, node: bytes, now: Now, indexes: frozenset[int] | None = None) -> None:
+        """The worker works at these tasks, or, by an outcome of it, at all that it has: it is not silent."""
+        until_ns = now.after_ms(job.lease_ms + LEASE_GRACE_MS)
+        for state in job.tasks:
+            if (
+                state.state == "offered"
+                and state.task.node == node
+                and (indexes is None or state.task.index in indexes)
+            ):
+                state.lease_until_ns = until_ns
 
     def _timer(self, job_id: bytes, now: Now) -> list[Effect]:
         job = self._book.live.get(job_id)

@@ -24,6 +24,7 @@ from protocol.wire.jobs import JobStatus
 from tools.bench.rows import REST_S
 
 _JOB_LIMIT_S = 120.0
+_LEASE_MS = 60_000  # many nodes share few processors here: none of them is lost because it is slow
 _TABLE = "x\n" + "\n".join(str(number) for number in range(20)) + "\n"
 
 
@@ -50,7 +51,7 @@ class Network:
         artifact = probe_artifact(self.project, ProbeParameters(tasks=tasks, bytes=product_bytes))
         holders = tuple(worker.node for worker in workers)
         clock, entropy = SystemClock(), SystemEntropy()
-        prepared = prepare_order(artifact, OrderOptions(), self._key, clock, entropy, holders=holders)
+        prepared = prepare_order(artifact, OrderOptions(lease_ms=_LEASE_MS), self._key, clock, entropy, holders=holders)
         self._client.submit(self._client.prove(prepared))
         status = self._client.wait(prepared.job_id, limit_s=_JOB_LIMIT_S, progress=note)
         assert status.state == "succeeded", status.cause

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.limits import TASKS_SHOWN_MAX
+from protocol.limits import LEASE_MS, TASKS_SHOWN_MAX
 from protocol.machines.contract import StartTask
 from protocol.machines.events import TaskProduced
 from protocol.plan.artifact import artifact_bytes, probe_artifact
@@ -12,8 +12,9 @@ from protocol.plan.operations import ProbeParameters
 from protocol.plan.order import ParticipantRule
 from protocol.plan.plan import product_digest
 from protocol.plan.tasks import TaskRequest, fact_of
+from protocol.wire.jobs import Renew
 from tests.protocol.builders import PROJECT, order, signed
-from tests.protocol.fleet import Fleet, Node
+from tests.protocol.fleet import Fleet, Node, live_of
 
 TASKS = 100
 LARGE = b"x" * 10_000
@@ -94,3 +95,20 @@ def test_a_status_shows_the_unfinished_tasks_first_and_says_how_many_there_are()
     assert (status.tasks_done, status.tasks_all) == (481, 722)
     assert len(status.tasks) == TASKS_SHOWN_MAX
     assert sum(task.state != "succeeded" for task in status.tasks) == 241
+
+
+def test_an_outcome_is_a_sign_of_life_for_the_other_tasks_of_its_holder() -> None:
+    fleet = probe_fleet(tasks=3, hanging=True)
+    holder = fleet.nodes[1]
+    fleet.alter = lambda event: None if isinstance(event.message, Renew) else event  # every renewal is lost
+    for number, key in enumerate(list(holder.running)[:2]):
+        fleet.run_for(LEASE_MS - 1_000)
+        del holder.running[key]
+        holder.machines["worker"].machine._leases[key[:32]].restart(fleet.now.boot_ns)  # type: ignore[attr-defined]
+        fleet.step(holder, "worker", TaskProduced(key=key, product=b""))
+        fleet.run()
+        assert live_of(fleet)[0].tasks_done == number + 2
+    fleet.run_for(LEASE_MS - 1_000)
+    assert live_of(fleet)[0].state == "running"
+    fleet.run_for(3_000)
+    assert live_of(fleet) == ()  # now it was silent
