@@ -297,6 +297,7 @@ class Scheduler:
                 self._forget(results.job_id, event),
             ]
         effects: list[Effect] = []
+        accepted = False
         for result in results.results:
             if job.row.state in ENDED:
                 break
@@ -307,9 +308,11 @@ class Scheduler:
             except (RemoteProtocolError, DeniedError) as error:
                 effects.append(Refuse(code=error.code, sentence=error.sentence))
                 continue
-            self._alive(job, event.sender, now)
+            accepted = True
             effects += self._task_over(job, outcome, result.outcome, result.product, now)
         if job.row.state not in ENDED:
+            if accepted:
+                self._alive(job, event.sender, now)
             effects += self._advance(job, now)
         return effects
 
@@ -353,11 +356,9 @@ class Scheduler:
         """The worker works at these tasks, or, by an outcome of it, at all that it has: it is not silent."""
         until_ns = now.after_ms(job.lease_ms + LEASE_GRACE_MS)
         for state in job.tasks:
-            if (
-                state.state == "offered"
-                and state.task.node == node
-                and (indexes is None or state.task.index in indexes)
-            ):
+            if indexes is not None and state.task.index not in indexes:
+                continue
+            if state.state == "offered" and state.task.node == node:
                 state.lease_until_ns = until_ns
 
     def _timer(self, job_id: bytes, now: Now) -> list[Effect]:
