@@ -179,6 +179,14 @@ class Job:
             return tuple(product_digest(fact) for fact in self.inputs(task))
         return tuple(self.tasks[i].digest for i in task.inputs)
 
+    def renew(self, node: bytes, until_ns: int, indexes: frozenset[int] | None = None) -> None:
+        """The worker works at these tasks, or, by an outcome of it, at all that it has: it is not silent."""
+        for state in self.tasks:
+            if indexes is not None and state.task.index not in indexes:
+                continue
+            if state.state == "offered" and state.task.node == node:
+                state.lease_until_ns = until_ns
+
     def task_key(self, index: int) -> bytes:
         return self.job_id + index.to_bytes(4)
 

@@ -312,7 +312,7 @@ class Scheduler:
             effects += self._task_over(job, outcome, result.outcome, result.product, now)
         if job.row.state not in ENDED:
             if accepted:
-                self._alive(job, event.sender, now)
+                job.renew(event.sender, now.after_ms(job.lease_ms + LEASE_GRACE_MS))
             effects += self._advance(job, now)
         return effects
 
@@ -348,18 +348,9 @@ class Scheduler:
         job = self._book.live.get(renew.job_id)
         if job is None:
             return (self._forget(renew.job_id, event),) if renew.job_id in self._book.ended else ()
-        self._alive(job, event.sender, now, frozenset(renew.indexes))
+        job.renew(event.sender, now.after_ms(job.lease_ms + LEASE_GRACE_MS), frozenset(renew.indexes))
         renewed = Renewed(job_id=renew.job_id, token=renew.token)
         return (Send(message=renewed, to=event.sender, project=job.row.project, fence=self._epoch),)
-
-    def _alive(self, job: Job, node: bytes, now: Now, indexes: frozenset[int] | None = None) -> None:
-        """The worker works at these tasks, or, by an outcome of it, at all that it has: it is not silent."""
-        until_ns = now.after_ms(job.lease_ms + LEASE_GRACE_MS)
-        for state in job.tasks:
-            if indexes is not None and state.task.index not in indexes:
-                continue
-            if state.state == "offered" and state.task.node == node:
-                state.lease_until_ns = until_ns
 
     def _timer(self, job_id: bytes, now: Now) -> list[Effect]:
         job = self._book.live.get(job_id)
