@@ -156,7 +156,7 @@ class GatewayActor(SupervisedActor):
                 self._send(client, self._reload_projects())
             case WaitJob(job_id=job_id, wait_ms=wait_ms):
                 number = self._opened(_Wait(client, request), max(0, min(wait_ms, CONTROL_WAIT_MS_MAX)))
-                self._ask(number, AskJob(job_id=job_id))
+                self._ask(number, AskJob(job_id=job_id, with_tasks=False))
             case Submit() | AskJob() | AskResult() | AskCancel() | AskJobs():
                 self._ask(self._opened(_Open(client), ASK_LIMIT_MS), request)
             case _:

@@ -83,6 +83,10 @@ class Inbox:
         with self._changed:
             return not self._waiting()
 
+    def drained(self) -> bool:
+        """Whether nothing waits but messages of supervision. Cheap: it takes no lock, and may be a moment old."""
+        return not self._data
+
     def close(self) -> None:
         """Take no more. What is already inside stays for the reader."""
         with self._changed:

@@ -3,6 +3,9 @@
 The writes of a step are one commit of the store. The step's other effects are held until the commit is done,
 and so are those of later steps, writes or not: what leaves the actor leaves in the order of the steps. A
 refused commit crashes the actor, whose next incarnation reads back what really is in the store.
+
+Events that wait in the inbox together are one turn of a machine that takes turns, and then one commit. An event
+that comes alone is taken at once.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from actors.messages import (
 from actors.ports import Clock
 from actors.timers import TimerService
 from protocol.errors import Code, LocalProtocolError, StorageError, UnreachableError
-from protocol.limits import HELD_STEPS_MAX, INBOX_MESSAGES_MAX, STEP_EFFECTS_MAX
+from protocol.limits import HELD_STEPS_MAX, INBOX_MESSAGES_MAX, STEP_EFFECTS_MAX, TURN_EVENTS_MAX
 from protocol.machines.contract import (
     ClearTimer,
     Effect,
@@ -94,8 +97,10 @@ class MachineActor(SupervisedActor):
         self._first_ticket = context.generation << _TICKET_BITS
         self._tickets = itertools.count(self._first_ticket)
         self._machine: Machine | None = None
+        self._turn: list[Any] = []  # events of the turn that begins once the inbox is empty, at most TURN_EVENTS_MAX
         self._early: deque[Any] = deque()  # events that came before the rows, at most INBOX_MESSAGES_MAX
         self._held: deque[_Held] = deque()  # at most HELD_STEPS_MAX; the first, if any, waits for its commit
+        self._turn_events_max = 1  # of a machine that takes single steps
         self._told_ready = False
         self.refused_early = 0
 
@@ -119,11 +124,13 @@ class MachineActor(SupervisedActor):
             case _ if self._machine is None:
                 self._keep_early(message)
             case ResourceFetched(ticket=ticket, data=data):
-                self._take(self._machine.step(ResourceFound(ticket=ticket, data=data), self._clock.now()))
+                self._turn.append(ResourceFound(ticket=ticket, data=data))
             case _:
                 if isinstance(message, Received) and isinstance(message.message, Acknowledge):
                     reached(Point.ACKNOWLEDGED)
-                self._take(self._machine.step(message, self._clock.now()))
+                self._turn.append(message)
+        if self._turn and (len(self._turn) >= self._turn_events_max or self.actor_inbox.drained()):
+            self._take_turn()
 
     def end(self) -> None:
         self._timers.clear_all(self.address)
@@ -143,8 +150,19 @@ class MachineActor(SupervisedActor):
         self._machine = machine
         begin = getattr(machine, "begin", None)
         self._take(begin(self._clock.now()) if begin is not None else ())
-        while self._early:
-            self._take(machine.step(self._early.popleft(), self._clock.now()))
+        if hasattr(machine, "turn"):
+            self._turn_events_max = TURN_EVENTS_MAX
+        for event in self._early:
+            self._turn.append(event)
+            if len(self._turn) >= self._turn_events_max:
+                self._take_turn()
+        self._early.clear()
+
+    def _take_turn(self) -> None:
+        events, self._turn = self._turn, []
+        machine: Any = self._machine
+        now = self._clock.now()
+        self._take(machine.turn(events, now) if self._turn_events_max > 1 else machine.step(events[0], now))
 
     def _on_committed(self, ticket: int) -> None:
         oldest = self._held.popleft() if self._held else None

@@ -1,21 +1,23 @@
 """The runner: task slots, each a child process that serves one job and goes home.
 
-A spare child waits, already started, so that a task need not wait for an interpreter. While the node is in use the
+A spare child waits, already started, so that a task need not wait for an interpreter. Tasks that take a moment lie in
+their job's child one behind the other, so that it is never idle between two; any other task has a child to itself.
+While the node is in use the
 spare has its libraries loaded too, which makes a job five times quicker; at rest it has not, which saves 28 MB. No
 data crosses jobs: a child is never given to a second one.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.messages import Inspected, InspectWanted, TaskWanted
 from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
+from actors.task_work import INSPECTION, Child, Queue, Work
 from actors.timers import TimerService
 from protocol.errors import Code, RemoteProtocolError
 from protocol.limits import (
@@ -35,27 +37,7 @@ from protocol.wire.codec import decode_record, encode_record
 CHILD_ROLE: Final = "task"
 WARM_CHILD_ROLE: Final = "warm-task"
 _KEY_PREFIX: Final = "task-"
-_INSPECTION: Final = b"inspection"
 _RETIRED: Final = b"retired"
-
-
-class _Work:
-    """One thing to compute, and where its end is told."""
-
-    def __init__(self, owner: bytes, key: bytes, message: bytes, limit_ms: int, reply_to: ActorHandle) -> None:
-        self.owner = owner  # job id; children are never shared between owners
-        self.key = key
-        self.message = message
-        self.limit_ms = limit_ms
-        self.reply_to = reply_to
-
-
-class _Child:
-    def __init__(self) -> None:
-        self.owner = b""  # empty: spare
-        self.work: _Work | None = None
-        self.leaving = False  # it was killed: nothing is given to it any more
-        self.reason: Literal["crashed", "out-of-time"] = "crashed"
 
 
 class TaskRunnerActor(SupervisedActor):
@@ -75,11 +57,12 @@ class TaskRunnerActor(SupervisedActor):
         self._sources = sources
         self._clock = clock
         self._timers = timers
-        self._children: dict[str, _Child] = {}  # limits.TASK_SLOTS
-        self._waiting: deque[_Work] = deque()  # limits.TASKS_LIVE_PER_WORKER_MAX, kept by the worker machine
+        self._children: dict[str, Child] = {}  # limits.TASK_SLOTS
+        self._waiting = Queue()
+        self._keys: set[bytes] = set()  # limits.TASKS_LIVE_PER_WORKER_MAX: of tasks that wait or are in a child
         self._count = 0
         self._pausing = False  # after a spawn that failed
-        self._in_use = False  # a task was started within WARM_MS
+        self._in_use = False  # a task that reads a table was started within WARM_MS
 
     def begin(self) -> None:
         self._fill()
@@ -93,8 +76,8 @@ class TaskRunnerActor(SupervisedActor):
                 self._kill(key)
             case InspectWanted(source=source, reply_to=reply_to):
                 request = encode_record(InspectRequest(source=source))
-                owner = _INSPECTION + source.name.encode()
-                self._waiting.append(_Work(owner, b"", request, INSPECT_LIMIT_MS, reply_to))
+                owner = INSPECTION + source.name.encode()
+                self._waiting.add(Work(owner, b"", request, INSPECT_LIMIT_MS, reply_to))
             case ChildSaid(key=key, message=answer):
                 self._said(key, answer)
             case ChildGone():
@@ -103,7 +86,8 @@ class TaskRunnerActor(SupervisedActor):
                 pass
             case TimerFired(name=name):
                 self._late(name)
-        self._fill()
+        if self.actor_inbox.drained():  # else the next message does it: a burst is one look at all that waits
+            self._fill()
 
     def end(self) -> None:
         self._timers.clear_all(self.address)
@@ -114,21 +98,27 @@ class TaskRunnerActor(SupervisedActor):
 
     def _start(self, start: StartTask, reply_to: ActorHandle) -> None:
         """A worker that was restarted wants its running tasks again: they go on."""
-        running = (child.work for child in self._children.values())
-        if any(work is not None and work.key == start.key for work in (*running, *self._waiting)):
+        if start.key in self._keys:
             return
-        self._in_use = True
-        self._timers.set(self.address, "rest", self._clock.now().after_ms(WARM_MS), 0)
-        source = self._sources.get(start.source)
-        request = msgspec.structs.replace(start.request, source=source)
-        self._waiting.append(_Work(start.job_id, start.key, encode_record(request), start.limit_ms, reply_to))
+        self._keys.add(start.key)
+        request = start.request
+        if start.source:
+            request = msgspec.structs.replace(request, source=self._sources.get(start.source))
+        message = encode_record(request)
+        work = Work(start.job_id, start.key, message, start.limit_ms, reply_to, request.operation)
+        self._waiting.add(work)
+        if not work.light:
+            self._in_use = True
+            self._timers.set(self.address, "rest", self._clock.now().after_ms(WARM_MS), 0)
 
     def _kill(self, key: bytes) -> None:
         """The machine has already ended the task; what its child still says about it is not heard."""
-        self._waiting = deque(work for work in self._waiting if work.key != key)
+        if key not in self._keys:
+            return
+        self._keys.remove(key)
+        self._waiting.remove(key)
         for name, child in self._children.items():
-            if child.work is not None and child.work.key == key:
-                child.work = None
+            if child.take_away(key):
                 self._send_home(name)
 
     def _send_home(self, name: str) -> None:
@@ -137,15 +127,22 @@ class TaskRunnerActor(SupervisedActor):
 
     def _said(self, name: str, answer: bytes) -> None:
         child = self._children.get(name)
-        if child is None or child.work is None:
+        if child is None or child.silenced or not child.works:
             return
-        work, child.work = child.work, None
-        self._timers.clear(self.address, f"limit:{name}")
-        if work.owner.startswith(_INSPECTION):
+        work = child.works.popleft()
+        self._keys.discard(work.key)
+        if child.works:
+            self._limit(name, child.works[0])
+        elif work.is_inspection:
             self._send_home(name)
         else:
+            self._timers.clear(self.address, f"limit:{name}")
             self._timers.set(self.address, f"home:{name}", self._clock.now().after_ms(CHILD_SPARE_MS), 0)
         work.reply_to.tell(_outcome(work, answer))
+
+    def _limit(self, name: str, work: Work) -> None:
+        """From now on the child computes this."""
+        self._timers.set(self.address, f"limit:{name}", self._clock.now().after_ms(work.limit_ms), 0)
 
     def _gone(self, gone: ChildGone) -> None:
         child = self._children.pop(gone.key, None)
@@ -157,15 +154,16 @@ class TaskRunnerActor(SupervisedActor):
             self._pausing = True
             self._timers.set(self.address, "pause", self._clock.now().after_ms(SPAWN_PAUSE_MS), 0)
         detail = f"signal {gone.signal}" if gone.signal else gone.reason
-        if child.work is not None:
-            self._died(child.work, child, gone.reason, detail)
-        elif self._pausing and not self._children:  # nobody is left who could take what waits
-            waiting, self._waiting = self._waiting, deque()
-            for work in waiting:
+        if child.works and not child.silenced:
+            self._died(child.works.popleft(), child, gone.reason, detail)
+        self._waiting.put_back(child.works)
+        if self._pausing and not self._children:  # nobody is left who could take what waits
+            for work in self._waiting.take_all():
                 self._died(work, child, gone.reason, f"no process could be started for it ({detail})")
 
-    def _died(self, work: _Work, child: _Child, ended: str, detail: str) -> None:
-        if work.owner.startswith(_INSPECTION):
+    def _died(self, work: Work, child: Child, ended: str, detail: str) -> None:
+        self._keys.discard(work.key)
+        if work.is_inspection:
             fault = Fault(code=Code.TASK_CRASHED, sentence=f"the process that read it ended ({detail})")
             work.reply_to.tell(Inspected(fault=fault))
         else:
@@ -183,7 +181,7 @@ class TaskRunnerActor(SupervisedActor):
         elif child is not None and kind == "limit":
             child.reason = "out-of-time"
             self._send_home(key)
-        elif child is not None and child.work is None:
+        elif child is not None and not child.works:
             self._send_home(key)  # its job sends nothing more
 
     def _rest(self) -> None:
@@ -198,52 +196,61 @@ class TaskRunnerActor(SupervisedActor):
 
     def _fill(self) -> None:
         """Gives waiting work to children, and keeps one spare child as long as a slot is free."""
-        still_waiting: deque[_Work] = deque()
-        for work in self._waiting:
+        children_wanted = False
+        for work in self._waiting.heads():
             name = self._child_for(work)
-            if name is None:
-                still_waiting.append(work)
-            else:
+            if name is not None:
+                self._waiting.take(work)
                 self._give(name, work)
-        self._waiting = still_waiting
+            else:
+                children_wanted |= not self._waits_for_its_own(work)
         spare = any(not child.owner for child in self._children.values())
-        if (not spare or self._waiting) and len(self._children) < TASK_SLOTS and not self._pausing:
+        if (not spare or children_wanted) and len(self._children) < TASK_SLOTS and not self._pausing:
             self._spawn()
-        elif self._waiting:
+        elif children_wanted:
             self._make_room()
 
-    def _child_for(self, work: _Work) -> str | None:
-        idle = [(name, child) for name, child in self._children.items() if child.work is None and not child.leaving]
-        own = next((name for name, child in idle if child.owner == work.owner), None)
-        return own or next((name for name, child in idle if not child.owner), None)
+    def _child_for(self, work: Work) -> str | None:
+        own = next((name for name, child in self._children.items() if child.takes(work)), None)
+        if own is not None or self._waits_for_its_own(work):
+            return own
+        spares = (name for name, child in self._children.items() if not child.owner and not child.leaving)
+        return next(spares, None)
 
-    def _give(self, name: str, work: _Work) -> None:
+    def _waits_for_its_own(self, work: Work) -> bool:
+        """Light work needs no second child: there is one that will soon have room for it."""
+        mine = [child for child in self._children.values() if child.owner == work.owner and not child.leaving]
+        return work.light and any(one.light for child in mine for one in child.works)
+
+    def _give(self, name: str, work: Work) -> None:
         child = self._children[name]
-        child.owner, child.work = work.owner, work
-        self._timers.clear(self.address, f"home:{name}")
-        self._timers.set(self.address, f"limit:{name}", self._clock.now().after_ms(work.limit_ms), 0)
+        child.owner = work.owner
+        child.works.append(work)
+        if len(child.works) == 1:
+            self._timers.clear(self.address, f"home:{name}")
+            self._limit(name, work)
         if not self._spawner.send(name, work.message):
             self._send_home(name)  # its end is told as that of the task
 
     def _spawn(self) -> None:
         self._count += 1
         name = f"{_KEY_PREFIX}{self.context.generation}-{self._count}"
-        self._children[name] = _Child()
+        self._children[name] = Child()
         role = WARM_CHILD_ROLE if self._in_use else CHILD_ROLE
         self._spawner.spawn(name, role, on_node_death="kill", rss_bytes_max=CHILD_MEMORY_BYTES_MAX)
 
     def _make_room(self) -> None:
         """All slots are taken and work waits: a child that only waits for more of its job goes home now."""
         for name, child in self._children.items():
-            if child.owner and child.work is None and not child.leaving:
+            if child.owner and not child.works and not child.leaving:
                 self._send_home(name)
                 return
 
 
-def _outcome(work: _Work, answer: bytes) -> TaskProduced | TaskFaulted | Inspected:
+def _outcome(work: Work, answer: bytes) -> TaskProduced | TaskFaulted | Inspected:
     try:
         decoded = decode_record(answer, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
-        if not work.owner.startswith(_INSPECTION):
+        if not work.is_inspection:
             return _task_outcome(work, decoded)
         if isinstance(decoded, Fault):
             return Inspected(fault=decoded)
@@ -251,10 +258,10 @@ def _outcome(work: _Work, answer: bytes) -> TaskProduced | TaskFaulted | Inspect
         return Inspected(columns=columns)
     except RemoteProtocolError as error:
         fault = Fault(code=error.code, sentence="the process that computed the task answered nonsense")
-        return Inspected(fault=fault) if work.owner.startswith(_INSPECTION) else _task_outcome(work, fault)
+        return Inspected(fault=fault) if work.is_inspection else _task_outcome(work, fault)
 
 
-def _task_outcome(work: _Work, answer: Product | Fault) -> TaskProduced | TaskFaulted:
+def _task_outcome(work: Work, answer: Product | Fault) -> TaskProduced | TaskFaulted:
     match answer:
         case Product(data=data):
             return TaskProduced(key=work.key, product=data)

@@ -170,13 +170,18 @@ class JobClient:
                 status = self.status(job_id)
 
     def result(self, job_id: bytes, scheduler: bytes) -> tuple[Result, JobResult]:
+        """The verified result of a question, as `product` gives it."""
+        answer = self.product(job_id, scheduler)
+        return read_result(answer.product), answer
+
+    def product(self, job_id: bytes, scheduler: bytes) -> JobResult:
         """The verified result: the product is the one that the scheduler's node signed for this job."""
         answer: JobResult = self._channel.request(AskResult(job_id=job_id))
         outcome, signer = verify_outcome(answer.outcome)
         if outcome.job_id != job_id or signer != scheduler:
             raise DeniedError(Code.RESULT_ALTERED, "the result is not signed by the scheduler for this job")
         check_product(outcome, answer.product)
-        return read_result(answer.product), answer
+        return answer
 
     def _left_ms(self, deadline_ns: int | None) -> int:
         if deadline_ns is None:

@@ -16,9 +16,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from protocol.errors import AddressError, Code, LocalProtocolError
+from protocol.limits import PEERS_MAX
 
 NODE_ID_BYTES: Final = 32
 JOB_ID_BYTES: Final = 32
@@ -43,6 +45,7 @@ def node_id(public_key: bytes) -> bytes:
     return hashlib.sha256(_ID_DOMAIN + _ED25519 + public_key).digest()
 
 
+@lru_cache(maxsize=PEERS_MAX)
 def format_id(node: bytes) -> str:
     """The text of a node or person id: 56 characters, every 14th of them a check, in 8 groups of 7."""
     _need(node, NODE_ID_BYTES, "an id")

@@ -71,7 +71,7 @@ REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and pro
 SENDER_FRAMES_PER_S: Final = 1_000  # of one peer or door; the gate opens about 2,500 frames a second on one core
 SENDER_FRAMES_BURST: Final = 2_000  # at once: a peer that was away empties its outbox
 FRAME_BYTES_PER_TOKEN: Final = 64 * KIB  # so that 60 MiB a second of large frames pass
-DIALS_PER_S: Final = 20  # connections of one peer or door; each could guess another's routing id (decision 0022)
+DIALS_PER_S: Final = 20  # connections of one peer or door; each could guess another's routing id (decision 20)
 DIALS_BURST: Final = 200  # at once: all nodes of a project look for this one
 LINK_FRAMES_WAITING_MAX: Final = 64  # frames for a peer that is not connected; a frame has at most FRAME_BYTES_MAX
 # frames on the way from actors to the wire's thread; beyond it they are dropped, counted
@@ -92,6 +92,10 @@ SOURCES_MAX: Final = 64  # data sources of one node
 OFFERS_MAX: Final = 500  # pairs of a source and a project that may reach it: what one greeting can tell in its 64 KiB
 COLUMNS_SHOWN_MAX: Final = 64  # columns of one source in a status report, which names how many there are
 COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them all
+# ids in one acknowledgement, 18 bytes each; it has BODY_BYTES_PING_MAX
+ACKNOWLEDGED_AT_ONCE_MAX: Final = 48
+# events that one machine takes together, with one commit; its mailbox grows it. More would make the first one wait
+TURN_EVENTS_MAX: Final = 64
 OUTBOX_ROWS_PER_PEER_MAX: Final = 10_000  # a peer that is away; beyond it the producer is told busy
 INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept for INBOX_KEEP_MS
 INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000  # as long as any copy may live, and ten minutes for clocks
@@ -119,6 +123,14 @@ ORDER_LIFE_MS: Final = 3_600_000  # an order may be started so long after it was
 ORDER_LIFE_MS_MAX: Final = 7 * 24 * 3_600_000  # workers remember an order until it has expired
 JOB_DEADLINE_MS: Final = 600_000  # a job ends by then whatever happens
 JOB_DEADLINE_MS_MAX: Final = 7 * 24 * 3_600_000  # a week, the longest training that is planned for
+# tasks of one job; its order grows it. A worker may get all of them, and the scheduler looks at all in each step
+JOB_TASKS_MAX: Final = 1_000
+# outcomes of tasks in one message, 600 bytes each without their products, 9 KiB when they are refusals in many words
+RESULTS_AT_ONCE_MAX: Final = 64
+RESULTS_BYTES_MAX: Final = 768 * KIB  # with their products; a message of results has 1 MiB, and one result fits always
+TASKS_OFFERED_MAX: Final = 250  # tasks in one offer; a refusal of it is 250 signed outcomes
+TASKS_SHOWN_MAX: Final = 250  # tasks in one status of a job, 430 bytes each; it tells how many there are
+PROBE_TASKS_MAX: Final = 250  # tasks of a probe for each participant; its author writes it
 TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
 TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
 PRODUCT_BYTES_MAX: Final = 192 * KIB  # what one task may produce; larger resources need chunked transfer
@@ -177,6 +189,9 @@ TIMERS_MAX: Final = 65_536  # timers set in one node, 300 bytes each; machines g
 TIMER_SLEEP_MS_MAX: Final = 1_000  # longest sleep of the timer thread: a machine that slept is noticed within it
 HELD_STEPS_MAX: Final = 10_000  # steps of one machine whose effects wait for a commit; a slow disk grows it
 CHILD_MEMORY_BYTES_MAX: Final = 2 * 1024 * MIB  # resident; watched by the launcher
+# small tasks of one job in its child at once, the first of them being computed; each brings PRODUCT_BYTES_MAX and an
+# artifact at most, so that all fit into CHILD_OUTBOX_BYTES_MAX
+CHILD_PIPELINE_MAX: Final = 64
 CHILD_SPARE_MS: Final = 2_000  # a child whose job sends nothing more goes home
 CHILD_MEMORY_WATCH_MS: Final = 100  # a child that allocates 1 GB/s outgrows its limit by 100 MB before it is seen
 # RLIMIT_AS, a distant backstop: Polars maps 950 MB and hangs when tight

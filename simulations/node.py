@@ -11,7 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
-from protocol.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN, RESTART_WINDOW_MS, RESTARTS_MAX
+from protocol.limits import (
+    RESTART_BACKOFF_MS_MAX,
+    RESTART_BACKOFF_MS_MIN,
+    RESTART_WINDOW_MS,
+    RESTARTS_MAX,
+    TURN_EVENTS_MAX,
+)
 from protocol.machines import events
 from protocol.machines.contract import (
     ClearTimer,
@@ -29,6 +35,7 @@ from protocol.machines.contract import (
     StartTask,
     TimerFired,
 )
+from protocol.machines.delivery import Courier
 from protocol.tokens import ProjectKey
 from protocol.wiring import takers
 from simulations.clocks import NodeClock
@@ -209,18 +216,30 @@ class Node:
             self._later_for(machine, self._world.rng.randrange(_TURN_NS_MAX), self._turn)
 
     def _turn(self, name: MachineName) -> None:
-        event = self._mailboxes[name].popleft()
-        machine = self.machines[name]
-        effects = machine.step(event, self.now())
+        """Some of what waits, at least one; of what an earlier turn took along nothing is left."""
+        mailbox, machine = self._mailboxes[name], self.machines[name]
+        if not mailbox:
+            return
+        if isinstance(machine, Courier):
+            count = self._world.rng.randint(1, min(len(mailbox), TURN_EVENTS_MAX))
+            taken = [mailbox.popleft() for _ in range(count)]
+            effects = machine.turn(taken, self.now())
+        else:
+            taken = [mailbox.popleft()]
+            effects = machine.step(taken[0], self.now())
         machine.check()
-        self._world.steps += 1
+        self._world.steps += len(taken)
+        for event in taken:
+            self._note(name, event, effects)
+        self._take(name, effects)
+
+    def _note(self, name: MachineName, event: Any, effects: Effects) -> None:
         if isinstance(event, events.Arrived):
             self._world.checkers.arrived(self, event, effects)
         elif isinstance(event, Received):
             self._world.note(self, name, "received", type(event.message).__name__)
         elif not isinstance(event, events.Outgoing):
             self._world.note(self, name, type(event).__name__, getattr(event, "name", ""))
-        self._take(name, effects)
 
     def later(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Unless this life is over by then; while the node is paused it waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -54,12 +55,12 @@ class OldFenceWorker(Worker):
 
 
 class EagerCourier(Courier):
-    """Acknowledges at once; all else of that step, its writes too, comes with the next one."""
+    """Acknowledges at once; all else of that turn, its writes too, comes with the next one."""
 
     _owed: Effects = ()
 
-    def step(self, event: Any, now: Now) -> Effects:
-        effects = super().step(event, now)
+    def turn(self, events: Sequence[Any], now: Now) -> Effects:
+        effects = super().turn(events, now)
         owed, self._owed = self._owed, ()
         eager = tuple(one for one in effects if isinstance(one, Send) and isinstance(one.message, Acknowledge))
         if eager:

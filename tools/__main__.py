@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
 
             submit(rest)
         case ["bench", *rest]:
-            from tools.bench import main as bench
+            from tools.bench.command import main as bench
 
             return bench(rest)
         case ["proof", *rest]:

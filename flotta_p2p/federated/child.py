@@ -14,7 +14,7 @@ import msgspec
 
 from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_pid, serve
 from actors.failpoints import Point, reached
-from flotta_p2p.federated import groups
+from flotta_p2p.federated import groups, probe
 from flotta_p2p.federated.group_merging import read_group_measure
 from flotta_p2p.federated.merging import read_measure
 from flotta_p2p.federated.summary import measure, merge, prepare
@@ -128,6 +128,9 @@ _PROGRAMS: Final[dict[str, Callable[[Artifact, TaskRequest], bytes]]] = {
     "groups.prepare": _prepare_groups,
     "groups.measure": _measure_groups,
     "groups.merge": _merge_groups,
+    "probe.prepare": lambda artifact, request: b"",
+    "probe.work": lambda artifact, request: probe.work(artifact, request.artifact),
+    "probe.merge": lambda artifact, request: encode_record(probe.merge(request.inputs)),
 }
 
 

@@ -13,7 +13,7 @@ The groups of rows with the same values are such cells, with the minimum cohort 
 filter would refuse, a group refuses. A group of no rows is nowhere, and so how many groups are hidden is told
 only where some are shown. In a shown group, and in the hidden ones together, a column splits the rows into
 present and missing: when any such part is small, the column is hidden in all groups. See
-docs/decisions/0021-groups.md.
+docs/decisions/0019-groups.md.
 """
 
 from __future__ import annotations

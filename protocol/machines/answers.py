@@ -31,7 +31,8 @@ class Answers:
         self._tickets = 0
 
     def one(self, event: Received, ask: AskJob) -> Effects:
-        return (tell(event, self.status(self._permitted(event, ask.job_id))),)
+        row = self._permitted(event, ask.job_id)
+        return (tell(event, self.status(row) if ask.with_tasks else self.news(row)),)
 
     def many(self, event: Received, ask: AskJobs) -> Effects:
         newest = max(1, min(ask.newest, JOBS_LISTED_MAX))
@@ -77,6 +78,10 @@ class Answers:
         """All that is known of a job, with its tasks while it is live."""
         job = self._book.live.get(row.job_id)
         return self._status(row, job, row.holder_names, row.cause, () if job is None else job.task_statuses())
+
+    def news(self, row: JobRow) -> JobStatus:
+        """For those who watch a job, at every change of it: without its tasks, which are there for who asks."""
+        return self._status(row, self._book.live.get(row.job_id), row.holder_names, row.cause, ())
 
     def _brief(self, row: JobRow) -> JobStatus:
         cause = row.cause

@@ -174,7 +174,12 @@ def unexpected(message: object) -> InvariantBroken:
 
 
 class Machine(Protocol):
-    """The contract. `step` is all or nothing: it raises and changes nothing, or returns the effects of the change."""
+    """The contract. `step` is all or nothing: it raises and changes nothing, or returns the effects of the change.
+
+    A machine that can also take several events at once has `turn(events, now)`: a step for each, in order, whose
+    effects are one batch. A shell gives it all that waits for the machine, at most TURN_EVENTS_MAX; it never lets an
+    event wait for another one to come.
+    """
 
     def step(self, event: Any, now: Now) -> Effects: ...
     def check(self) -> None: ...

@@ -9,7 +9,8 @@ its shell has to know.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from protocol.limits import (
     RETRY_MS_MIN,
     STEP_EFFECTS_MAX,
 )
+from protocol.machines.combining import combine_effects, combine_writes
 from protocol.machines.contract import (
     Drop,
     Effect,
@@ -39,7 +41,6 @@ from protocol.machines.contract import (
     Send,
     SetTimer,
     TimerFired,
-    writes_first,
 )
 from protocol.machines.events import PeerSeen
 from protocol.record import Record
@@ -115,19 +116,33 @@ class Courier:
             waiting.due_ns = now.boot_ns
         begin = getattr(self.machine, "begin", None)
         effects: Effects = begin(now) if begin is not None else ()
-        return self._finish(list(effects), [], now)
+        return self._finish(effects, [], now)
 
     def step(self, event: Any, now: Now) -> Effects:
+        return self.turn((event,), now)
+
+    def turn(self, events: Sequence[Any], now: Now) -> Effects:
+        """A step for each event, in order, as one batch: their writes together, and what can travel together in one
+        message. At most TURN_EVENTS_MAX events.
+        """
+        effects: list[Effect] = []
+        writes: list[Put | Drop] = []
+        for event in events:
+            effects += self._one(event, writes, now)
+        return self._finish(effects, writes, now)
+
+    def _one(self, event: Any, writes: list[Put | Drop], now: Now) -> Iterable[Effect]:
         match event:
             case Received(message=Acknowledge(message_ids=ids)):
-                return self._acknowledged(ids, event.sender)
+                writes += self._acknowledged(ids, event.sender)
+                return ()
             case Received() if type_of(event.message).durable:
-                return self._durable(event, now)
+                return self._durable(event, writes, now)
             case TimerFired(name="deliver"):
-                return self._repeat(event, now)
+                return self._repeat(event, writes, now)
             case PeerSeen(node=node):
                 self._hurry(node, now)
-        return self._finish(list(self.machine.step(event, now)), [], now)
+        return self.machine.step(event, now)
 
     def check(self) -> None:
         self.machine.check()
@@ -144,7 +159,7 @@ class Courier:
 
     # --- inward ----------------------------------------------------------------------------------
 
-    def _durable(self, event: Received, now: Now) -> Effects:
+    def _durable(self, event: Received, writes: list[Put | Drop], now: Now) -> Iterable[Effect]:
         acknowledge = Send(
             message=Acknowledge(type=type_of(event.message).number, message_ids=(event.message_id,)),
             to=event.sender,
@@ -155,10 +170,11 @@ class Courier:
             return (acknowledge,)
         if not getattr(self.machine, "awake", True):
             return ()  # not yet able to judge it after a start; the sender repeats it
-        effects = list(self.machine.step(event, now))
+        effects = self.machine.step(event, now)
         row = Put(kind=kinds.INBOX, key=self._prefix + identity, value=now.wall_ms.to_bytes(8))
         self._inbox[identity] = now.wall_ms
-        return self._finish([*effects, acknowledge], [row, *self._forget_oldest(now)], now)
+        writes += (row, *self._forget_oldest(now))
+        return (*effects, acknowledge)
 
     def _forget_oldest(self, now: Now) -> list[Drop]:
         """Ids are kept as long as any copy may live; beyond the limit the oldest leave first. Amortised constant."""
@@ -173,17 +189,22 @@ class Courier:
 
     # --- outward ---------------------------------------------------------------------------------
 
-    def _finish(self, effects: list[Effect], writes: list[Put | Drop], now: Now) -> Effects:
-        """Gives every durable message its id and its outbox row, and sets the one timer of the outbox."""
+    def _finish(self, effects: Iterable[Effect], writes: list[Put | Drop], now: Now) -> Effects:
+        """Combines what can be; gives every durable message its id and its outbox row, and sets the one timer of the
+        outbox.
+        """
         out: list[Effect] = []
-        for effect in effects:
-            if isinstance(effect, Send) and effect.to and type_of(effect.message).durable:
+        for effect in combine_effects(effects):
+            if isinstance(effect, Send) and effect.to and not effect.message_id and type_of(effect.message).durable:
                 out.append(self._dispatch(effect, writes, now))
             else:
                 out.append(effect)
         if len(out) > STEP_EFFECTS_MAX:
             raise RuntimeError(f"{self._owner} made {len(out)} effects in one step")
-        return writes_first([Persist(writes=tuple(writes)), *out, *self._schedule()])
+        others = [effect for effect in out if not isinstance(effect, Persist)]
+        persisted = (effect.writes for effect in out if isinstance(effect, Persist))
+        batch = combine_writes(chain(writes, *persisted))
+        return (*((Persist(writes=batch),) if batch else ()), *others, *self._schedule())
 
     def _dispatch(self, send: Send, writes: list[Put | Drop], now: Now) -> Effect:
         if self._per_peer.get(send.to, 0) >= OUTBOX_ROWS_PER_PEER_MAX:
@@ -222,31 +243,28 @@ class Courier:
             del self._per_peer[waiting.send.to]
         return Drop(kind=kinds.OUTBOX, key=self._prefix + identity)
 
-    def _acknowledged(self, ids: tuple[bytes, ...], sender: bytes) -> Effects:
+    def _acknowledged(self, ids: tuple[bytes, ...], sender: bytes) -> list[Drop]:
         """Only the addressee acknowledges: another peer's word about the same id changes nothing."""
-        drops = tuple(
+        return [
             self._remove(identity)
             for identity in dict.fromkeys(ids)
             if identity in self._outbox and self._outbox[identity].send.to == sender
-        )
-        return (Persist(writes=drops),) if drops else ()
+        ]
 
-    def _repeat(self, event: TimerFired, now: Now) -> Effects:
+    def _repeat(self, event: TimerFired, writes: list[Put | Drop], now: Now) -> Iterable[Effect]:
         if event.generation != self._timer_generation:
             return ()
         self._timer_at_ns = 0
         sends: list[Effect] = []
-        drops: list[Put | Drop] = []
         for identity, waiting in list(self._outbox.items()):
             if now.wall_ms > waiting.expires_ms:
                 self._expired += 1
-                drops.append(self._remove(identity))
+                writes.append(self._remove(identity))
             elif waiting.due_ns <= now.boot_ns:
                 waiting.attempts += 1
                 waiting.due_ns = now.after_ms(self._pause_ms(identity, waiting.attempts))
                 sends.append(waiting.send)
-        persist = (Persist(writes=tuple(drops)),) if drops else ()
-        return (*persist, *sends, *self._schedule())
+        return sends
 
     def _pause_ms(self, identity: bytes, attempts: int) -> int:
         """Doubling, with ±20 % from a hash instead of chance, so that peers do not repeat in step."""

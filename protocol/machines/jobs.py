@@ -16,11 +16,16 @@ from protocol.limits import (
     RECORD_BYTES_MAX,
     STATEMENT_BYTES_MAX,
     TASK_INPUT_BYTES_MAX,
+    TASKS_OFFERED_MAX,
+    TASKS_SHOWN_MAX,
 )
 from protocol.machines.contract import Now, Put
+from protocol.machines.planning import Holders
 from protocol.plan.artifact import read_artifact
+from protocol.plan.operations import operation
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
-from protocol.plan.plan import Outcome, Participant, Plan, Task, derive
+from protocol.plan.plan import Outcome, Participant, Plan, Task, check_plan, derive, product_digest
+from protocol.plan.tasks import FACT_BYTES, fact_of
 from protocol.record import Record
 from protocol.signing import ORDER_STATEMENT, open_statement
 from protocol.wire.codec import decode_record, encode_record
@@ -95,7 +100,7 @@ class Job:
     def __init__(self, row: JobRow, verified: VerifiedOrder, tasks: list[TaskState]) -> None:
         self.row = row
         self.verified = verified
-        self.tasks = tasks  # limits.PARTICIPANTS_MAX and one task for each other step
+        self.tasks = tasks  # limits.JOB_TASKS_MAX
         self.plan_envelope = b""
         self.deadline_ns = 0
 
@@ -135,19 +140,28 @@ class Job:
             return []
         return over
 
-    def products(self, task: Task) -> tuple[bytes, ...]:
-        return tuple(self.tasks[i].product for i in task.inputs)
+    def inputs(self, task: Task) -> tuple[bytes, ...]:
+        """What a task gets for the products before it."""
+        before = [self.tasks[i] for i in task.inputs]
+        if operation(task.operation).takes == "facts":
+            return tuple(fact_of(one.digest, len(one.product)) for one in before)
+        return tuple(one.product for one in before)
 
     def input_bytes(self, state: TaskState) -> int:
+        if operation(state.task.operation).takes == "facts":
+            return len(state.task.inputs) * FACT_BYTES
         return sum(len(self.tasks[i].product) for i in state.task.inputs)
 
     def loads(self, ready: list[TaskState]) -> list[list[TaskState]]:
-        """The tasks of one worker together, as many as fit into one message (TASK_INPUT_BYTES_MAX)."""
+        """The tasks of one worker together, as many as fit into one message (TASK_INPUT_BYTES_MAX and
+        TASKS_OFFERED_MAX).
+        """
         loads: list[list[TaskState]] = []
         left = 0
         for state in sorted(ready, key=lambda one: (one.task.node, one.task.index)):
             left -= self.input_bytes(state)
-            if not loads or loads[-1][0].task.node != state.task.node or left < 0:
+            full = left < 0 or (bool(loads) and len(loads[-1]) >= TASKS_OFFERED_MAX)
+            if not loads or loads[-1][0].task.node != state.task.node or full:
                 loads.append([])
                 left = TASK_INPUT_BYTES_MAX - self.input_bytes(state)
             loads[-1].append(state)
@@ -172,9 +186,21 @@ class Job:
             raise DeniedError(Code.EPOCH_OLD, "an outcome of an older epoch or attempt")
         if state.state != "offered":
             raise DeniedError(Code.ALREADY_RUN, "the task has its outcome already")
-        expected = tuple(self.tasks[i].digest for i in state.task.inputs)
-        if outcome.state == "succeeded" and outcome.inputs != expected:
+        if outcome.state == "succeeded" and outcome.inputs != self._input_digests(state.task):
             raise RemoteProtocolError(Code.RESULT_ALTERED, "an outcome computed from other inputs")
+
+    def _input_digests(self, task: Task) -> tuple[bytes, ...]:
+        if operation(task.operation).takes == "facts":
+            return tuple(product_digest(fact) for fact in self.inputs(task))
+        return tuple(self.tasks[i].digest for i in task.inputs)
+
+    def renew(self, node: bytes, until_ns: int, indexes: frozenset[int] | None = None) -> None:
+        """The worker works at these tasks, or, by an outcome of it, at all that it has: it is not silent."""
+        for state in self.tasks:
+            if indexes is not None and state.task.index not in indexes:
+                continue
+            if state.state == "offered" and state.task.node == node:
+                state.lease_until_ns = until_ns
 
     def task_key(self, index: int) -> bytes:
         return self.job_id + index.to_bytes(4)
@@ -183,6 +209,8 @@ class Job:
         return Put(kind=kinds.TASK, key=self.task_key(state.task.index), value=encode_record(state.row()))
 
     def task_statuses(self) -> tuple[TaskStatus, ...]:
+        """Of the first TASKS_SHOWN_MAX tasks, unfinished ones before the others."""
+        unfinished_first = sorted(self.tasks, key=lambda one: one.state == "succeeded")[:TASKS_SHOWN_MAX]
         return tuple(
             TaskStatus(
                 index=state.task.index,
@@ -193,8 +221,29 @@ class Job:
                 attempt=state.attempt,
                 bytes_out=len(state.product),
             )
-            for state in self.tasks
+            for state in sorted(unfinished_first, key=lambda one: one.task.index)
         )
+
+
+def new_job(verified: VerifiedOrder, holders: Holders, scheduler: bytes, epoch: int, now: Now) -> Job:
+    """A job of those holders that the order asks for. Raises DeniedError when they are not known or not allowed."""
+    participants = holders.choose(verified)
+    plan = Plan(version=1, job_id=verified.job_id, epoch=epoch, participants=participants)
+    check_plan(plan, verified.order, scheduler)
+    row = JobRow(
+        job_id=verified.job_id,
+        order=verified.signed,
+        project=verified.artifact.project,
+        submitter=verified.submitter,
+        state="submitted",
+        epoch=epoch,
+        participants=participants,
+        submitted_ms=now.wall_ms,
+        holder_names=holders.names(participants),
+    )
+    job = Job(row, verified, [TaskState(task) for task in derive(verified.artifact, plan, scheduler)])
+    job.deadline_ns = now.after_ms(verified.order.limits.deadline_ms)
+    return job
 
 
 def restore_job(row: JobRow, tasks: dict[int, TaskRow], scheduler: bytes) -> Job:
@@ -223,7 +272,7 @@ class JobBook:
         """Takes up the jobs from the rows of the store."""
         self.live: dict[bytes, Job] = {}  # limits.JOBS_LIVE_MAX
         self.ended: dict[bytes, JobRow] = {}  # limits.JOBS_KEPT_MAX
-        tasks: dict[bytes, dict[int, TaskRow]] = {}  # limits.JOBS_LIVE_MAX × limits.PARTICIPANTS_MAX
+        tasks: dict[bytes, dict[int, TaskRow]] = {}  # limits.JOBS_LIVE_MAX × limits.JOB_TASKS_MAX
         for key, value in rows.get(kinds.TASK, []):
             row = decode_record(value, TaskRow, bytes_max=RECORD_BYTES_MAX)
             tasks.setdefault(key[:32], {})[int.from_bytes(key[32:])] = row

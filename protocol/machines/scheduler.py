@@ -39,11 +39,11 @@ from protocol.machines.contract import (
     writes_first,
 )
 from protocol.machines.events import JobChanged, MembersPartlyKnown, PeerSeen, ProjectsHeld, ResourceFound
-from protocol.machines.jobs import Job, JobBook, JobRow, TaskState
+from protocol.machines.jobs import Job, JobBook, TaskState, new_job
 from protocol.machines.planning import Holders
 from protocol.machines.roll_calls import Gathering
-from protocol.plan.order import VerifiedOrder, check_not_expired, verify_cancel, verify_order
-from protocol.plan.plan import Outcome, Plan, check_plan, check_product, derive, sign_plan, verify_outcome
+from protocol.plan.order import check_not_expired, verify_cancel, verify_order
+from protocol.plan.plan import Outcome, Plan, check_product, sign_plan, verify_outcome
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
@@ -237,7 +237,7 @@ class Scheduler:
         gathering = self._gathering.gather(event, verified, self._holders, now)
         if gathering:
             return gathering
-        job = self._create(verified, now)
+        job = new_job(verified, self._holders, self._own_id, self._epoch, now)
         self._book.live[job.job_id] = job
         audit = Audit(
             wall_ms=now.wall_ms,
@@ -249,25 +249,6 @@ class Scheduler:
         self._sign_plan(job)
         effects = (Persist(writes=(log, audit)), *self._advance(job, now))
         return (*effects, tell(event, self._answers.status(job.row)))
-
-    def _create(self, verified: VerifiedOrder, now: Now) -> Job:
-        participants = self._holders.choose(verified)
-        plan = Plan(version=1, job_id=verified.job_id, epoch=self._epoch, participants=participants)
-        check_plan(plan, verified.order, self._own_id)
-        row = JobRow(
-            job_id=verified.job_id,
-            order=verified.signed,
-            project=verified.artifact.project,
-            submitter=verified.submitter,
-            state="submitted",
-            epoch=self._epoch,
-            participants=participants,
-            submitted_ms=now.wall_ms,
-            holder_names=self._holders.names(participants),
-        )
-        job = Job(row, verified, [TaskState(task) for task in derive(verified.artifact, plan, self._own_id)])
-        job.deadline_ns = now.after_ms(verified.order.limits.deadline_ms)
-        return job
 
     def _sign_plan(self, job: Job) -> None:
         plan = Plan(version=1, job_id=job.job_id, epoch=self._epoch, participants=job.row.participants)
@@ -296,7 +277,7 @@ class Scheduler:
 
     def _offer(self, job: Job, tasks: list[TaskState]) -> Send:
         offers = tuple(
-            TaskOffer(index=one.task.index, attempt=one.attempt, inputs=job.products(one.task)) for one in tasks
+            TaskOffer(index=one.task.index, attempt=one.attempt, inputs=job.inputs(one.task)) for one in tasks
         )
         message = Tasks(job_id=job.job_id, order=job.row.order, plan=job.plan_envelope, tasks=offers)
         return Send(message=message, to=tasks[0].task.node, project=job.row.project, fence=self._epoch)
@@ -310,6 +291,7 @@ class Scheduler:
                 self._forget(results.job_id, event),
             ]
         effects: list[Effect] = []
+        accepted = False
         for result in results.results:
             if job.row.state in ENDED:
                 break
@@ -320,8 +302,11 @@ class Scheduler:
             except (RemoteProtocolError, DeniedError) as error:
                 effects.append(Refuse(code=error.code, sentence=error.sentence))
                 continue
+            accepted = True
             effects += self._task_over(job, outcome, result.outcome, result.product, now)
         if job.row.state not in ENDED:
+            if accepted:
+                job.renew(event.sender, now.after_ms(job.lease_ms + LEASE_GRACE_MS))
             effects += self._advance(job, now)
         return effects
 
@@ -357,9 +342,7 @@ class Scheduler:
         job = self._book.live.get(renew.job_id)
         if job is None:
             return (self._forget(renew.job_id, event),) if renew.job_id in self._book.ended else ()
-        for state in job.tasks:
-            if state.task.index in renew.indexes and state.task.node == event.sender and state.state == "offered":
-                state.lease_until_ns = now.after_ms(job.lease_ms + LEASE_GRACE_MS)
+        job.renew(event.sender, now.after_ms(job.lease_ms + LEASE_GRACE_MS), frozenset(renew.indexes))
         renewed = Renewed(job_id=renew.job_id, token=renew.token)
         return (Send(message=renewed, to=event.sender, project=job.row.project, fence=self._epoch),)
 
@@ -422,7 +405,7 @@ class Scheduler:
             Persist(writes=tuple(writes)),
             *(self._stop(job, node, ended=True) for node in job.workers()),
             ClearTimer(name=f"job:{job.job_id.hex()}"),
-            Publish(event=JobChanged(status=self._answers.status(job.row))),
+            Publish(event=JobChanged(status=self._answers.news(job.row))),
         ]
 
     def _stop(self, job: Job, node: bytes, *, ended: bool) -> Send:
@@ -450,7 +433,7 @@ class Scheduler:
         """One timer for the job, at its next lease or deadline; and the news for whoever watches it."""
         leases = (task.lease_until_ns for task in job.tasks if task.state == "offered")
         timer = SetTimer(name=f"job:{job.job_id.hex()}", at_ns=min([job.deadline_ns, *leases]))
-        return [timer, Publish(event=JobChanged(status=self._answers.status(job.row)))]
+        return [timer, Publish(event=JobChanged(status=self._answers.news(job.row)))]
 
     def _log(self, job: Job, now: Now, event: str, index: int | None = None) -> LogJob:
         detail = b"" if index is None else index.to_bytes(4)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id
-from protocol.limits import EXECUTED_ORDERS_MAX, PARTICIPANTS_MAX
+from protocol.limits import EXECUTED_ORDERS_MAX, TASKS_OFFERED_MAX
 from protocol.machines.attempts import ExecutedRow
 from protocol.machines.contract import Received
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_order
@@ -65,6 +65,6 @@ def _check_plan(event: Received, message: Tasks, verified: VerifiedOrder, known:
     check_plan(plan, verified.order, event.sender)
     if known is not None and known.participants != participants_digest(plan):
         raise DeniedError(Code.PLAN_OUTSIDE_ORDER, "the plan has other participants than an earlier one of this job")
-    if len(message.tasks) > PARTICIPANTS_MAX:
-        raise DeniedError(Code.TASK_NOT_DERIVED, "more tasks are offered than a plan can have")
+    if len(message.tasks) > TASKS_OFFERED_MAX:
+        raise DeniedError(Code.TASK_NOT_DERIVED, "more tasks are offered than one message may hold")
     return plan

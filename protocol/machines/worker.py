@@ -16,11 +16,11 @@ from protocol.errors import Code, DeniedError, FlottaError, RemoteProtocolError,
 from protocol.ids import format_id
 from protocol.limits import (
     CLOCK_TOLERANCE_MS,
-    PARTICIPANTS_MAX,
     PRODUCT_BYTES_MAX,
     RECORD_BYTES_MAX,
     TASK_RUN_MS_MAX,
     TASKS_LIVE_PER_WORKER_MAX,
+    TASKS_OFFERED_MAX,
 )
 from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease
 from protocol.machines.contract import (
@@ -189,12 +189,12 @@ class Worker:
     def _tasks(self, event: Received, message: Tasks, now: Now) -> list[Effect]:
         try:
             verified, plan = verify_tasks(event, message, self._projects, self._executed, now.wall_ms)
+            tasks = derive(verified.artifact, plan, event.sender)
         except (DeniedError, WorkflowError, RemoteProtocolError) as error:
             if not message.tasks:
                 return [Refuse(code=error.code, sentence=error.sentence)]
-            return self._refuse(event, [(offer, error) for offer in message.tasks[:PARTICIPANTS_MAX]], now)
+            return self._refuse(event, [(offer, error) for offer in message.tasks[:TASKS_OFFERED_MAX]], now)
         effects: list[Effect] = self._accept(event, verified, plan, now)
-        tasks = derive(verified.artifact, plan, event.sender)
         refused: list[tuple[TaskOffer, FlottaError]] = []
         for offer in message.tasks:
             try:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from protocol.errors import Code, RemoteProtocolError, WorkflowError
 from protocol.limits import NAME_CHARS_MAX, QUERY_COLUMNS_MAX, STATEMENT_BYTES_MAX, STEPS_MAX
 from protocol.plan.filters import Filter, columns_of
-from protocol.plan.operations import GroupParameters, SummaryParameters, operation, read_parameters
+from protocol.plan.operations import GroupParameters, ProbeParameters, SummaryParameters, operation, read_parameters
 from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 
@@ -28,10 +28,13 @@ PLACES: dict[StepKind, str] = {"initialize": "scheduler", "parallel": "holder", 
 
 
 class Query(Record, frozen=True):
-    """Columns to work on and the rows to select."""
+    """Columns to work on and the rows to select. Empty where no step reads a table."""
 
     columns: tuple[str, ...]
     where: Filter | None = None
+
+
+_NO_QUERY: Final = Query(columns=())
 
 
 class Step(Record, frozen=True):
@@ -81,9 +84,11 @@ def check_artifact(artifact: Artifact) -> None:
     """Raises WorkflowError unless the steps fit together, the operations exist and their parameters hold."""
     if len(artifact.project) != 16:
         raise _malformed("an artifact names one project")
-    _check_columns(artifact.query)
     if not 0 < len(artifact.steps) <= STEPS_MAX:
         raise _malformed(f"an artifact has 1 to {STEPS_MAX} steps")
+    reads_table = any(operation(step.operation).reads_table for step in artifact.steps)
+    if reads_table:
+        _check_columns(artifact.query)
     for step in artifact.steps:
         known = operation(step.operation)
         if known.place != PLACES[step.kind]:
@@ -94,6 +99,8 @@ def check_artifact(artifact: Artifact) -> None:
         elif isinstance(parameters, GroupParameters):
             _check_groups(artifact.query, parameters)
     _check_connections(artifact.steps)
+    if not reads_table and artifact.query != _NO_QUERY:
+        raise _malformed("a query stands here, and no step reads a table")
 
 
 def _check_columns(query: Query) -> None:
@@ -183,6 +190,25 @@ def groups_artifact(project: bytes, query: Query, parameters: GroupParameters) -
             ),
             Step(kind="parallel", operation="groups.measure", distribution="collect"),
             Step(kind="finalize", operation="groups.merge"),
+        ),
+    )
+
+
+def probe_artifact(project: bytes, parameters: ProbeParameters) -> Artifact:
+    """So many empty tasks for each participant, through the whole way from order to result. Reads no table."""
+    return Artifact(
+        version=1,
+        project=project,
+        query=_NO_QUERY,
+        steps=(
+            Step(kind="initialize", operation="probe.prepare", distribution="distribute"),
+            Step(
+                kind="parallel",
+                operation="probe.work",
+                distribution="collect",
+                parameters={"tasks": parameters.tasks, "bytes": parameters.bytes},
+            ),
+            Step(kind="finalize", operation="probe.merge"),
         ),
     )
 

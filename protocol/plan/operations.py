@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from protocol.errors import Code, WorkflowError
-from protocol.limits import GROUP_COLUMNS_MAX, HISTOGRAM_BINS_MAX
+from protocol.limits import GROUP_COLUMNS_MAX, HISTOGRAM_BINS_MAX, PROBE_TASKS_MAX, PRODUCT_BYTES_MAX
 from protocol.record import Record
 
 Effect = Literal["pure", "idempotent", "once"]
@@ -45,12 +45,26 @@ class GroupParameters(Record, frozen=True):
     statistics: tuple[Statistic, ...]
 
 
+class ProbeParameters(Record, frozen=True):
+    """How many tasks each participant gets, and how many bytes each of them makes."""
+
+    tasks: int = 1
+    bytes: int = 0
+
+
 class Operation(Record, frozen=True):
+    """`reads_table`: it works on rows and columns of a query; other operations take a moment, so that a node computes
+    many of them in one child process. `takes`: whether its inputs are the products before it, or only what is signed
+    of each (`tasks.fact_of`).
+    """
+
     name: str
     place: Place
     effect: Effect
     parameters: type[msgspec.Struct]
     lets_out: str  # what leaves the holder, in words for the holder
+    reads_table: bool = True
+    takes: Literal["products", "facts"] = "products"
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
@@ -62,6 +76,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             effect="pure",
             parameters=SummaryParameters,
             lets_out="nothing: it only spells out the order for every holder",
+            reads_table=False,
         ),
         Operation(
             name="summary.measure",
@@ -78,6 +93,33 @@ OPERATIONS: Final[dict[str, Operation]] = {
             effect="pure",
             parameters=Nothing,
             lets_out="the pooled statistics and the coverage",
+            reads_table=False,
+        ),
+        Operation(
+            name="probe.prepare",
+            place="scheduler",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="nothing: it makes an empty product",
+            reads_table=False,
+        ),
+        Operation(
+            name="probe.work",
+            place="holder",
+            effect="pure",
+            parameters=ProbeParameters,
+            lets_out="nothing of the source, which is not opened: bytes that follow from the order alone, as "
+            "many as it asks for. It shows that the way from order to result works, and how fast it is",
+            reads_table=False,
+        ),
+        Operation(
+            name="probe.merge",
+            place="scheduler",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="how many products there were, and of how many bytes",
+            reads_table=False,
+            takes="facts",
         ),
         Operation(
             name="groups.prepare",
@@ -85,6 +127,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             effect="pure",
             parameters=GroupParameters,
             lets_out="nothing: it only spells out the order for every holder",
+            reads_table=False,
         ),
         Operation(
             name="groups.measure",
@@ -101,6 +144,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             effect="pure",
             parameters=Nothing,
             lets_out="the pooled statistics of each group and the coverage",
+            reads_table=False,
         ),
     )
 }
@@ -128,7 +172,22 @@ def read_parameters(operation: Operation, raw: dict[str, object]) -> msgspec.Str
         _check_summary(parameters)
     elif isinstance(parameters, GroupParameters):
         _check_groups(parameters)
+    elif isinstance(parameters, ProbeParameters):
+        _check_probe(parameters)
     return parameters
+
+
+def tasks_for_each(step_operation: str, raw: dict[str, object]) -> int:
+    """How many tasks of this step each participant gets. Raises WorkflowError as `read_parameters`."""
+    parameters = read_parameters(operation(step_operation), raw)
+    return parameters.tasks if isinstance(parameters, ProbeParameters) else 1
+
+
+def _check_probe(parameters: ProbeParameters) -> None:
+    if not 1 <= parameters.tasks <= PROBE_TASKS_MAX:
+        raise _wrong(f"a probe gives each participant 1 to {PROBE_TASKS_MAX} tasks, not {parameters.tasks}")
+    if not 0 <= parameters.bytes <= PRODUCT_BYTES_MAX:
+        raise _wrong(f"a task of a probe makes 0 to {PRODUCT_BYTES_MAX} bytes, not {parameters.bytes}")
 
 
 def _check_statistics(statistics: tuple[Statistic, ...]) -> None:

@@ -10,9 +10,9 @@ from typing import Literal
 
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import format_id, length_safe, node_id
-from protocol.limits import NAME_CHARS_MAX, PARTICIPANTS_MAX, SENTENCE_CHARS_MAX, STATEMENT_BYTES_MAX
+from protocol.limits import JOB_TASKS_MAX, NAME_CHARS_MAX, PARTICIPANTS_MAX, SENTENCE_CHARS_MAX, STATEMENT_BYTES_MAX
 from protocol.plan.artifact import Artifact
-from protocol.plan.operations import operation
+from protocol.plan.operations import operation, tasks_for_each
 from protocol.plan.order import Order
 from protocol.record import Record
 from protocol.signing import (
@@ -117,14 +117,20 @@ def participants_digest(plan: Plan) -> bytes:
 
 
 def derive(artifact: Artifact, plan: Plan, scheduler: bytes) -> tuple[Task, ...]:
-    """The task graph: the same for everybody who holds the same artifact and plan."""
+    """The task graph: the same for everybody who holds the same artifact and plan.
+
+    Raises DeniedError(PLAN_OUTSIDE_ORDER) for more than JOB_TASKS_MAX tasks.
+    """
     tasks: list[Task] = []
     before: tuple[int, ...] = ()
     for number, step in enumerate(artifact.steps):
         known = operation(step.operation)
         places = plan.participants if known.place == "holder" else (Participant(node=scheduler, source=""),)
+        each = tasks_for_each(step.operation, step.parameters)
         first = len(tasks)
-        for place in places:
+        if first + each * len(places) > JOB_TASKS_MAX:
+            raise _outside(f"it has more than {JOB_TASKS_MAX} tasks")
+        for place in (place for place in places for _ in range(each)):
             tasks.append(
                 Task(
                     index=len(tasks),
@@ -142,7 +148,9 @@ def derive(artifact: Artifact, plan: Plan, scheduler: bytes) -> tuple[Task, ...]
 
 def labels_of(task: Task, tasks: tuple[Task, ...]) -> tuple[str, ...]:
     """Whose products the inputs of a task are."""
-    return tuple(Participant(node=tasks[i].node, source=tasks[i].source).label for i in task.inputs)
+    owners = [(tasks[i].node, tasks[i].source) for i in task.inputs]
+    labels = {owner: Participant(node=owner[0], source=owner[1]).label for owner in dict.fromkeys(owners)}
+    return tuple(labels[owner] for owner in owners)
 
 
 def product_digest(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
 from protocol.plan.operations import Statistic
@@ -213,3 +213,22 @@ class GroupedSummary(Record, frozen=True):
     rows: int
     groups: tuple[GroupSummary, ...]
     coverage: GroupCoverage
+
+
+# --- the probe ------------------------------------------------------------------------------------
+
+FACT_BYTES: Final = 40
+
+
+def fact_of(digest: bytes, size_bytes: int) -> bytes:
+    """What a worker signed of a product, FACT_BYTES long: SHA-256, then the size, eight bytes, the highest first. It is
+    the input of operations that do not need the product itself.
+    """
+    return digest + size_bytes.to_bytes(8)
+
+
+class ProbeCount(Record, frozen=True):
+    """Product of probe.merge: the result of a probe."""
+
+    products: int
+    bytes: int

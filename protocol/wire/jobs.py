@@ -34,7 +34,10 @@ class Submit(Record, frozen=True):
 
 
 class AskJob(Record, frozen=True):
+    """`with_tasks`: the answer names the tasks of a live job too."""
+
     job_id: JobId
+    with_tasks: bool = True
 
 
 class AskResult(Record, frozen=True):

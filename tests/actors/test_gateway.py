@@ -173,7 +173,7 @@ def test_a_wait_ends_with_the_first_news_and_its_other_answer_is_not_heard(world
     client = world.client()
     world.send(client, WaitJob(job_id=JOB, known_state="running", known_done=0, wait_ms=30_000))
     asked = world.asked()
-    assert asked.message == AskJob(job_id=JOB)
+    assert asked.message == AskJob(job_id=JOB, with_tasks=False)
     world.handle.tell(JobChanged(status=status(done=0)))  # no news
     world.handle.tell(JobChanged(status=status(done=1)))
     assert read(client) == status(done=1)

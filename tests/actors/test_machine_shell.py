@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,16 @@ class Scripted:
         return Record()
 
 
+class Turning(Scripted):
+    """The same, but it takes what waits together as one turn. An event of threading holds it until it is set."""
+
+    def turn(self, events: Sequence[Any], now: Now) -> Effects:
+        for event in events:
+            if isinstance(event, threading.Event):
+                assert event.wait(LIMIT_S)
+        return tuple(effect for event in events for effect in self.step(event, now))
+
+
 def write(value: bytes) -> Persist:
     return Persist(writes=(Put(kind="job", key=b"k", value=value),))
 
@@ -140,7 +151,7 @@ def refuse(commit: Commit) -> None:
 
 
 @contextmanager
-def world(begin: Effects = (), **options: Any) -> Iterator[World]:
+def world(begin: Effects = (), machine: type[Scripted] = Scripted, **options: Any) -> Iterator[World]:
     (store, store_inbox), (gate, gate_inbox), (runner, runner_inbox) = (
         box("store"),
         box("gate"),
@@ -152,7 +163,7 @@ def world(begin: Effects = (), **options: Any) -> Iterator[World]:
             "machine",
             lambda context: MachineActor.start(
                 context,
-                lambda rows: Scripted(rows, journal, begin),
+                lambda rows: machine(rows, journal, begin),
                 ("job",),
                 store=store,
                 gate=gate,
@@ -238,6 +249,46 @@ def test_a_step_without_writes_queues_behind_steps_that_wait_for_their_commit() 
         assert it.gate.empty()
         confirm(second)
         assert [it.sent(), it.sent()] == ["three", "four"]
+
+
+def values(commit: Commit) -> list[bytes]:
+    return [put.value for put in commit.writes if isinstance(put, Put)]
+
+
+def test_events_that_wait_together_are_one_turn_and_one_commit_and_nothing_leaves_before_it() -> None:
+    with world(machine=Turning) as it:
+        it.load()
+        busy = threading.Event()
+        it.handle.tell(busy)
+        it.do(write(b"1"), send("one"))
+        it.do(send("two"))
+        it.do(write(b"3"), send("three"))
+        busy.set()
+        commit = it.next_commit()
+        it.settle()
+        assert values(commit) == [b"1", b"3"]
+        assert it.gate.empty() and it.store.empty()
+        confirm(commit)
+        assert [it.sent(), it.sent(), it.sent()] == ["one", "two", "three"]
+
+
+def test_an_event_that_comes_alone_does_not_wait_for_another_one() -> None:
+    with world(machine=Turning) as it:
+        it.load()
+        it.do(write(b"1"))
+        assert values(it.next_commit()) == [b"1"]  # while the inbox is empty and the first commit still open
+        it.do(write(b"2"))
+        assert values(it.next_commit()) == [b"2"]
+
+
+def test_a_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.machine_shell.TURN_EVENTS_MAX", 2)
+    with world(machine=Turning) as it:
+        load = it.next_load()
+        for number in range(5):
+            it.do(write(b"%d" % number))
+        answer(load)
+        assert [values(it.next_commit()) for _ in range(3)] == [[b"0", b"1"], [b"2", b"3"], [b"4"]]
 
 
 def test_a_refused_commit_crashes_the_actor_which_reloads_and_performs_nothing_of_it() -> None:

@@ -22,7 +22,7 @@ from actors.messages import Inspected, InspectWanted, TaskWanted
 from actors.ports import ChildGone, ChildStarted, SpawnerEvent
 from actors.task_runner import TaskRunnerActor
 from flotta_p2p.programs import CHILD_PROGRAMS
-from protocol.limits import TASK_SLOTS
+from protocol.limits import CHILD_PIPELINE_MAX, TASK_SLOTS
 from protocol.machines.contract import KillTask, StartTask, TimerFired
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
 from protocol.plan.artifact import artifact_bytes
@@ -50,6 +50,9 @@ class World:
         request = TaskRequest(operation=operation, artifact=ARTIFACT, source=None, inputs=(), labels=())
         start = StartTask(key=key, job_id=job, source="", request=request, limit_ms=limit_ms)
         assert self.handle.tell(TaskWanted(effect=start, reply_to=self.worker))
+
+    def kill(self, key: bytes) -> None:
+        assert self.handle.tell(TaskWanted(effect=KillTask(key=key), reply_to=self.worker))
 
     def end(self) -> Any:
         return self.ends.take(LIMIT_S)
@@ -131,21 +134,67 @@ def test_a_task_that_is_no_longer_wanted_ends_without_a_word_and_its_job_gets_an
     with running() as it:
         pid = it.freeze()
         it.start(b"k")
-        it.handle.tell(TaskWanted(effect=KillTask(key=b"k"), reply_to=it.worker))
+        wait_until(lambda: len(it.pids()) == 2)
+        it.kill(b"k")
         it.start(b"next")
         assert isinstance(end := it.end(), TaskProduced) and end.key == b"next"
         wait_until(lambda: not is_alive(pid), 2)
         assert it.ends.empty()
 
 
-def test_a_waiting_task_that_is_no_longer_wanted_never_starts() -> None:
+def test_a_waiting_task_that_is_no_longer_wanted_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.task_work.CHILD_PIPELINE_MAX", 1)
     with running() as it:
-        it.freeze()
+        pid = it.freeze()
+        it.start(b"first")
         it.start(b"k")
-        it.handle.tell(TaskWanted(effect=KillTask(key=b"other"), reply_to=it.worker))
-        it.handle.tell(TaskWanted(effect=KillTask(key=b"k"), reply_to=it.worker))
-        wait_until(lambda: it.gone() != [])
-        assert it.ends.empty()
+        it.kill(b"other")
+        it.kill(b"k")
+        it.start(b"last")
+        os.kill(pid, signal.SIGCONT)
+        assert [it.end().key, it.end().key] == [b"first", b"last"]
+        assert it.gone() == []
+
+
+def test_small_tasks_of_a_job_share_one_child_and_end_in_their_order() -> None:
+    keys = [b"%d" % number for number in range(3 * CHILD_PIPELINE_MAX)]
+    with running() as it:
+        for key in keys:
+            it.start(key)
+        assert [it.end().key for _ in keys] == keys
+        assert len(it.pids(2)) == 2 and it.gone() == []  # the child of the job, and the spare one
+
+
+def test_tasks_that_read_a_table_run_side_by_side() -> None:
+    with running() as it:
+        for number in range(TASK_SLOTS):
+            it.freeze()
+            it.start(b"%d" % number, operation="summary.measure")
+            it.pids(min(number + 2, TASK_SLOTS))
+        assert len(it.pids()) == TASK_SLOTS and it.ends.empty()
+
+
+def test_of_a_child_that_dies_the_task_that_ran_dies_and_those_behind_it_run_elsewhere() -> None:
+    with running() as it:
+        pid = it.freeze()
+        for key in (b"first", b"second", b"third"):
+            it.start(key)
+        wait_until(lambda: len(it.pids()) == 2)
+        os.kill(pid, signal.SIGKILL)
+        assert it.end() == TaskDied(key=b"first", reason="crashed", detail="signal 9")
+        ends = [it.end(), it.end()]
+        assert [(type(one), one.key) for one in ends] == [(TaskProduced, b"second"), (TaskProduced, b"third")]
+
+
+def test_a_task_that_is_taken_out_of_a_child_takes_the_child_and_its_neighbours_run_elsewhere() -> None:
+    with running() as it:
+        pid = it.freeze()
+        for key in (b"first", b"unwanted", b"third"):
+            it.start(key)
+        wait_until(lambda: len(it.pids()) == 2)
+        it.kill(b"unwanted")
+        assert [it.end().key, it.end().key] == [b"first", b"third"]
+        assert not is_alive(pid) and it.ends.empty()
 
 
 def test_a_task_that_is_wanted_twice_runs_once() -> None:
@@ -181,18 +230,21 @@ def test_a_child_whose_job_sends_nothing_more_goes_home(monkeypatch: pytest.Monk
         assert is_alive(spare)
 
 
-def test_the_spare_child_is_warm_while_the_node_is_in_use_and_small_at_rest() -> None:
+def test_the_spare_child_is_warm_while_tables_are_read_and_small_at_rest() -> None:
     def warm(pid: int) -> bool:
         return b"--warm" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
     with running() as it:
         assert not warm(it.pids()[0])
-        it.start(b"k")
+        it.start(b"small", b"first")
         assert isinstance(it.end(), TaskProduced)
-        spare = it.pids(2)[1]
+        assert not warm(it.pids(2)[1])
+        it.start(b"table", b"second", operation="summary.measure")
+        assert isinstance(it.end(), TaskFaulted)  # it has no source, but it would read one
+        spare = it.pids(3)[2]
         assert warm(spare)
         it.handle.tell(TimerFired(name="rest"))  # as WARM_MS later
-        assert not warm(it.pids(3)[2])
+        assert not warm(it.pids(4)[3])
         wait_until(lambda: not is_alive(spare), 2)
 
 

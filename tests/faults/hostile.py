@@ -31,8 +31,8 @@ PROMISE: Final = (
 NOTES: Final = (
     "clients that break ZMTP before they show a key are hung up on by libzmq, which tells nobody: they are not counted",
     "all attackers share the machine and its two cores with the nodes: the ratio of latencies is theirs as well",
-    "a member can still abort a node by guessing a routing id of 32 bits (decision 0022)",
-    "a member's message without an end costs all who dialled a reconnection (decision 0022)",
+    "a member can still abort a node by guessing a routing id of 32 bits (decision 20)",
+    "a member's message without an end costs all who dialled a reconnection (decision 20)",
     "a listener that enforces an empty ZAP domain asks nobody; the node sets one, and its self-test would see it",
 )
 SMALL_LIMIT: Final = 1_024  # descriptors, the limit of many login shells

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import DeniedError, WorkflowError
-from protocol.limits import FILTER_DEPTH_MAX, PARTICIPANTS_MAX
+from protocol.limits import FILTER_DEPTH_MAX, JOB_TASKS_MAX, PARTICIPANTS_MAX, PROBE_TASKS_MAX
 from protocol.machines.jobs import Job, JobRow, TaskState
-from protocol.plan.artifact import Artifact, artifact_bytes, read_artifact
+from protocol.plan.artifact import Artifact, artifact_bytes, probe_artifact, read_artifact
 from protocol.plan.filters import AllOf, AnyOf, Compare, Filter, IsIn, IsNull, Not, leaves, parse_filter
+from protocol.plan.operations import ProbeParameters
 from protocol.plan.order import Order, VerifiedOrder, verify_order
 from protocol.plan.plan import Participant, Plan, check_plan, derive, labels_of, sign_plan, verify_plan
 from protocol.signing import SigningKey
@@ -80,6 +81,26 @@ def test_every_source_is_measured_once_between_one_start_and_one_end(participant
     assert (last.node, last.inputs) == (SCHEDULER, tuple(task.index for task in measured))
     assert labels_of(last, tasks) == tuple(one.label for one in participants)
     assert len(set(labels_of(last, tasks))) == len(participants)
+
+
+@given(PARTICIPANTS, st.integers(1, 30))
+def test_a_probe_gives_every_source_the_same_number_of_tasks(participants: tuple[Participant, ...], each: int) -> None:
+    tasks = derive(probe_artifact(PROJECT.project_id, ProbeParameters(tasks=each)), plan_of(participants), SCHEDULER)
+    first, *work, last = tasks
+    assert [task.index for task in tasks] == list(range(len(participants) * each + 2))
+    assert [(task.node, task.source) for task in work] == [
+        (o.node, o.source) for o in participants for _ in range(each)
+    ]
+    assert all(task.inputs == (first.index,) for task in work)
+    assert last.inputs == tuple(task.index for task in work)
+
+
+def test_a_plan_with_more_tasks_than_a_job_may_have_is_refused() -> None:
+    participants = tuple(Participant(node=bytes([number]) * 32, source="s") for number in range(5))
+    artifact = probe_artifact(PROJECT.project_id, ProbeParameters(tasks=PROBE_TASKS_MAX))
+    assert len(derive(artifact, plan_of(participants[:3]), SCHEDULER)) == 3 * PROBE_TASKS_MAX + 2
+    with pytest.raises(DeniedError, match=f"more than {JOB_TASKS_MAX} tasks"):
+        derive(artifact, plan_of(participants), SCHEDULER)
 
 
 @given(PARTICIPANTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ NODES, SEED = 3, 103  # with losses, duplicates and crashes; it holds with the t
 class ForgetfulCourier(Courier):
     """Does not remember which messages it has applied."""
 
-    def step(self, event: Any, now: Now) -> Effects:
-        if isinstance(event, Received):
+    def turn(self, events: Sequence[Any], now: Now) -> Effects:
+        if any(isinstance(event, Received) for event in events):
             self._inbox.clear()
-        return super().step(event, now)
+        return super().turn(events, now)
 
 
 def run(parts: Parts) -> None:

@@ -20,18 +20,21 @@ from flotta_p2p.federated import child, measuring, tables
 from flotta_p2p.federated.pooled import pooled_summary
 from flotta_p2p.result import read_result
 from protocol.errors import Code
-from protocol.plan.artifact import artifact_bytes
-from protocol.plan.operations import OPERATIONS
+from protocol.plan.artifact import artifact_bytes, probe_artifact
+from protocol.plan.operations import OPERATIONS, ProbeParameters
+from protocol.plan.plan import product_digest
 from protocol.plan.tasks import (
     ChildAnswer,
     Column,
     Fault,
     GroupedSummary,
     InspectRequest,
+    ProbeCount,
     Product,
     SourceFile,
     Summary,
     TaskRequest,
+    fact_of,
 )
 from protocol.wire.codec import decode_record, encode_record
 from tests.flotta_p2p.federated.helpers import artifact_of, federated_groups, groups_of, source_of
@@ -95,6 +98,20 @@ def test_an_inspection_lists_the_columns(tmp_path: Path) -> None:
     data = product(InspectRequest(source=source_of(tmp_path, "x,sex\n1,f\n")))
     columns = decode_record(data, tuple[Column, ...], bytes_max=1_000)
     assert columns == (Column(name="x", type="number"), Column(name="sex", type="text"))
+
+
+def test_a_probe_makes_as_many_bytes_as_asked_and_counts_them() -> None:
+    data = artifact_bytes(probe_artifact(b"p" * 16, ProbeParameters(tasks=2, bytes=300)))
+    requests = {
+        name: msgspec.structs.replace(task(f"probe.{name}"), artifact=data) for name in ("prepare", "work", "merge")
+    }
+    assert product(requests["prepare"]) == b""
+    made = product(requests["work"])
+    assert len(made) == 300 and len(set(made)) > 100
+    fact = fact_of(product_digest(made), len(made))
+    merge = msgspec.structs.replace(requests["merge"], inputs=(fact, fact), labels=("a", "a"))
+    assert decode_record(product(merge), ProbeCount, bytes_max=100) == ProbeCount(products=2, bytes=600)
+    assert fault(msgspec.structs.replace(merge, inputs=(fact, made))).code == Code.RESULT_ALTERED
 
 
 def test_every_operation_has_a_program() -> None:

@@ -8,7 +8,14 @@ import msgspec
 import pytest
 
 from protocol.errors import Code, WorkflowError
-from protocol.limits import HISTOGRAM_BINS_MAX, QUERY_COLUMNS_MAX, STATEMENT_BYTES_MAX, STEPS_MAX
+from protocol.limits import (
+    HISTOGRAM_BINS_MAX,
+    PROBE_TASKS_MAX,
+    PRODUCT_BYTES_MAX,
+    QUERY_COLUMNS_MAX,
+    STATEMENT_BYTES_MAX,
+    STEPS_MAX,
+)
 from protocol.plan.artifact import (
     CONNECTIONS,
     Artifact,
@@ -18,11 +25,20 @@ from protocol.plan.artifact import (
     artifact_id,
     check_artifact,
     groups_artifact,
+    probe_artifact,
     read_artifact,
     summary_artifact,
 )
 from protocol.plan.filters import AllOf, Compare, IsIn, IsNull, Not
-from protocol.plan.operations import OPERATIONS, Bins, GroupParameters, SummaryParameters, operation, read_parameters
+from protocol.plan.operations import (
+    OPERATIONS,
+    Bins,
+    GroupParameters,
+    ProbeParameters,
+    SummaryParameters,
+    operation,
+    read_parameters,
+)
 from protocol.wire.codec import decode, encode
 
 PROJECT_ID = b"p" * 16
@@ -71,6 +87,12 @@ def step(given: Step, **changes: Any) -> Step:
     return msgspec.structs.replace(given, **changes)
 
 
+def probe(**parameters: int) -> Artifact:
+    prepare, work, merge = PROBE.steps
+    return msgspec.structs.replace(PROBE, steps=(prepare, step(work, parameters=parameters), merge))
+
+
+PROBE = probe_artifact(PROJECT_ID, ProbeParameters(tasks=2))
 UNKNOWN = step(MEASURE, operation="os.system")
 REFUSED: dict[str, tuple[Artifact, Code, str]] = {
     "no project": (changed(project=b""), Code.ARTIFACT_MALFORMED, "one project"),
@@ -134,6 +156,15 @@ REFUSED: dict[str, tuple[Artifact, Code, str]] = {
     "endless bins": (with_bins(age=Bins(low=0, high=float("inf"), count=1)), Code.PARAMETER_WRONG, "finite"),
     "bins of nothing": (with_bins(age=Bins(low=float("nan"), high=1, count=1)), Code.PARAMETER_WRONG, "finite"),
     "bins beyond doubles": (with_bins(age=Bins(low=-1.7e308, high=1.7e308, count=1)), Code.PARAMETER_WRONG, "span"),
+    "a query that no step reads": (
+        msgspec.structs.replace(PROBE, query=GOOD.query),
+        Code.ARTIFACT_MALFORMED,
+        "no step reads a table",
+    ),
+    "a probe without tasks": (probe(tasks=0), Code.PARAMETER_WRONG, "1 to"),
+    "a probe with too many tasks": (probe(tasks=PROBE_TASKS_MAX + 1), Code.PARAMETER_WRONG, str(PROBE_TASKS_MAX)),
+    "a probe of too many bytes": (probe(bytes=PRODUCT_BYTES_MAX + 1), Code.PARAMETER_WRONG, str(PRODUCT_BYTES_MAX)),
+    "a probe of fewer bytes than none": (probe(bytes=-1), Code.PARAMETER_WRONG, "0 to"),
     "no bins": (with_bins(age=Bins(low=0, high=1, count=0)), Code.PARAMETER_WRONG, "1 to"),
     "too many bins": (
         with_bins(age=Bins(low=0, high=1, count=HISTOGRAM_BINS_MAX + 1)),

@@ -125,7 +125,9 @@ def test_depth_is_counted_along_one_branch_only() -> None:
     assert decode(encode(wide), bytes_max=MIB) == wide
 
 
-@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, {1: 2}, {None: 1}, object(), {1, 2}, "\ud800", nested(2000)])
+@pytest.mark.parametrize(
+    "value", [2**64, -(2**63) - 1, {1: 2}, {None: 1}, object(), {1, 2}, [bytearray(1)], "\ud800", nested(2000)]
+)
 def test_what_nobody_would_read_is_not_encoded(value: Any) -> None:
     with pytest.raises(LocalProtocolError):
         encode(value)

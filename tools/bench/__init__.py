@@ -1,0 +1,1 @@
+"""`python -m tools bench`: command.py reads the command line; each other module measures one kind of thing."""
