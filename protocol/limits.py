@@ -52,6 +52,7 @@ WALL_MS_MAX: Final = 253_402_214_400_000  # the last day of the year 9999, where
 # --- neighbours: what keeps a large network from talking to itself -----------------------------------------------
 NEIGHBOURS_MAX: Final = 16  # peers that a node beats for; a random graph of half that degree is connected at 10^5 nodes
 PEERS_SOUGHT: Final = 32  # so many peers a node looks for by itself; all of a usual network, some of a large one
+SEEK_MS: Final = 10_000  # so often a node with room asks one of its neighbours to introduce others; two small frames
 INTRODUCTIONS_MAX: Final = 8  # key statements in one greeting, TXT_STATEMENT_BYTES_MAX each, beside OFFERS_MAX offers
 KNOCKS_INTRODUCED_MAX: Final = 6  # tries, two minutes: nobody else says that an introduced node is still there
 CROWDED_NEIGHBOURS: Final = 3 * NEIGHBOURS_MAX  # so many chose this node: it asks them to prefer others

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from protocol.limits import ACKNOWLEDGED_AT_ONCE_MAX, RESULTS_AT_ONCE_MAX, RESULTS_BYTES_MAX
-from protocol.machines.contract import Drop, Effect, Publish, Put, Send, SetTimer, Write
+from protocol.machines.contract import Drop, Effect, KillTask, Publish, Put, Send, SetTimer, StartTask, Write
 from protocol.machines.events import JobChanged
 from protocol.wire.jobs import Results
 from protocol.wire.peers import Acknowledge
@@ -22,7 +22,8 @@ _ENVELOPE_BYTES: Final = 48  # a little more than msgpack adds to an outcome and
 
 def combine_effects(effects: Iterable[Effect]) -> list[Effect]:
     """Acknowledgements for one peer, results of one job for one scheduler become few messages, in the place of the
-    first. Of timers of one name, and of news of one job, the newest stays, in its place.
+    first. Of timers of one name, and of news of one job, the newest stays, in its place. A task that was stopped again
+    is not started.
     """
     kept: dict[Hashable, Effect] = {}
     open_batches: dict[Hashable, Hashable] = {}  # what may still grow → where it is kept
@@ -34,6 +35,11 @@ def combine_effects(effects: Iterable[Effect]) -> list[Effect]:
             case Publish(event=JobChanged(status=status)):
                 kept.pop(("job", status.job_id), None)
                 kept["job", status.job_id] = effect
+            case StartTask(key=key):
+                kept["task", key] = effect
+            case KillTask(key=key):
+                kept.pop(("task", key), None)
+                kept[number] = effect
             case Send(message=Results() | Acknowledge(), message_id=b""):
                 batch = _batch_of(effect)
                 at = open_batches.get(batch)

@@ -373,6 +373,10 @@ class Membership:
                 effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * close
             elif (close or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
+        reached = [node for node, peer in mine.items() if peer.neighbour and peer.presence == "present"]
+        asked = self._search.whom_to_ask(reached, now)
+        if asked is not None:
+            effects.append(self._greeting(asked, answer_wanted=True))
         effects += self._search.more()
         return (*effects, SetTimer(name="beat", at_ns=now.after_ms(HEARTBEAT_INTERVAL_MS)))
 

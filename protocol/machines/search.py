@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocol.key_statement import hints_match
-from protocol.limits import PEERS_SOUGHT, STRANGERS_MAX
-from protocol.machines.contract import Publish
+from protocol.limits import PEERS_SOUGHT, SEEK_MS, STRANGERS_MAX
+from protocol.machines.contract import Now, Publish
 from protocol.machines.events import Discovered, Encountered
 from protocol.tokens import ProjectKey
 
@@ -13,6 +15,8 @@ class Search:
     def __init__(self) -> None:
         self.projects: tuple[ProjectKey, ...] = ()
         self._peers = 0
+        self._asked = 0
+        self._ask_at_ns = 0
         self._sought: set[bytes] = set()  # limits.PEERS_SOUGHT: members told to enrolment and not yet proved
         self._spare: dict[bytes, Discovered] = {}  # limits.STRANGERS_MAX: members that we know of and do not seek
 
@@ -20,6 +24,19 @@ class Search:
     def room(self) -> int:
         """For how many more peers this node looks."""
         return max(0, PEERS_SOUGHT - self._peers - len(self._sought))
+
+    def whom_to_ask(self, neighbours: Sequence[bytes], now: Now) -> bytes | None:
+        """While there is room, one of the neighbours after the other, every SEEK_MS: what was lost of an earlier
+        introduction, and members that came since, are heard of in the end.
+        """
+        first = self._ask_at_ns == 0  # whoever was met just now has introduced others already
+        if not first and now.boot_ns < self._ask_at_ns:
+            return None
+        self._ask_at_ns = now.after_ms(SEEK_MS)
+        if first or not self.room or not neighbours:
+            return None
+        self._asked += 1
+        return neighbours[self._asked % len(neighbours)]
 
     def found(self, node: bytes, peers: int) -> None:
         """It is a peer now, one of so many."""

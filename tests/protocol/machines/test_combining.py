@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +16,11 @@ from protocol.limits import (
     SENTENCE_CHARS_MAX,
 )
 from protocol.machines.combining import combine_effects, combine_writes
-from protocol.machines.contract import Drop, Effect, LogJob, Publish, Put, Refuse, Send, SetTimer
+from protocol.machines.contract import Drop, Effect, KillTask, LogJob, Publish, Put, Refuse, Send, SetTimer, StartTask
 from protocol.machines.delivery import Courier
 from protocol.machines.events import JobChanged, TaskFaulted, TaskProduced
 from protocol.plan.plan import Outcome, sign_outcome, verify_outcome
+from protocol.plan.tasks import TaskRequest
 from protocol.wire.jobs import Renewed, Results, Stop, TaskResult
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import encode_message
@@ -49,6 +51,14 @@ def test_results_of_one_job_for_one_scheduler_travel_together_and_others_do_not(
     ]
     effects = combine_effects([results(b"1"), *apart, results(b"2")])
     assert effects == [results(b"1", b"2"), *apart]
+
+
+def test_a_task_that_is_stopped_in_the_turn_of_its_start_never_starts_and_one_that_runs_is_killed() -> None:
+    request = TaskRequest(operation="probe.work", artifact=b"", source=None, inputs=(), labels=())
+    start = StartTask(key=b"k", job_id=JOB, source="", request=request, limit_ms=1)
+    other = msgspec.structs.replace(start, key=b"l")
+    assert combine_effects([start, other, KillTask(key=b"k")]) == [other, KillTask(key=b"k")]
+    assert combine_effects([KillTask(key=b"k"), start]) == [KillTask(key=b"k"), start]
 
 
 def test_acknowledgements_of_one_type_for_one_peer_travel_together() -> None:

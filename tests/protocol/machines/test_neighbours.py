@@ -22,8 +22,9 @@ from protocol.limits import (
     PEERS_SOUGHT,
     ROLL_CALL_LIFE_MS,
     ROLL_CALL_PAUSE_MS,
+    SEEK_MS,
 )
-from protocol.machines.contract import Effects, TimerFired
+from protocol.machines.contract import Effects, Send, TimerFired
 from protocol.machines.events import (
     Discovered,
     Encountered,
@@ -186,6 +187,23 @@ def test_whoever_is_introduced_is_knocked_at_and_believed_only_after_its_proof()
     (encountered,) = news(effects, Encountered)
     assert encountered.certified == PEERS[1] and encountered.introduced
     assert [view.node for view in machine.snapshot().peers] == [PEERS[0].node]
+
+
+def test_a_node_with_room_asks_one_neighbour_after_the_other_from_time_to_time() -> None:
+    """Else an introduction whose handshake failed would never be heard of again."""
+    assert {one.to for one in asked_by(among(3))} == {peer.node for peer in PEERS[:3]}
+    assert len(asked_by(among(3))) == 4
+    assert not asked_by(among(PEERS_SOUGHT)), "without room nobody is asked"
+
+
+def asked_by(machine: Membership) -> list[Send]:
+    """The greetings of a node whose peers are heard all the time, over four times SEEK_MS."""
+    asked: list[Send] = []
+    for ms in range(0, 4 * SEEK_MS + 1, HEARTBEAT_INTERVAL_MS):
+        for view in machine.snapshot().peers:
+            machine.step(received(Heartbeat(chosen=True), view.node), now(ms))
+        asked += sends(beat(machine, ms), Greeting)
+    return asked
 
 
 def test_more_introductions_than_allowed_are_refused() -> None:
