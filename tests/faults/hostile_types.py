@@ -16,6 +16,7 @@ from protocol.machines.events import Arrived, DialDoor
 from protocol.machines.gate import Gate
 from protocol.plan.order import SignedOrder, job_id_of, verify_cancel, verify_order
 from protocol.plan.plan import Outcome, Participant, Plan, sign_outcome, sign_plan, verify_outcome, verify_plan
+from protocol.roll_call import RollCallStatement, sign_roll_call, verify_roll_call
 from protocol.signing import Envelope, SigningKey, envelope_bytes, sign_statement
 from protocol.wire.codec import decode_record
 from protocol.wire.frame import BODY_OFFSET, HEADER_BYTES, _signed_bytes
@@ -30,6 +31,9 @@ NODE: Final = node_key(2)
 SIGNED_ORDER, JOB = signed()
 PLAN: Final = Plan(version=1, job_id=JOB, epoch=1, participants=(Participant(node=OWN, source="s"),))
 OUTCOME: Final = Outcome(version=1, job_id=JOB, index=0, attempt=1, epoch=1, state="succeeded", inputs=())
+CALL: Final = RollCallStatement(
+    version=1, project=PROJECT.project_id, issued_ms=WALL_MS, nodes=(), statement=statement(NODE).data
+)
 IDENTITY_SIGNATURE: Final = (1).to_bytes(32, "little") + bytes(32)  # verifies anything under a key of small order
 
 # One valid statement of each type, and who believes it.
@@ -39,6 +43,7 @@ VALID: Final[dict[str, bytes]] = {
     signing.RESULT_STATEMENT: sign_outcome(OUTCOME, NODE),
     signing.CANCEL_STATEMENT: cancel_of(JOB),
     signing.KEY_STATEMENT: statement(NODE).data,
+    signing.ROLL_CALL_STATEMENT: sign_roll_call(CALL, NODE),
 }
 
 
@@ -59,6 +64,7 @@ READERS: Final[dict[str, Callable[[bytes], object]]] = {
     signing.RESULT_STATEMENT: verify_outcome,
     signing.CANCEL_STATEMENT: lambda data: verify_cancel(data, JOB, SUBMITTER.public_key),
     signing.KEY_STATEMENT: lambda data: verify_key_statement(data, WALL_MS),
+    signing.ROLL_CALL_STATEMENT: lambda data: verify_roll_call(data, WALL_MS),
 }
 
 
