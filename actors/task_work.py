@@ -29,7 +29,7 @@ class Work:
         self.limit_ms = limit_ms
         self.reply_to = reply_to
         known = OPERATIONS.get(operation)
-        self.light = known is not None and not known.reads_table and known.effect == "pure"
+        self.light = known is not None and known.light
 
     @property
     def is_inspection(self) -> bool:

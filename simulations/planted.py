@@ -8,8 +8,8 @@ from typing import Final
 
 from simulations.options import draw_node_count
 from simulations.plants import PLANTS, Plant
-from simulations.reports import Report
 from simulations.running import Case, Ran, run_case
+from tools.report import Report
 
 PROMISE: Final = (
     "A machine that accepts an old fence, acknowledges before it commits, or skips the replay window is found out, by "
@@ -45,10 +45,9 @@ def planted(first: int, seeds_max: int, report: Path | None, say: Callable[[str]
     done = Report(
         part="planted faults",
         promise=PROMISE,
-        held=not failures,
         counts=counts,
         failures=tuple(failures),
         notes=notes,
     )
-    done.write(report)
+    done.tell(report)
     return done.held

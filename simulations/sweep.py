@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from simulations.options import draw_long_node_count, draw_node_count
-from simulations.reports import Report
 from simulations.running import Case, Ran
 from simulations.spread import run_all
+from tools.report import Report
 
 LONG_HOURS: Final = 4  # of one long run
 PROGRESS_S: Final = 10.0
@@ -74,12 +74,9 @@ class Tally:
             "Ed25519 signatures are made for real; of verifications of bytes that the same process signed, one in 64.",
             "Disks that lie about a sync, stolen keys and clocks beyond the tolerance for good are outside the bounds.",
         ]
-        notes += [] if whole else ["The sweep was interrupted; the counts say how far it came."]
-        failures = tuple(f"{ran.case.command}: {ran.broken}" for ran in self.failed)
-        held = whole and not self.failed
-        return Report(
-            part="simulator", promise=PROMISE, held=held, counts=counts, failures=failures, notes=tuple(notes)
-        )
+        failures = [f"{ran.case.command}: {ran.broken}" for ran in self.failed]
+        failures += [] if whole else ["the sweep was interrupted; the counts say how far it came"]
+        return Report(part="simulator", promise=PROMISE, counts=counts, failures=tuple(failures), notes=tuple(notes))
 
 
 def sweep(first: int, seeds: int, hours: int, workers: int, report: Path | None, say: Callable[[str], None]) -> bool:
@@ -93,10 +90,7 @@ def sweep(first: int, seeds: int, hours: int, workers: int, report: Path | None,
         say("interrupted")
     tally.tell()
     done = tally.report(first, whole=whole)
-    done.write(report)
-    for line in done.failures:
-        say(line)
-    say("every rule held" if done.held else "NOT held")
+    done.tell(report)
     return done.held
 
 

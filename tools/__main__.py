@@ -8,7 +8,7 @@ from typing import Final
 _USAGE: Final = """usage: python -m tools NAME …
 
   submit …                sign a job and submit it through the door of a node: as `flotta-p2p submit`
-  bench …                 measure rounds, submission, demo, memory and import
+  bench …                 measure tasks, latency, rounds, frames, summaries, memory, growth, import and demo
   proof …                 run the large counts behind the promises and write docs/proof.md
   scale …                 measure how networks of 10 to 10,000 nodes grow in virtual time
   transitions [--check]   write the tables of states and messages into docs/, or tell whether they are stale"""

@@ -23,6 +23,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from tools.report import Report
+
 ROOT: Final = Path(__file__).parent.parent
 _LIBRARIES: Final = ("pyzmq", "pykka", "apsw", "lmdb", "msgpack", "msgspec", "cryptography", "polars", "zeroconf")
 
@@ -53,17 +55,6 @@ PARTS: Final = (
 )
 
 
-class Report(msgspec.Struct, forbid_unknown_fields=True):
-    """What a part says of itself."""
-
-    part: str
-    promise: str
-    held: bool
-    counts: dict[str, int | float | str]
-    failures: list[str] = []
-    notes: list[str] = []
-
-
 class Run(msgspec.Struct):
     """A report, and the circumstances that only the runner knows."""
 
@@ -73,6 +64,7 @@ class Run(msgspec.Struct):
     began: str
     seconds: float
     versions: dict[str, str]
+    processors: int
 
 
 def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS, root: Path = ROOT) -> int:
@@ -108,6 +100,7 @@ def _run_and_keep(part: Part, kept: Path, root: Path) -> bool:
         commit=_commit(root),
         began=began,
         seconds=round(time.perf_counter() - started, 1),
+        processors=os.cpu_count() or 0,
         versions={"Python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
     file.write_bytes(msgspec.json.format(msgspec.json.encode(run)))
@@ -129,13 +122,10 @@ def _read(part: Part, raw: Path, ended: str) -> Report:
     try:
         report = msgspec.json.decode(raw.read_bytes(), type=Report)
     except (OSError, msgspec.DecodeError) as error:
-        reason = ended or "it ended with exit code 0"
-        return Report(
-            part.name, "", held=False, counts={}, failures=[f"{reason} and left no report that reads: {error}"]
-        )
+        silence = f"{ended or 'it ended with exit code 0'} and left no report that reads: {error}"
+        return Report(part=part.name, promise="", counts={}, failures=(silence,))
     if ended and report.held:
-        report.held = False
-        report.failures.append(ended)
+        return msgspec.structs.replace(report, failures=(ended,))
     return report
 
 
@@ -169,7 +159,11 @@ def page(parts: Sequence[Part], kept: Path) -> str:
 
 
 def _kept_run(file: Path) -> Run | None:
-    return msgspec.json.decode(file.read_bytes(), type=Run) if file.exists() else None
+    """A report of another version does not read: its part counts as not run."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Run)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _section(name: str, run: Run) -> list[str]:
@@ -180,7 +174,7 @@ def _section(name: str, run: Run) -> list[str]:
         if texts:
             lines += ["", f"{title}:", "", *(f"- {text}" for text in texts)]
     versions = ", ".join(f"{library} {number}" for library, number in run.versions.items())
-    return [*lines, "", f"With {versions}, on {os.cpu_count()} processors."]
+    return [*lines, "", f"With {versions}, on {run.processors} processors."]
 
 
 def _number(count: float | str) -> str:

@@ -153,10 +153,12 @@ class ControlServer:
             self._selector.register(sock, selectors.EVENT_READ, client)
 
     def _make_room(self) -> bool:
-        """The client that has been silent for longest gives way; one that waits for its answer does not."""
+        """The client that has been silent for longest gives way; one that waits for its answer, or whose request is on
+        its way, does not.
+        """
         if len(self._clients) < CONTROL_CLIENTS_MAX:
             return True
-        idle = next((client for client in self._clients.values() if not client.asked), None)
+        idle = next((client for client in self._clients.values() if not client.asked and _is_silent(client)), None)
         if idle is not None:
             self._drop(idle)
         return idle is not None
@@ -265,3 +267,11 @@ def same_user(sock: socket.socket, *others: int) -> bool:
         return True
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return uid in (0, os.getuid(), *others)
+
+
+def _is_silent(client: _Client) -> bool:
+    """Whether nothing of a request waits to be read. One that has hung up is silent too."""
+    try:
+        return not client.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:  # there is nothing, or it is broken
+        return True

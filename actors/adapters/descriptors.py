@@ -21,9 +21,15 @@ _lock: Final = threading.Lock()  # the limit belongs to the process
 def raise_limit() -> int:
     """Once, at the start: up to the system's limit and DESCRIPTORS_MAX, less the reserve. Returns the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = _at_most(DESCRIPTORS_MAX, hard) - DESCRIPTORS_RESERVED
+    soft = limit_to_come()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return soft
+
+
+def limit_to_come() -> int:
+    """What `raise_limit` would set."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _at_most(DESCRIPTORS_MAX, hard) - DESCRIPTORS_RESERVED
 
 
 @contextmanager

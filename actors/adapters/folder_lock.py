@@ -123,6 +123,11 @@ def prepare_workdir(path: Path) -> None:
     except OSError as error:
         raise _unusable(path, str(error.strerror)) from error
     check_workdir(path)
+    try:
+        for folder in _PRIVATE_FOLDERS:
+            remove_unfinished(path / folder)
+    except OSError as error:
+        raise _unusable(path, str(error.strerror)) from error
 
 
 def check_workdir(path: Path) -> None:
@@ -143,8 +148,6 @@ def check_workdir(path: Path) -> None:
         effective = os.access in os.supports_effective_ids  # the ids that opening a file goes by
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise _unusable(path, "this user may not write in it")
-        for folder in _PRIVATE_FOLDERS:
-            remove_unfinished(path / folder)
     except OSError as error:
         raise _unusable(path, str(error.strerror)) from error
 

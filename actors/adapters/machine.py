@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from actors.adapters.descriptors import limit_to_come
 from protocol.limits import KIB
 
 MULTICAST_PORT: Final = 5353  # of mDNS, RFC 6762
@@ -87,7 +88,7 @@ def open_files_of(pid: int) -> OpenFiles | None:
 
 def open_files_here() -> OpenFiles:
     """The limit under which a node would start from here."""
-    return OpenFiles(used=None, limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return OpenFiles(used=None, limit=limit_to_come())
 
 
 def _count(folder: Path) -> int | None:

@@ -14,13 +14,13 @@ from flotta_p2p.commands.output import many
 from flotta_p2p.doctor.finding import Finding, note, ok, wrong
 from flotta_p2p.doctor.patient import Patient
 from protocol.errors import Code
-from protocol.limits import CHILDREN_MAX, CLOCK_TOLERANCE_MS, CONTROL_CLIENTS_MAX, MIB
+from protocol.limits import CLOCK_TOLERANCE_MS, CONTROL_CLIENTS_MAX, MIB, TASK_SLOTS
 
 CLOCK_OFFSET_MS_GOOD: Final = 30_000  # a clock that NTP keeps is off by less than a second
 WALL_MS_PLAUSIBLE: Final = 1_735_689_600_000  # 2025-01-01: this program is younger
-# Sockets of the command line (two descriptors each), pipes of the children (three each), databases, listeners.
-FILES_OF_A_NODE: Final = 100 + 2 * CONTROL_CLIENTS_MAX + 3 * CHILDREN_MAX // 8
-FILES_PER_PEER: Final = 4  # a socket each way and what libzmq keeps for each
+# Sockets of the command line (two descriptors each), pipes of the task slots (three each), databases, listeners.
+FILES_OF_A_NODE: Final = 100 + 2 * CONTROL_CLIENTS_MAX + 3 * TASK_SLOTS
+FILES_PER_PEER: Final = 3  # a socket each way and what libzmq keeps for both
 FILES_USED_PERCENT_GOOD: Final = 80
 MEMORY_BYTES_GOOD: Final = 512 * MIB  # node and discovery hold about 150 MiB, a task as much as its table needs
 # Inside the wheels of pyzmq and APSW. SQLite before 3.51.3 can damage a database whose log starts anew; of libzmq

@@ -168,7 +168,8 @@ class Enrolment:
                 known.event = event
             return ()
         if len(self._knocks) >= STRANGERS_MAX:
-            return ()
+            sentence = f"this node already knocks at {STRANGERS_MAX} others"
+            return (Publish(event=EnrolmentFailed(node=node, address=event.heard_at, sentence=sentence)),)
         self._knocks[node] = _Knock(event)
         patience = 0 if event.typed or self._own_id < node else ENROL_PATIENCE_MS
         return (SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(patience)),)
@@ -249,7 +250,8 @@ class Enrolment:
         try:
             proof = session.joiner.answer(challenge, now)
         except RemoteProtocolError as error:
-            return (*self._end(event.session), Refuse(code=error.code, sentence=error.sentence))
+            failed = self._failed(session, f"was not believed: {error.sentence}")
+            return (*self._end(event.session), Refuse(code=error.code, sentence=error.sentence), *failed)
         session.state = "proving"
         return (Send(message=proof, session=event.session, project=session.project.project_id),)
 
@@ -351,15 +353,19 @@ class Enrolment:
         session = self._sessions.get(key)
         if session is None:
             return ()
-        failed: Effects = ()
-        if session.joiner is not None:
-            node = session.joiner.target.node
-            sentence = (
-                f"the node {format_id(node)} did not open its door within {HANDSHAKE_LIMIT_MS} ms: "
-                "it holds no common project token, or cannot be reached"
-            )
-            failed = (Publish(event=EnrolmentFailed(node=node, address=session.heard_at, sentence=sentence)),)
-        return (*self._end(key), *failed)
+        late = (
+            f"did not open its door within {HANDSHAKE_LIMIT_MS} ms: "
+            "it holds no common project token, or cannot be reached"
+        )
+        return (*self._end(key), *self._failed(session, late))
+
+    def _failed(self, session: _Session, sentence: str) -> Effects:
+        """Of a handshake that this node began; membership may look for somebody else meanwhile."""
+        if session.joiner is None:
+            return ()
+        node = session.joiner.target.node
+        told = f"the node {format_id(node)} {sentence}"
+        return (Publish(event=EnrolmentFailed(node=node, address=session.heard_at, sentence=told)),)
 
     def _end(self, session_id: bytes) -> Effects:
         self._sessions.pop(session_id, None)

@@ -46,7 +46,7 @@ from protocol.machines.events import (
     StatementMissing,
 )
 from protocol.machines.joins import Joins, JoinView
-from protocol.machines.neighbours import Peer, PeerRow, Presence, choose, introductions
+from protocol.machines.neighbours import Peer, PeerRow, Presence, choose, close, introductions
 from protocol.machines.roll_calls import CallsHeard
 from protocol.machines.search import Search
 from protocol.names import is_name
@@ -362,16 +362,17 @@ class Membership:
     def _beat(self, now: Now) -> Effects:
         mine = {node: peer for node, peer in self._peers.items() if peer.proved & self._held}
         chosen = choose(mine, now)
+        near = close(mine, chosen, now)
         crowded = sum(peer.chose_us(now) for peer in mine.values()) > CROWDED_NEIGHBOURS
         effects: list[Publish | Send] = []
         for node, peer in mine.items():
-            peer.neighbour = close = node in chosen or peer.chose_us(now)
+            peer.neighbour = node in near
             if peer.presence == "present" and peer.silent(now):
-                peer.presence = "away" if close else "quiet"
-                effects += [Publish(event=PeerAway(node=node, name=peer.certified.statement.name))] * close
+                peer.presence = "away" if peer.neighbour else "quiet"
+                effects += [Publish(event=PeerAway(node=node, name=peer.certified.statement.name))] * peer.neighbour
             if peer.presence == "present" and peer.settled:
-                effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * close
-            elif (close or peer.presence == "away") and peer.due(now):
+                effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * peer.neighbour
+            elif (peer.neighbour or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
         reached = [node for node, peer in mine.items() if peer.neighbour and peer.presence == "present"]
         asked = self._search.whom_to_ask(reached, now)
@@ -411,11 +412,11 @@ class Membership:
     def _pass_on(self, project: bytes, envelope: bytes, now: Now, besides: tuple[bytes, ...] = ()) -> list[Send]:
         """To every neighbour that is in the project."""
         mine = {node: peer for node, peer in self._peers.items() if project in peer.proved & self._held}
-        chosen = choose(mine, now)
+        near = close(mine, choose(mine, now), now)
         return [
             Send(message=RollCall(envelope=envelope), to=node, project=project)
-            for node, peer in mine.items()
-            if (node in chosen or peer.chose_us(now)) and node not in besides
+            for node in mine
+            if node in near and node not in besides
         ]
 
     # --- discovery and joining --------------------------------------------------------------------

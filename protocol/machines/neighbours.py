@@ -96,6 +96,11 @@ def choose(peers: Mapping[bytes, Peer], now: Now) -> frozenset[bytes]:
     return frozenset(peer.node for peer in sorted(peers.values(), key=preference)[:NEIGHBOURS_MAX])
 
 
+def close(peers: Mapping[bytes, Peer], chosen: frozenset[bytes], now: Now) -> frozenset[bytes]:
+    """The neighbours: those that this node chose, and those that chose it."""
+    return frozenset(node for node, peer in peers.items() if node in chosen or peer.chose_us(now))
+
+
 def introductions(peers: Mapping[bytes, Peer], asker: Peer, number: int, salt: int) -> tuple[bytes, ...]:
     """Key statements of peers within reach that share a project with the asker; with each salt others."""
     seed = asker.node + salt.to_bytes(8)

@@ -48,6 +48,7 @@ class Search:
         self._sought.discard(node)
 
     def lost(self, node: bytes) -> None:
+        self._sought.discard(node)
         self._spare.pop(node, None)
 
     def tell(self, event: Discovered, *, known: bool, introduced: bool = False) -> list[Publish]:

@@ -66,6 +66,11 @@ class Operation(Record, frozen=True):
     reads_table: bool = True
     takes: Literal["products", "facts"] = "products"
 
+    @property
+    def light(self) -> bool:
+        """Whether its tasks may lie in their job's child one behind the other."""
+        return not self.reads_table and self.effect == "pure"
+
 
 OPERATIONS: Final[dict[str, Operation]] = {
     operation.name: operation

@@ -29,9 +29,9 @@ from protocol.errors import FlottaError
 from protocol.machines.contract import Received
 from tests.faults.handler_list import Handler, handlers_of
 from tests.faults.injection import KINDS, Injected, Moment, injecting
-from tests.faults.report import write_report
 from tests.faults.world import World, recover, world
 from tests.flotta_p2p.nodes import RunningNode, running
+from tools.report import Report
 
 RECOVERY_S: Final = 2.0  # the promise, on a machine that does nothing else
 HIT_LIMIT_S: Final = 5.0
@@ -217,20 +217,20 @@ def main(arguments: Sequence[str]) -> int:
         os.environ["XDG_RUNTIME_DIR"] = name
         handlers = [one for one in all_handlers(Path(name) / "list") if str(one).startswith(options.only)]
         tally = shares_of(Path(name), handlers, options.kinds, options.at_once, options.workers)
-    return write_report(
-        options.report,
+    report = Report(
         part="handlers",
         promise="Whatever a handler of an actor raises, the actor is started again and the node answers and runs a "
         "job; a handler that never returns ends the node with a reason that names the actor.",
         counts=counts_of(handlers, tally, time.monotonic() - began_s),
-        failures=tally.failures,
-        notes=[
+        failures=tuple(tally.failures),
+        notes=(
             "Restarts are unlimited here; that too many in a minute end the node is shown in tests/actors.",
             f"A hang is noticed after {HANG_MS / 1000:g} s here, after 10 s in the product.",
             "A handler that no action of these tests reaches gets an empty message, and fails before it is read.",
             "The root supervisor is left out: its crash is the end of the node.",
-        ],
+        ),
     )
+    return report.tell(options.report)
 
 
 if __name__ == "__main__":

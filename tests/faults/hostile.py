@@ -8,14 +8,13 @@ All traffic goes to nodes that this program starts, on loopback.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.faults import hostile_replay
 from tests.faults.hostile_attack import attack
@@ -23,6 +22,7 @@ from tests.faults.hostile_identity import spoof
 from tests.faults.hostile_types import confuse
 from tests.faults.hostile_zap import matrix
 from tests.faults.outcome import Found
+from tools.report import Report
 
 PROMISE: Final = (
     "hostile clients cost a node nothing but counters: jobs of real peers succeed, nobody is let in or believed, "
@@ -77,15 +77,14 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Found:
     return found
 
 
-def report(found: Found, seed: int) -> dict[str, Any]:
-    return {
-        "part": "hostile neighbours",
-        "promise": PROMISE,
-        "held": not found.failures,
-        "counts": {**found.counts, **found.figures, "seed": seed},
-        "failures": found.failures,
-        "notes": [*NOTES, *found.notes],
-    }
+def report(found: Found, seed: int) -> Report:
+    return Report(
+        part="hostile neighbours",
+        promise=PROMISE,
+        counts={**found.counts, **found.figures, "seed": seed},
+        failures=tuple(found.failures),
+        notes=(*NOTES, *found.notes),
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -102,12 +101,7 @@ def main(arguments: list[str]) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # ours: thousands of clients are held open
     found = run(options, lambda line: print(line, flush=True))
-    told = report(found, options.seed)
-    for failure in found.failures:
-        print(f"BROKEN: {failure}", flush=True)
-    if options.report is not None:
-        options.report.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    return 0 if told["held"] else 1
+    return report(found, options.seed).tell(options.report)
 
 
 if __name__ == "__main__":

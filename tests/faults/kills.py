@@ -22,9 +22,9 @@ from actors.failpoints import Point
 from tests.faults.files import kill_a_writer_of_files
 from tests.faults.kill_outcome import Outcome, violations
 from tests.faults.network import DISCOVERY, LOOK_S, NODE, Broken, Network, expect_gone, kill, network
-from tests.faults.report import write_report
 from tests.faults.stops import STOPS, live_through_stops
 from tests.faults.stream import JobStream
+from tools.report import Report
 
 HIT_LIMIT_S: Final = 20.0
 MOMENT_S: Final = 0.4  # random kills come so long after the last recovery at most; a job takes about half of it
@@ -201,19 +201,19 @@ def main(arguments: Sequence[str]) -> int:
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="flotta-faults-") as folder:
         outcome = shares_of(Path(folder), faults, stops, options.seed, options.workers)
-    return write_report(
-        options.report,
+    report = Report(
         part="kills",
         promise="Whatever process is killed or stopped at whatever moment: no acknowledged job is lost, no result is "
         "wrong or accepted twice, no process and no half-written file is left, and the next job succeeds.",
         counts=counts_of(outcome, options.seed, time.monotonic() - began_s),
-        failures=outcome.failures,
-        notes=[
+        failures=tuple(outcome.failures),
+        notes=(
             "A power cut is another thing: what the kernel had been given survives here.",
             "The launchers here start a killed node again at once and without end; the product's pause and give up.",
             "Every operation of the product may run twice; what must run once is shown in simulations.",
-        ],
+        ),
     )
+    return report.tell(options.report)
 
 
 if __name__ == "__main__":

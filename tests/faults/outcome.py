@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-FAILURES_KEPT = 20  # one is enough to work on
+from tools.report import FAILURES_SHOWN_MAX
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Found:
 
     def fail(self, sentence: str) -> None:
         self.counts["broken"] += 1
-        if len(self.failures) < FAILURES_KEPT:
+        if len(self.failures) < FAILURES_SHOWN_MAX:
             self.failures.append(sentence)
 
     def add(self, other: Found) -> None:

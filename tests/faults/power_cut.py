@@ -33,7 +33,8 @@ from protocol.machines.contract import Put
 from tests.faults.disk_model import Disk
 from tests.faults.disk_record import Acknowledged, DiskRecord, Entry, Issued, recorded_disk
 from tests.faults.store_workload import Batch, Expected, boot_batch, machine_batches, observed
-from tests.proof_part import FAILURES_SHOWN_MAX, Finding
+from tools import report as proof
+from tools.report import FAILURES_SHOWN_MAX
 
 BATCHES = 160  # of one run, at least
 GROUPS = (1, 1, 2, 6, 20)  # batches in one commit
@@ -267,7 +268,7 @@ def run_all(seed: int, scenarios: Sequence[Scenario], parts: Sequence[tuple[int,
     return total
 
 
-def finding(seed: int, tally: Tally, normal: Tally, off: Tally, seconds: float) -> Finding:
+def finding(seed: int, tally: Tally, normal: Tally, off: Tally, seconds: float) -> proof.Report:
     failures = list(tally.failures)
     if not normal.verdicts["lost"]:
         failures.append("control: with synchronous=NORMAL no acknowledged batch was lost: the images are too kind")
@@ -289,12 +290,12 @@ def finding(seed: int, tally: Tally, normal: Tally, off: Tally, seconds: float) 
         "images per second": f"{(tally.images + normal.images + off.images) / seconds:.0f}",
         "seed": seed,
     }
-    return Finding(
+    return proof.Report(
         part="power cut",
         promise="No power cut loses an acknowledged batch, tears one, or leaves a store that cannot go on.",
         counts=counts,
-        failures=failures,
-        notes=NOTES,
+        failures=tuple(failures),
+        notes=tuple(NOTES),
     )
 
 

@@ -27,7 +27,8 @@ from tests.fuzz.frames import memory_high_bytes
 from tests.fuzz.mutations import Sample, mutate_text, mutate_tree
 from tests.fuzz.readers import Reader, all_readers
 from tests.fuzz.steps import run_steps
-from tests.proof_part import FAILURES_SHOWN_MAX, Finding
+from tools import report as proof
+from tools.report import FAILURES_SHOWN_MAX
 
 BATCH_BODIES = 2_000
 BATCH_STEPS = 2_000
@@ -178,7 +179,7 @@ def run(count: int, steps: int, seed: int, workers: int) -> Report:
     return report
 
 
-def finding(report: Report, seed: int, seconds: float) -> Finding:
+def finding(report: Report, seed: int, seconds: float) -> proof.Report:
     failures = list(report.escapes)
     failures += [
         f"slow: {name} takes {ms:.1f} ms for {SMALL_BYTES // KIB} KiB (seed {seed})"
@@ -188,7 +189,7 @@ def finding(report: Report, seed: int, seconds: float) -> Finding:
     if report.growth_bytes > GROWTH_BYTES_MAX:
         failures.append(f"memory grew by {report.growth_bytes} bytes (seed {seed})")
     slowest = sorted(report.slowest_ms.items(), key=lambda one: one[1], reverse=True)[:5]
-    return Finding(
+    return proof.Report(
         part="mutated bodies",
         promise="Whatever others send is read or refused with the error that is named; no machine raises or breaks.",
         counts={
@@ -204,8 +205,8 @@ def finding(report: Report, seed: int, seconds: float) -> Finding:
             "bodies and steps per second": f"{(report.bodies + report.steps) / seconds:.0f}",
             "seed": seed,
         },
-        failures=failures,
-        notes=["Without guidance by coverage: mutations of valid samples are drawn from a seed."],
+        failures=tuple(failures),
+        notes=("Without guidance by coverage: mutations of valid samples are drawn from a seed.",),
     )
 
 

@@ -30,7 +30,8 @@ from protocol.replay import ReplayWindow
 from protocol.signing import SigningKey
 from protocol.wire.codec import decode, encode
 from protocol.wire.frame import BODY_OFFSET, FrameRules, Header, open_frame, seal
-from tests.proof_part import FAILURES_SHOWN_MAX, Finding
+from tools import report as proof
+from tools.report import FAILURES_SHOWN_MAX
 
 BATCH_FRAMES = 5_000
 PROGRESS_BATCHES = 100  # between two lines that tell how far the first worker is
@@ -240,11 +241,11 @@ def run(count: int, seed: int, workers: int = 2) -> Report:
     return report
 
 
-def finding(report: Report, seed: int, seconds: float) -> Finding:
+def finding(report: Report, seed: int, seconds: float) -> proof.Report:
     failures = list(report.escapes)
     if report.growth_bytes > GROWTH_BYTES_MAX:
         failures.append(f"memory grew by {report.growth_bytes} bytes (seed {seed})")
-    return Finding(
+    return proof.Report(
         part="mutated frames",
         promise="A mutated frame is refused with the one remote error, and never opens as another's.",
         counts={
@@ -256,8 +257,8 @@ def finding(report: Report, seed: int, seconds: float) -> Finding:
             "frames per second": f"{report.frames / seconds:.0f}",
             "seed": seed,
         },
-        failures=failures,
-        notes=["Without guidance by coverage: mutations are drawn from a seed."],
+        failures=tuple(failures),
+        notes=("Without guidance by coverage: mutations are drawn from a seed.",),
     )
 
 

@@ -29,7 +29,6 @@ from protocol.wire.registry import decode_message, encode_message
 from protocol.wiring import takers
 from tests.fuzz.mutations import Sample, mutate_tree, tree_sample
 from tests.fuzz.samples import bodies, messages
-from tests.proof_part import FAILURES_SHOWN_MAX
 from tests.protocol.builders import (
     PROJECT,
     SUBMITTER,
@@ -44,6 +43,7 @@ from tests.protocol.builders import (
 )
 from tests.protocol.fleet import SUBMISSION, Fleet, Node, product_of
 from tests.protocol.machines.test_enrolment import HIGH, LOW, Link, Side
+from tools.report import FAILURES_SHOWN_MAX
 
 TRIES_MAX = 12  # mutations of one message until one still decodes
 NEIGHBOURS_MAX = 6  # of one message

@@ -11,7 +11,7 @@ from tools.proof import Part, main, page
 _REPORT = """
 import json, sys
 held = {held}
-report = {{"part": "p", "promise": "Nothing is lost.", "held": held, "counts": {{"images": 12345, "seeds": "1 to 9"}},
+report = {{"part": "p", "promise": "Nothing is lost.", "counts": {{"images": 12345, "seeds": "1 to 9"}},
           "failures": [] if held else ["image 7 lost a row"], "notes": ["LMDB is not covered"]}}
 open(sys.argv[sys.argv.index("--report") + 1], "w").write(json.dumps(report))
 sys.exit({code})
@@ -68,6 +68,12 @@ def test_one_part_runs_anew_and_the_others_keep_their_reports(root: Path) -> Non
     assert main(["--only", "b"], parts, root) == 0
     assert (kept / "a.json").read_bytes() == before
     assert "[a](#a) | yes" in written(root)
+
+
+def test_a_report_that_does_not_read_counts_as_not_run(root: Path) -> None:
+    main([], [part("a")], root)
+    (root / "build" / "proof" / "a.json").write_text('{"report": {}}')
+    assert "| a | not run | | | |" in page([part("a")], root / "build" / "proof")
 
 
 def test_a_part_that_never_ran_is_listed_as_such(root: Path) -> None:

@@ -22,6 +22,7 @@ from tools.bench.programs import demo, imports
 from tools.bench.rounds import rounds
 from tools.bench.rows import Row, Scale, say
 from tools.bench.tasks import AIM_PER_S, latency, tasks
+from tools.report import Report
 
 PROMISE: Final = f">= {AIM_PER_S:,} signed no-op tasks per second, or the profile that says what stands against it"
 PROFILE: Final = "where the time of a task goes, and what stands against the aim: docs/measurements.md"
@@ -60,22 +61,22 @@ def main(arguments: list[str]) -> int:
             failures.append(f"{name}: {error!r}; repeat it with: python -m tools bench --only {name}")
             say(f"  {failures[-1]}")
     _show(rows, as_json=options.json)
+    done = report(rows, failures)
     if options.report is not None:
-        options.report.write_text(json.dumps(report(rows, failures), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return 1 if failures else 0
+        done.write(options.report)
+    return 0 if done.held else 1
 
 
-def report(rows: list[Row], failures: list[str]) -> dict[str, object]:
+def report(rows: list[Row], failures: list[str]) -> Report:
     """A part of the proof. A missed aim is no failure, but it is said."""
     missed = [f"missed: {row.what}: {row.measured}, aim {row.aim}" for row in rows if row.reached is False]
-    return {
-        "part": "load",
-        "promise": PROMISE,
-        "held": not failures,
-        "counts": {row.what.strip(): row.measured for row in rows},
-        "failures": failures,
-        "notes": [*missed, *([PROFILE] if missed else []), f"{os.cpu_count()} processors, {platform.platform()}"],
-    }
+    return Report(
+        part="load",
+        promise=PROMISE,
+        counts={row.what.strip(): row.measured for row in rows},
+        failures=tuple(failures),
+        notes=(*missed, *([PROFILE] if missed else []), f"{os.cpu_count()} processors, {platform.platform()}"),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

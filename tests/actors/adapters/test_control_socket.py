@@ -195,6 +195,18 @@ def test_silent_clients_give_way_the_longest_silent_one_first(node: Node) -> Non
     clients[1].close()
 
 
+def test_a_client_whose_request_is_on_its_way_does_not_give_way() -> None:
+    ours, theirs = socket.socketpair()
+    client = control_socket._Client(ours, 1)
+    with ours, theirs:
+        assert control_socket._is_silent(client)
+        theirs.sendall(b"r")
+        assert not control_socket._is_silent(client)
+        ours.recv(1)
+        theirs.close()
+        assert control_socket._is_silent(client)
+
+
 def test_when_all_clients_wait_for_answers_others_are_turned_away_until_there_is_room(node: Node) -> None:
     clients = [node.raw() for _ in range(CONTROL_CLIENTS_MAX)]
     for client in clients:
