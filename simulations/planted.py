@@ -8,8 +8,8 @@ from typing import Final
 
 from simulations.options import draw_node_count
 from simulations.plants import PLANTS, Plant
+from simulations.report import Report
 from simulations.running import Case, Ran, run_case
-from tools.report import Report
 
 PROMISE: Final = (
     "A machine that accepts an old fence, acknowledges before it commits, or skips the replay window is found out, by "

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from simulations.options import draw_long_node_count, draw_node_count
+from simulations.report import Report
 from simulations.running import Case, Ran
 from simulations.spread import run_all
-from tools.report import Report
 
 LONG_HOURS: Final = 4  # of one long run
 PROGRESS_S: Final = 10.0

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tools.report import Report
+from simulations.report import Report
 
 ROOT: Final = Path(__file__).parent.parent
 _LIBRARIES: Final = ("pyzmq", "pykka", "apsw", "lmdb", "msgpack", "msgspec", "cryptography", "polars", "zeroconf")

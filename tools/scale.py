@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from simulations.report import Report
 from simulations.scale import Count, Growth, measure
 from simulations.violation import Violation
-from tools.report import Report
 from tools.transitions import DOCS, rendered
 
 SIZES: Final = (10, 100, 1_000, 10_000)

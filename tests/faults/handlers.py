@@ -27,11 +27,11 @@ import msgspec
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import FlottaError
 from protocol.machines.contract import Received
+from simulations.report import Report
 from tests.faults.handler_list import Handler, handlers_of
 from tests.faults.injection import KINDS, Injected, Moment, injecting
 from tests.faults.world import World, recover, world
 from tests.flotta_p2p.nodes import RunningNode, running
-from tools.report import Report
 
 RECOVERY_S: Final = 2.0  # the promise, on a machine that does nothing else
 HIT_LIMIT_S: Final = 5.0

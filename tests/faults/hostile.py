@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from simulations.report import Report
 from tests.faults import hostile_replay
 from tests.faults.hostile_attack import attack
 from tests.faults.hostile_identity import spoof
 from tests.faults.hostile_types import confuse
 from tests.faults.hostile_zap import matrix
 from tests.faults.outcome import Found
-from tools.report import Report
 
 PROMISE: Final = (
     "hostile clients cost a node nothing but counters: jobs of real peers succeed, nobody is let in or believed, "

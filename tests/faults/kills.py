@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from actors.failpoints import Point
+from simulations.report import Report
 from tests.faults.files import kill_a_writer_of_files
 from tests.faults.kill_outcome import Outcome, violations
 from tests.faults.network import DISCOVERY, LOOK_S, NODE, Broken, Network, expect_gone, kill, network
 from tests.faults.stops import STOPS, live_through_stops
 from tests.faults.stream import JobStream
-from tools.report import Report
 
 HIT_LIMIT_S: Final = 20.0
 MOMENT_S: Final = 0.4  # random kills come so long after the last recovery at most; a job takes about half of it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tools.report import FAILURES_SHOWN_MAX
+from simulations.report import FAILURES_SHOWN_MAX
 
 
 @dataclass

@@ -30,11 +30,11 @@ from actors.adapters.store import SAFETY_FILE, LocalStore
 from protocol.errors import StorageError
 from protocol.kinds import SEEN_BOOT
 from protocol.machines.contract import Put
+from simulations import report as proof
+from simulations.report import FAILURES_SHOWN_MAX
 from tests.faults.disk_model import Disk
 from tests.faults.disk_record import Acknowledged, DiskRecord, Entry, Issued, recorded_disk
 from tests.faults.store_workload import Batch, Expected, boot_batch, machine_batches, observed
-from tools import report as proof
-from tools.report import FAILURES_SHOWN_MAX
 
 BATCHES = 160  # of one run, at least
 GROUPS = (1, 1, 2, 6, 20)  # batches in one commit

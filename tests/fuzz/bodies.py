@@ -23,12 +23,12 @@ from pathlib import Path
 from random import Random
 
 from protocol.limits import KIB, MIB
+from simulations import report as proof
+from simulations.report import FAILURES_SHOWN_MAX
 from tests.fuzz.frames import memory_high_bytes
 from tests.fuzz.mutations import Sample, mutate_text, mutate_tree
 from tests.fuzz.readers import Reader, all_readers
 from tests.fuzz.steps import run_steps
-from tools import report as proof
-from tools.report import FAILURES_SHOWN_MAX
 
 BATCH_BODIES = 2_000
 BATCH_STEPS = 2_000

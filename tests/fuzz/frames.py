@@ -30,8 +30,8 @@ from protocol.replay import ReplayWindow
 from protocol.signing import SigningKey
 from protocol.wire.codec import decode, encode
 from protocol.wire.frame import BODY_OFFSET, FrameRules, Header, open_frame, seal
-from tools import report as proof
-from tools.report import FAILURES_SHOWN_MAX
+from simulations import report as proof
+from simulations.report import FAILURES_SHOWN_MAX
 
 BATCH_FRAMES = 5_000
 PROGRESS_BATCHES = 100  # between two lines that tell how far the first worker is

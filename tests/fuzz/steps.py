@@ -27,6 +27,7 @@ from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskResult, Results, S
 from protocol.wire.peers import Acknowledge, Greeting, Heartbeat, RollCall
 from protocol.wire.registry import decode_message, encode_message
 from protocol.wiring import takers
+from simulations.report import FAILURES_SHOWN_MAX
 from tests.fuzz.mutations import Sample, mutate_tree, tree_sample
 from tests.fuzz.samples import bodies, messages
 from tests.protocol.builders import (
@@ -43,7 +44,6 @@ from tests.protocol.builders import (
 )
 from tests.protocol.fleet import SUBMISSION, Fleet, Node, product_of
 from tests.protocol.machines.test_enrolment import HIGH, LOW, Link, Side
-from tools.report import FAILURES_SHOWN_MAX
 
 TRIES_MAX = 12  # mutations of one message until one still decodes
 NEIGHBOURS_MAX = 6  # of one message

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from simulations.report import Report
 from tools.bench.frames import frames
 from tools.bench.growth import growth
 from tools.bench.jobs import summaries
@@ -22,7 +23,6 @@ from tools.bench.programs import demo, imports
 from tools.bench.rounds import rounds
 from tools.bench.rows import Row, Scale, say
 from tools.bench.tasks import AIM_PER_S, latency, tasks
-from tools.report import Report
 
 PROMISE: Final = f">= {AIM_PER_S:,} signed no-op tasks per second, or the profile that says what stands against it"
 PROFILE: Final = "where the time of a task goes, and what stands against the aim: docs/measurements.md"

@@ -17,6 +17,7 @@ from protocol.limits import (
     ENROL_RETRY_MS_MAX,
     HANDSHAKE_LIMIT_MS,
     KNOCKS_INTRODUCED_MAX,
+    STRANGERS_MAX,
     SUBMITTER_IDLE_MS,
 )
 from protocol.machines.contract import Now, Persist, Publish, Received, Refuse, Send, SetTimer, TimerFired
@@ -365,6 +366,25 @@ def test_a_node_that_was_only_introduced_is_given_up_after_some_tries() -> None:
     link.fire(0, "knock:")
     assert link.sides[0].enrolment.snapshot().knocking == ()
     assert len(link.sides[0].all(EnrolmentFailed)) == KNOCKS_INTRODUCED_MAX
+
+
+def test_every_handshake_that_this_node_began_and_that_fails_is_told_so_that_it_can_look_for_others() -> None:
+    def other_version(message: Any) -> Any:
+        return msgspec.structs.replace(message, version=9) if isinstance(message, Challenge) else message
+
+    link = Link(Side(LOW), Side(HIGH), other_version)
+    link.meet(0)
+    link.fire(0, "knock:")
+    (failed,) = link.sides[0].all(EnrolmentFailed)
+    assert failed.node == link.sides[1].id and "unknown version" in failed.sentence
+
+
+def test_a_node_that_cannot_be_knocked_at_for_lack_of_room_is_told() -> None:
+    side = Side(LOW)
+    for number in range(STRANGERS_MAX + 1):
+        effects = side.enrolment.step(Encountered(certified=statement(node_key(1_000 + number))), now())
+        failed = news(effects, EnrolmentFailed)
+        assert len(failed) == (number == STRANGERS_MAX)
 
 
 def test_a_half_open_door_is_closed_after_its_limit() -> None:

@@ -1,4 +1,4 @@
-"""The form in which a part of the proof says what it has found. Used by all parts, wherever they live."""
+"""The form in which a part of the proof says what it has found: the sweeps here, and those of tests and tools."""
 
 from __future__ import annotations
 
