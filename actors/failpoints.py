@@ -66,6 +66,9 @@ def _checked_folder(environment: Mapping[str, str]) -> str | None:
         unknown = sorted(set(os.listdir(folder)) - set(Point))  # noqa: PTH208
     except OSError as error:
         sys.exit(f"{FOLDER_VARIABLE} names {folder!r}, which is no folder to read ({error.strerror}).")
+    status = os.stat(folder)  # noqa: PTH116
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        sys.exit(f"{FOLDER_VARIABLE} names {folder!r}, in which others could arm a fail-point and kill this process.")
     if unknown:
         sys.exit(f"{FOLDER_VARIABLE}: no fail-point is named {unknown[0]!r}; there are {', '.join(Point)}.")
     return folder

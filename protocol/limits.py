@@ -54,7 +54,10 @@ NEIGHBOURS_MAX: Final = 16  # peers that a node beats for; a random graph of hal
 PEERS_SOUGHT: Final = 32  # so many peers a node looks for by itself; all of a usual network, some of a large one
 SEEK_MS: Final = 10_000  # so often a node with room asks one of its neighbours to introduce others; two small frames
 INTRODUCTIONS_MAX: Final = 8  # key statements in one greeting, TXT_STATEMENT_BYTES_MAX each, beside OFFERS_MAX offers
-KNOCKS_INTRODUCED_MAX: Final = 6  # tries, two minutes: nobody else says that an introduced node is still there
+KNOCKS_INTRODUCED_MAX: Final = 4  # tries, half a minute: nobody else says that an introduced node is still there
+# introduced nodes knocked at at once, two addresses each; members could make us dial whomever they name
+KNOCKING_INTRODUCED_MAX: Final = 32
+ADDRESSES_INTRODUCED_MAX: Final = 2  # of an introduced node that are dialled
 CROWDED_NEIGHBOURS: Final = 3 * NEIGHBOURS_MAX  # so many chose this node: it asks them to prefer others
 CROWDED_MS: Final = 600_000  # how long a crowded node is chosen last; shorter and all would come back at once
 AWAY_GREETING_MS_MAX: Final = 15_000  # a peer that is away costs four small frames a minute
@@ -62,7 +65,8 @@ ROLL_CALL_LIFE_MS: Final = 60_000  # of a signed call; it crosses a network in s
 ROLL_CALL_WAIT_MS: Final = 4_000  # from a call to the last answer: ten hops and a handshake; the submitter waits
 ROLL_CALL_FRESH_MS: Final = 60_000  # after that the holders are asked for again
 ROLL_CALL_PAUSE_MS: Final = 1_000  # between two calls of one caller; a member could make all others dial it
-ROLL_CALLERS_MAX: Final = 1_024  # callers remembered, the oldest leave first; 100 bytes each; members grow it
+ROLL_CALLERS_MAX: Final = 1_024  # callers remembered as long as a call may live; 100 bytes each; members grow it
+ROLL_CALLS_OF_SENDER_MAX: Final = 50  # new calls that one neighbour may bring in ROLL_CALL_WAIT_MS
 
 # --- replay --------------------------------------------------------------------------------------
 REPLAY_WINDOW_FRAMES: Final = 1_024  # RFC 6479 form; a sender has at most 64 frames in flight per socket (ZMQ_SNDHWM)
@@ -97,6 +101,7 @@ COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them
 ACKNOWLEDGED_AT_ONCE_MAX: Final = 48
 # events that one machine takes together, with one commit; its mailbox grows it. More would make the first one wait
 TURN_EVENTS_MAX: Final = 64
+OUTBOX_BYTES_PER_PEER_MAX: Final = 64 * MIB  # of them together; whoever never acknowledges grows it
 OUTBOX_ROWS_PER_PEER_MAX: Final = 10_000  # a peer that is away; beyond it the producer is told busy
 INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept for INBOX_KEEP_MS
 INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000  # as long as any copy may live, and ten minutes for clocks
@@ -131,6 +136,7 @@ RESULTS_AT_ONCE_MAX: Final = 64
 RESULTS_BYTES_MAX: Final = 768 * KIB  # with their products; a message of results has 1 MiB, and one result fits always
 TASKS_OFFERED_MAX: Final = 250  # tasks in one offer; a refusal of it is 250 signed outcomes
 TASKS_SHOWN_MAX: Final = 250  # tasks in one status of a job, 430 bytes each; it tells how many there are
+PROBE_BYTES_MAX: Final = 16 * MIB  # of all products of a probe at one participant; its author writes it
 PROBE_TASKS_MAX: Final = 250  # tasks of a probe for each participant; its author writes it
 TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
 TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed

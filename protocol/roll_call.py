@@ -54,6 +54,7 @@ def verify_roll_call(data: bytes, now_wall_ms: int) -> Call:
     caller = verify_key_statement(said.statement, now_wall_ms)
     if caller.node_key != opened.signer:
         raise RemoteProtocolError(Code.SENDER_WRONG, "a roll call that its caller did not sign")
-    if abs(now_wall_ms - said.issued_ms) > ROLL_CALL_LIFE_MS + CLOCK_TOLERANCE_MS:
+    age_ms = now_wall_ms - said.issued_ms
+    if not -CLOCK_TOLERANCE_MS <= age_ms <= ROLL_CALL_LIFE_MS + CLOCK_TOLERANCE_MS:
         raise RemoteProtocolError(Code.TIME_OUTSIDE, "a roll call of another time")
     return Call(caller=caller, project=said.project, issued_ms=said.issued_ms, nodes=said.nodes)

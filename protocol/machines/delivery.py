@@ -21,6 +21,7 @@ from protocol.ids import message_id
 from protocol.limits import (
     INBOX_KEEP_MS,
     INBOX_ROWS_MAX,
+    OUTBOX_BYTES_PER_PEER_MAX,
     OUTBOX_ROWS_PER_PEER_MAX,
     RECORD_BYTES_MAX,
     RETRY_MS_MAX,
@@ -63,8 +64,9 @@ class OutboxRow(Record, frozen=True):
 class _Waiting:
     """One unacknowledged message."""
 
-    def __init__(self, send: Send, expires_ms: int, due_ns: int) -> None:
+    def __init__(self, send: Send, body_bytes: int, expires_ms: int, due_ns: int) -> None:
         self.send = send
+        self.body_bytes = body_bytes
         self.expires_ms = expires_ms
         self.due_ns = due_ns
         self.attempts = 1
@@ -106,6 +108,7 @@ class Courier:
         }
         self._outbox: dict[bytes, _Waiting] = {}  # limits.OUTBOX_ROWS_PER_PEER_MAX for each peer
         self._per_peer: dict[bytes, int] = {}  # limits.PEERS_MAX: those in the outbox
+        self._bytes_per_peer: dict[bytes, int] = {}  # limits.PEERS_MAX
         for key, value in rows.get(kinds.OUTBOX, []):
             if key.startswith(prefix):
                 self._restore(key.removeprefix(prefix), value)
@@ -207,7 +210,9 @@ class Courier:
         return (*((Persist(writes=batch),) if batch else ()), *others, *self._schedule())
 
     def _dispatch(self, send: Send, writes: list[Put | Drop], now: Now) -> Effect:
-        if self._per_peer.get(send.to, 0) >= OUTBOX_ROWS_PER_PEER_MAX:
+        body = encode_record(send.message)
+        bytes_waiting = self._bytes_per_peer.get(send.to, 0) + len(body)
+        if self._per_peer.get(send.to, 0) >= OUTBOX_ROWS_PER_PEER_MAX or bytes_waiting > OUTBOX_BYTES_PER_PEER_MAX:
             return Refuse(code=Code.BUSY, sentence="too many messages wait for a peer that does not acknowledge")
         self._counter += 1
         entry = type_of(send.message)
@@ -221,26 +226,28 @@ class Courier:
         row = OutboxRow(
             to=send.to,
             type=entry.number,
-            body=encode_record(send.message),
+            body=body,
             project=send.project,
             fence=send.fence,
             expires_ms=expires_ms,
         )
         writes.append(Put(kind=kinds.OUTBOX, key=self._prefix + identified.message_id, value=encode_record(row)))
-        self._add(identified, expires_ms, now.after_ms(RETRY_MS_MIN))
+        self._add(identified, len(body), expires_ms, now.after_ms(RETRY_MS_MIN))
         return identified
 
-    def _add(self, send: Send, expires_ms: int, due_ns: int) -> None:
-        self._outbox[send.message_id] = _Waiting(send, expires_ms, due_ns)
+    def _add(self, send: Send, body_bytes: int, expires_ms: int, due_ns: int) -> None:
+        self._outbox[send.message_id] = _Waiting(send, body_bytes, expires_ms, due_ns)
         self._per_peer[send.to] = self._per_peer.get(send.to, 0) + 1
+        self._bytes_per_peer[send.to] = self._bytes_per_peer.get(send.to, 0) + body_bytes
 
     def _remove(self, identity: bytes) -> Drop:
         waiting = self._outbox.pop(identity)
         left = self._per_peer[waiting.send.to] - 1
         if left:
             self._per_peer[waiting.send.to] = left
+            self._bytes_per_peer[waiting.send.to] -= waiting.body_bytes
         else:
-            del self._per_peer[waiting.send.to]
+            del self._per_peer[waiting.send.to], self._bytes_per_peer[waiting.send.to]
         return Drop(kind=kinds.OUTBOX, key=self._prefix + identity)
 
     def _acknowledged(self, ids: tuple[bytes, ...], sender: bytes) -> list[Drop]:
@@ -291,4 +298,4 @@ class Courier:
         row = decode_record(value, OutboxRow, bytes_max=RECORD_BYTES_MAX)
         message = decode_record(row.body, BY_NUMBER[row.type].record, bytes_max=RECORD_BYTES_MAX)
         send = Send(message=message, to=row.to, project=row.project, fence=row.fence, message_id=identity)
-        self._add(send, row.expires_ms, 0)
+        self._add(send, len(row.body), row.expires_ms, 0)

@@ -20,11 +20,13 @@ from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
 from protocol.key_statement import Certified, hints_match, verify_key_statement
 from protocol.limits import (
+    ADDRESSES_INTRODUCED_MAX,
     DOOR_SESSIONS_MAX,
     ENROL_PATIENCE_MS,
     ENROL_RETRY_MS_MAX,
     ENROL_RETRY_MS_MIN,
     HANDSHAKE_LIMIT_MS,
+    KNOCKING_INTRODUCED_MAX,
     KNOCKS_INTRODUCED_MAX,
     PEERS_MAX,
     PROJECTS_MAX,
@@ -164,11 +166,13 @@ class Enrolment:
             return self._nothing_in_common(event)
         known = self._knocks.get(node)
         if known is not None:
-            if not event.introduced:  # an introduction tells nothing new, and would be given up
+            newest = event.certified.statement.sequence >= known.event.certified.statement.sequence
+            if not event.introduced and newest:  # an introduction tells nothing new, and would be given up
                 known.event = event
             return ()
-        if len(self._knocks) >= STRANGERS_MAX:
-            sentence = f"this node already knocks at {STRANGERS_MAX} others"
+        introduced = sum(knock.event.introduced for knock in self._knocks.values())
+        if len(self._knocks) >= STRANGERS_MAX or (event.introduced and introduced >= KNOCKING_INTRODUCED_MAX):
+            sentence = f"this node already knocks at {len(self._knocks)} others"
             return (Publish(event=EnrolmentFailed(node=node, address=event.heard_at, sentence=sentence)),)
         self._knocks[node] = _Knock(event)
         patience = 0 if event.typed or self._own_id < node else ENROL_PATIENCE_MS
@@ -228,6 +232,7 @@ class Enrolment:
             project=project,
         )
         heard = (event.heard_at,) if event.heard_at else ()
+        addresses = tuple(dict.fromkeys((*heard, *certified.statement.addresses)))
         return [
             Publish(
                 event=DialDoor(
@@ -235,7 +240,7 @@ class Enrolment:
                     node=certified.node,
                     node_key=certified.node_key,
                     server_curve=certified.statement.curve_key,
-                    addresses=tuple(dict.fromkeys((*heard, *certified.statement.addresses))),
+                    addresses=addresses[:ADDRESSES_INTRODUCED_MAX] if event.introduced else addresses,
                     project=project.project_id,
                 )
             ),

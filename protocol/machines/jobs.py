@@ -64,6 +64,7 @@ class TaskRow(Record, frozen=True):
     attempt: int
     digest: bytes = b""
     product: bytes = b""
+    size_bytes: int = 0  # of the product, which is kept only where a later task takes it
 
 
 class TaskState:
@@ -79,6 +80,7 @@ class TaskState:
         self.lease_until_ns = 0
         self.digest = b""
         self.product = b""
+        self.size_bytes = 0
 
     def again(self) -> None:
         self.state, self.attempt = "waiting", self.attempt + 1
@@ -87,11 +89,15 @@ class TaskState:
         self.state, self.offered_before, self.lease_until_ns = "offered", True, lease_until_ns
 
     def succeed(self, outcome: Outcome, product: bytes) -> None:
-        self.state, self.digest, self.product = "succeeded", outcome.digest, product
+        """`product`: empty where the facts of it are enough."""
+        self.state, self.digest, self.size_bytes = "succeeded", outcome.digest, outcome.size_bytes
+        self.product = product
 
     def row(self) -> TaskRow:
         state: Literal["waiting", "succeeded"] = "succeeded" if self.state == "succeeded" else "waiting"
-        return TaskRow(state=state, attempt=self.attempt, digest=self.digest, product=self.product)
+        return TaskRow(
+            state=state, attempt=self.attempt, digest=self.digest, product=self.product, size_bytes=self.size_bytes
+        )
 
 
 class Job:
@@ -140,11 +146,19 @@ class Job:
             return []
         return over
 
+    def kept(self, task: Task, product: bytes) -> bytes:
+        """What is kept of the product of a task until the job ends: all of it, or nothing where the next step takes
+        only facts.
+        """
+        steps = self.verified.artifact.steps
+        following = steps[task.step + 1].operation if task.step + 1 < len(steps) else ""
+        return b"" if following and operation(following).takes == "facts" else product
+
     def inputs(self, task: Task) -> tuple[bytes, ...]:
         """What a task gets for the products before it."""
         before = [self.tasks[i] for i in task.inputs]
         if operation(task.operation).takes == "facts":
-            return tuple(fact_of(one.digest, len(one.product)) for one in before)
+            return tuple(fact_of(one.digest, one.size_bytes) for one in before)
         return tuple(one.product for one in before)
 
     def input_bytes(self, state: TaskState) -> int:
@@ -219,7 +233,7 @@ class Job:
                 source=state.task.source,
                 state=state.state,
                 attempt=state.attempt,
-                bytes_out=len(state.product),
+                bytes_out=state.size_bytes,
             )
             for state in sorted(unfinished_first, key=lambda one: one.task.index)
         )
@@ -259,7 +273,7 @@ def restore_job(row: JobRow, tasks: dict[int, TaskRow], scheduler: bytes) -> Job
     for index, stored in tasks.items():
         state = states[index]
         state.state, state.attempt = stored.state, stored.attempt
-        state.digest, state.product = stored.digest, stored.product
+        state.digest, state.product, state.size_bytes = stored.digest, stored.product, stored.size_bytes
     for state in states:
         state.offered_before = True  # rows do not tell, and to be told twice does no harm
     return Job(row, verified, states)

@@ -225,7 +225,7 @@ class Membership:
             except RemoteProtocolError:
                 continue  # written by a version whose statements no longer read: it is proved again when met
             self._peers[node] = Peer(self._own_id, certified, frozenset(row.projects), row.heard_at)
-            self._search.found(node, len(self._peers))
+            self._search.found(node)
         self._rows = []
         self._told_partly = False
         effects: list[Publish | Send] = [*self._partly(), *self._joins.ask_all()]
@@ -266,13 +266,15 @@ class Membership:
             for name, projects in sorted(self._sources.items())
             for project in sorted(projects & common)
         )
+        seeks = min(self._search.room, INTRODUCTIONS_MAX) if answer_wanted else 0
+        self._peers[node].introductions_wanted = max(seeks, self._peers[node].introductions_wanted)
         greeting = Greeting(
             statement=self._statement,
             name=self._name,
             projects=tuple(sorted(common)),
             sources=offers,
             answer_wanted=answer_wanted,
-            seeks=min(self._search.room, INTRODUCTIONS_MAX) if answer_wanted else 0,
+            seeks=seeks,
             introductions=introductions(self._peers, self._peers[node], min(sought, INTRODUCTIONS_MAX), self._answers),
         )
         return Send(message=greeting, to=node)
@@ -286,7 +288,7 @@ class Membership:
                 return (Refuse(code=Code.BUSY, sentence=f"this node has {PEERS_MAX} peers and takes no more"),)
             peer = self._peers[node] = Peer(self._own_id, certified, frozenset(), event.heard_at)
         self._strangers.pop(node, None)
-        self._search.found(node, len(self._peers))
+        self._search.found(node)
         peer.proved |= {event.project}
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
@@ -329,16 +331,16 @@ class Membership:
         effects.append(self._seen(event.sender))
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
-        for data in greeting.introductions[: self._search.room]:
-            effects += self._introduced(data, now)
+        wanted, peer.introductions_wanted = min(peer.introductions_wanted, self._search.room), 0
+        for data in greeting.introductions[:wanted]:
+            try:
+                effects += self._introduced(verify_key_statement(data, now.wall_ms))
+            except RemoteProtocolError:
+                break  # of one who introduces by a statement that does not hold, nothing more is read
         return tuple(effects)
 
-    def _introduced(self, data: bytes, now: Now) -> list[Publish]:
+    def _introduced(self, certified: Certified) -> list[Publish]:
         """A hint, like one of discovery: the door decides whether it is a member."""
-        try:
-            certified = verify_key_statement(data, now.wall_ms)
-        except RemoteProtocolError:
-            return []  # a statement that expired on its way, or worse: it introduces nobody
         if certified.node == self._own_id or certified.node in self._peers:
             return []
         return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
@@ -363,6 +365,7 @@ class Membership:
         mine = {node: peer for node, peer in self._peers.items() if peer.proved & self._held}
         chosen = choose(mine, now)
         near = close(mine, chosen, now)
+        self._search.peers = sum(peer.is_known for peer in mine.values())
         crowded = sum(peer.chose_us(now) for peer in mine.values()) > CROWDED_NEIGHBOURS
         effects: list[Publish | Send] = []
         for node, peer in mine.items():
@@ -386,16 +389,18 @@ class Membership:
     def _called(self, event: Received, message: RollCall, now: Now) -> Effects:
         """Passed on once; whoever holds data of the project makes itself known to the caller."""
         peer = self._peers.get(event.sender)
+        if peer is None or event.project not in peer.proved & self._held:
+            sentence = "a roll call of a project that its sender has not proved"
+            return (Refuse(code=Code.PROJECT_UNKNOWN, sentence=sentence),)
         try:
             call = verify_roll_call(message.envelope, now.wall_ms)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence),)
-        if peer is None or call.project not in peer.proved & self._held or event.project != call.project:
-            return (
-                Refuse(code=Code.PROJECT_UNKNOWN, sentence="a roll call of a project that its sender has not proved"),
-            )
+        if call.project != event.project or not self._search.is_member(call.caller, call.project):
+            sentence = "a roll call of a project that its caller is not in"
+            return (Refuse(code=Code.PROJECT_UNKNOWN, sentence=sentence),)
         caller = call.caller.node
-        if caller == self._own_id or not self._calls.take(call, now):
+        if caller == self._own_id or not self._calls.take(call, event.sender, now):
             return ()
         effects: list[Publish | Send] = [
             *self._pass_on(call.project, message.envelope, now, besides=(event.sender, caller))
@@ -436,6 +441,8 @@ class Membership:
                 effects.append(self._stored(node))
                 effects += self._admit(node)
             self._joins.joined((event.heard_at,))
+        elif node in self._strangers and certified.statement.sequence < self._strangers[node].statement.sequence:
+            return ()  # somebody repeats what it said before
         elif node in self._strangers or len(self._strangers) < STRANGERS_MAX:
             self._strangers[node] = certified
         return (*effects, *self._search.tell(event, known=peer is not None))

@@ -49,6 +49,7 @@ class Peer:
         # Another order at every node, so that no peer is everybody's choice.
         self.rank = hashlib.sha256(own_id + certified.node).digest()
         self.neighbour = False  # whether one of us chose the other, as of the last beat
+        self.introductions_wanted = 0  # so many may its next greeting bring
         self.chose_us_ns: int | None = None
         self.crowded_ns: int | None = None
         self._greetings = 0  # unanswered
@@ -69,6 +70,11 @@ class Peer:
     def chose_us(self, now: Now) -> bool:
         """Whether it said within PEER_AWAY_MS that it keeps in touch with us."""
         return _within(self.chose_us_ns, PEER_AWAY_MS, now)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was heard in this life and is not away: others need not be sought in its place."""
+        return self.presence in ("present", "quiet")
 
     def silent(self, now: Now) -> bool:
         return not _within(self.heard_ns, PEER_AWAY_MS, now)

@@ -326,7 +326,7 @@ class Scheduler:
     def _task_succeeded(
         self, job: Job, state: TaskState, outcome: Outcome, envelope: bytes, product: bytes, now: Now
     ) -> list[Effect]:
-        state.succeed(outcome, product)
+        state.succeed(outcome, job.kept(state.task, product))
         log = self._log(job, now, "result accepted", outcome.index)
         if state is not job.tasks[-1] or job.row.cancel:
             self._move(job, "TaskSucceeded")

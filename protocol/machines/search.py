@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.key_statement import hints_match
+from protocol.key_statement import Certified, hints_match
 from protocol.limits import PEERS_SOUGHT, SEEK_MS, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish
 from protocol.machines.events import Discovered, Encountered
@@ -14,7 +14,7 @@ from protocol.tokens import ProjectKey
 class Search:
     def __init__(self) -> None:
         self.projects: tuple[ProjectKey, ...] = ()
-        self._peers = 0
+        self.peers = 0  # that are known, as of the last beat and the meetings since
         self._asked = 0
         self._ask_at_ns = 0
         self._sought: set[bytes] = set()  # limits.PEERS_SOUGHT: members told to enrolment and not yet proved
@@ -23,7 +23,7 @@ class Search:
     @property
     def room(self) -> int:
         """For how many more peers this node looks."""
-        return max(0, PEERS_SOUGHT - self._peers - len(self._sought))
+        return max(0, PEERS_SOUGHT - self.peers - len(self._sought))
 
     def whom_to_ask(self, neighbours: Sequence[bytes], now: Now) -> bytes | None:
         """While there is room, one of the neighbours after the other, every SEEK_MS: what was lost of an earlier
@@ -38,11 +38,17 @@ class Search:
         self._asked += 1
         return neighbours[self._asked % len(neighbours)]
 
-    def found(self, node: bytes, peers: int) -> None:
-        """It is a peer now, one of so many."""
-        self._peers = peers
+    def found(self, node: bytes) -> None:
+        """It is a peer now."""
+        self.peers += node in self._sought
         self._sought.discard(node)
         self._spare.pop(node, None)
+
+    def is_member(self, certified: Certified, project: bytes) -> bool:
+        """Whether its hints say so; only who knows the token can make them."""
+        return any(
+            one.project_id == project and hints_match(certified, [one.hint(certified.node)]) for one in self.projects
+        )
 
     def failed(self, node: bytes) -> None:
         self._sought.discard(node)
