@@ -55,6 +55,13 @@ def test_a_folder_that_is_not_there_is_refused_at_the_start(tmp_path: Path) -> N
     assert "is no folder to read" in refused.stderr
 
 
+def test_a_folder_in_which_others_could_arm_a_point_is_refused_at_the_start(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    refused = reaching_all_points(**{FOLDER_VARIABLE: str(tmp_path)})
+    assert refused.returncode == 1
+    assert "others could arm" in refused.stderr
+
+
 def test_every_point_stands_somewhere_in_the_product() -> None:
     sources = [path for package in (actors, flotta_p2p) for path in Path(str(package.__file__)).parent.rglob("*.py")]
     text = "".join(path.read_text("utf-8") for path in sources)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from protocol import kinds
 from protocol.errors import Code
 from protocol.limits import (
     FRAME_TTL_MS_MAX,
     INBOX_KEEP_MS,
+    OUTBOX_BYTES_PER_PEER_MAX,
     OUTBOX_ROWS_PER_PEER_MAX,
     RETRY_MS_MAX,
     RETRY_MS_MIN,
@@ -45,6 +48,13 @@ class Say(Record, frozen=True):
     to: bytes = PEER
 
 
+class Cancelling(Record, frozen=True):
+    """Makes the machine send one message of about so many bytes."""
+
+    size_bytes: int
+    to: bytes = PEER
+
+
 class Empty(Record, frozen=True):
     pass
 
@@ -59,6 +69,8 @@ class Talker:
         if isinstance(event, Say):
             stops = (Send(message=STOP, to=event.to, fence=3) for _ in range(event.messages))
             return (*stops, Persist(writes=(LogJob(job_id=b"j" * 32, wall_ms=at.wall_ms, event="said"),)))
+        if isinstance(event, Cancelling):
+            return (Send(message=Stop(job_id=b"j" * 32, cancel=bytes(event.size_bytes)), to=event.to),)
         self.heard.append(event)
         return (Persist(writes=(LogJob(job_id=b"j" * 32, wall_ms=at.wall_ms, event="heard"),)),)
 
@@ -210,6 +222,17 @@ def test_beyond_the_outbox_limit_of_one_peer_the_producer_is_told_busy_and_other
     assert sends(machine.step(Say(to=OTHER), now()))
     machine.check()
     assert machine.snapshot().waiting == OUTBOX_ROWS_PER_PEER_MAX + 1
+
+
+def test_an_outbox_is_bounded_in_bytes_too_and_an_acknowledgement_makes_room() -> None:
+    machine = courier()
+    wide = Cancelling(size_bytes=OUTBOX_BYTES_PER_PEER_MAX // 2)
+    (first,) = sends(machine.step(wide, now()))
+    assert refusals(machine.step(wide, now())) == [Code.BUSY]
+    assert sends(machine.step(msgspec.structs.replace(wide, to=OTHER), now()))
+    machine.step(received(Acknowledge(type=NUMBER, message_ids=(first.message_id,)), PEER), now())
+    assert sends(machine.step(wide, now()))
+    machine.check()
 
 
 def test_a_message_that_nobody_took_within_its_life_is_given_up_and_counted() -> None:

@@ -12,10 +12,12 @@ from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import node_id
 from protocol.key_statement import Certified
 from protocol.limits import (
+    ADDRESSES_INTRODUCED_MAX,
     DOOR_SESSIONS_MAX,
     ENROL_PATIENCE_MS,
     ENROL_RETRY_MS_MAX,
     HANDSHAKE_LIMIT_MS,
+    KNOCKING_INTRODUCED_MAX,
     KNOCKS_INTRODUCED_MAX,
     STRANGERS_MAX,
     SUBMITTER_IDLE_MS,
@@ -385,6 +387,26 @@ def test_a_node_that_cannot_be_knocked_at_for_lack_of_room_is_told() -> None:
         effects = side.enrolment.step(Encountered(certified=statement(node_key(1_000 + number))), now())
         failed = news(effects, EnrolmentFailed)
         assert len(failed) == (number == STRANGERS_MAX)
+
+
+def test_introduced_nodes_have_a_share_of_the_knocks_and_two_addresses_each() -> None:
+    side = Side(LOW)
+    addresses = tuple(f"10.0.0.{number}:22" for number in range(1, 9))
+    refused = 0
+    for number in range(KNOCKING_INTRODUCED_MAX + 5):
+        said = statement(node_key(1_000 + number), addresses=addresses)
+        effects = side.enrolment.step(Encountered(certified=said, introduced=True), now())
+        refused += len(news(effects, EnrolmentFailed))
+    assert refused == 5
+    effects = side.enrolment.step(TimerFired(name=f"knock:{said_first().node.hex()}"), now())
+    assert {one.addresses for one in news(effects, DialDoor)} == {addresses[:ADDRESSES_INTRODUCED_MAX]}
+    assert not news(
+        side.enrolment.step(Encountered(certified=statement(node_key(9)), typed=True), now()), EnrolmentFailed
+    )
+
+
+def said_first() -> Certified:
+    return statement(node_key(1_000))
 
 
 def test_a_half_open_door_is_closed_after_its_limit() -> None:

@@ -58,6 +58,16 @@ def test_answers_stay_fresh_for_a_while_and_then_the_roll_is_called_again() -> N
     assert len(calls) == 2
 
 
+def test_two_calls_of_one_scheduler_keep_a_distance_since_others_would_not_answer_the_second() -> None:
+    fleet, calls = wide()
+    far = signed(order(participants=ParticipantRule(rule="listed", nodes=(b"f" * 32,))))[0]
+    assert fleet.submit(far).code == Code.HOLDERS_GATHERING
+    everybody = signed(order(nonce=b"2" * 16))[0]
+    assert fleet.submit(everybody).code == Code.HOLDERS_GATHERING and len(calls) == 1
+    fleet.run_for(ROLL_CALL_WAIT_MS)
+    assert fleet.submit(everybody).code == Code.HOLDERS_GATHERING and len(calls) == 2
+
+
 def test_a_job_of_listed_holders_that_are_known_calls_nobody() -> None:
     fleet, calls = wide(3)
     known = fleet.nodes[2].id

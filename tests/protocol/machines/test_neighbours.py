@@ -7,12 +7,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.key_statement import Certified
 from protocol.limits import (
+    CLOCK_TOLERANCE_MS,
     CROWDED_MS,
     CROWDED_NEIGHBOURS,
     HEARTBEAT_INTERVAL_MS,
@@ -22,6 +24,9 @@ from protocol.limits import (
     PEERS_SOUGHT,
     ROLL_CALL_LIFE_MS,
     ROLL_CALL_PAUSE_MS,
+    ROLL_CALL_WAIT_MS,
+    ROLL_CALLERS_MAX,
+    ROLL_CALLS_OF_SENDER_MAX,
     SEEK_MS,
 )
 from protocol.machines.contract import Effects, Send, TimerFired
@@ -36,7 +41,8 @@ from protocol.machines.events import (
     RollCallWanted,
 )
 from protocol.machines.membership import Membership
-from protocol.roll_call import RollCallStatement, sign_roll_call
+from protocol.machines.roll_calls import CallsHeard
+from protocol.roll_call import Call, RollCallStatement, sign_roll_call
 from protocol.wire.peers import Greeting, Heartbeat, RollCall
 from tests.protocol.builders import (
     OTHER_PROJECT,
@@ -206,6 +212,31 @@ def asked_by(machine: Membership) -> list[Send]:
     return asked
 
 
+def test_introductions_that_nobody_asked_for_are_not_read_and_a_bad_one_ends_the_reading() -> None:
+    machine = new()
+    meet(machine, PEERS[0])  # it was asked once, and has answered
+    unasked = greeting(PEERS[0], introductions=(PEERS[1].data,))
+    assert not news(machine.step(received(unasked, PEERS[0].node), now(1)), Encountered)
+    other = new()
+    assert not news(meet(other, PEERS[0], introductions=(b"rubbish", PEERS[1].data)), Encountered)
+
+
+def test_others_are_sought_in_the_place_of_peers_that_went_away() -> None:
+    machine = among(PEERS_SOUGHT)
+    beat(machine, 1)
+    assert not news(machine.step(Discovered(certified=PEERS[-1]), now(2)), Encountered)
+    effects = beat(machine, PEER_AWAY_MS + 1)
+    assert news(effects, PeerAway)
+    assert [one.certified for one in news(effects, Encountered)] == [PEERS[-1]]
+
+
+def test_an_older_statement_that_is_repeated_changes_nothing() -> None:
+    machine = new()
+    newer, older = (statement(node_key(10), sequence=number) for number in (5, 1))
+    machine.step(Discovered(certified=newer), now())
+    assert machine.step(Discovered(certified=older, heard_at="10.9.9.9:1"), now()) == ()
+
+
 def test_more_introductions_than_allowed_are_refused() -> None:
     machine = new()
     effects = meet(machine, PEERS[0], introductions=tuple(peer.data for peer in PEERS[: INTRODUCTIONS_MAX + 1]))
@@ -286,6 +317,35 @@ def test_a_call_is_answered_and_passed_on_once() -> None:
     assert call(machine, later, ROLL_CALL_PAUSE_MS - 1) == (), "the same caller calls too soon"
     assert call(machine, later, ROLL_CALL_PAUSE_MS)
     assert call(machine, envelope(), 2 * ROLL_CALL_PAUSE_MS) == (), "an older call came late"
+
+
+def test_while_the_memory_is_full_of_calls_that_live_new_ones_are_dropped_and_old_ones_stay_known() -> None:
+    """Forgotten while they live, calls of more callers than are remembered would go round for ever."""
+    heard = CallsHeard()
+    calls = [Call(caller=peer, project=PROJECT.project_id, issued_ms=WALL_MS, nodes=()) for peer in callers()]
+    taken = [heard.take(one, number.to_bytes(4), now()) for number, one in enumerate(calls)]
+    assert taken == [True] * ROLL_CALLERS_MAX + [False] * (len(calls) - ROLL_CALLERS_MAX)
+    assert not any(heard.take(one, b"again", now()) for one in calls)
+    later_ms = ROLL_CALL_LIFE_MS + 2 * CLOCK_TOLERANCE_MS + 1
+    assert heard.take(calls[-1], b"later", now(later_ms))
+
+
+def callers() -> list[Certified]:
+    return [msgspec.structs.replace(PEERS[0], node=number.to_bytes(32)) for number in range(ROLL_CALLERS_MAX + 3)]
+
+
+def test_a_neighbour_brings_so_many_calls_and_later_others_again() -> None:
+    heard = CallsHeard()
+    calls = [Call(caller=peer, project=PROJECT.project_id, issued_ms=WALL_MS, nodes=()) for peer in callers()]
+    taken = [heard.take(one, b"flood", now()) for one in calls[: ROLL_CALLS_OF_SENDER_MAX + 2]]
+    assert taken == [True] * ROLL_CALLS_OF_SENDER_MAX + [False, False]
+    assert heard.take(calls[-1], b"another", now())
+    assert heard.take(calls[-2], b"flood", now(ROLL_CALL_WAIT_MS + 1))
+
+
+def test_a_call_of_somebody_without_the_projects_hint_is_refused() -> None:
+    data = envelope(statement=statement(node_key(8), projects=()).data)
+    assert refusals(call(among(5), data)) == [Code.PROJECT_UNKNOWN]
 
 
 def test_a_nodes_own_call_that_comes_back_is_dropped() -> None:

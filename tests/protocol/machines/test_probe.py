@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.limits import LEASE_MS, TASKS_SHOWN_MAX
+from protocol import kinds
+from protocol.limits import LEASE_MS, RECORD_BYTES_MAX, TASKS_SHOWN_MAX
 from protocol.machines.contract import StartTask
 from protocol.machines.events import TaskProduced
+from protocol.machines.jobs import TaskRow
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import ProbeParameters
 from protocol.plan.order import ParticipantRule
 from protocol.plan.plan import product_digest
 from protocol.plan.tasks import TaskRequest, fact_of
+from protocol.wire.codec import decode_record
 from protocol.wire.jobs import Renew
 from tests.protocol.builders import PROJECT, order, signed
 from tests.protocol.fleet import Fleet, Node, live_of
@@ -70,6 +73,23 @@ def test_the_merge_gets_what_was_signed_of_each_product_and_not_the_product() ->
     assert seen.merge is not None
     assert set(seen.merge.inputs) == {fact_of(product_digest(LARGE), len(LARGE))}
     assert len(seen.merge.inputs) == len(seen.merge.labels) == 3 * TASKS
+
+
+def test_a_product_whose_facts_are_enough_is_not_kept_and_its_size_is_known() -> None:
+    fleet = Fleet(holders=1, compute=Seen().compute)
+    an_order, job_id = signed(order(artifact=probe(3)))
+    fleet.submit(an_order)
+    kept: list[bytes] = []
+
+    def note() -> None:
+        kept.extend(value for value in fleet.leader.rows.get(kinds.TASK, {}).values())
+
+    fleet.after_step = note
+    fleet.run()
+    assert fleet.status(job_id).state == "succeeded"
+    rows = [decode_record(value, TaskRow, bytes_max=RECORD_BYTES_MAX) for value in kept]
+    assert max(row.size_bytes for row in rows) == len(LARGE)
+    assert all(row.product != LARGE for row in rows)
 
 
 def test_a_job_goes_on_where_it_was_when_its_scheduler_starts_again() -> None:

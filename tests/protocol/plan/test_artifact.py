@@ -162,6 +162,11 @@ REFUSED: dict[str, tuple[Artifact, Code, str]] = {
         "no step reads a table",
     ),
     "a probe without tasks": (probe(tasks=0), Code.PARAMETER_WRONG, "1 to"),
+    "a probe that makes too much": (
+        probe(tasks=PROBE_TASKS_MAX, bytes=PRODUCT_BYTES_MAX),
+        Code.PARAMETER_WRONG,
+        "bytes",
+    ),
     "a probe with too many tasks": (probe(tasks=PROBE_TASKS_MAX + 1), Code.PARAMETER_WRONG, str(PROBE_TASKS_MAX)),
     "a probe of too many bytes": (probe(bytes=PRODUCT_BYTES_MAX + 1), Code.PARAMETER_WRONG, str(PRODUCT_BYTES_MAX)),
     "a probe of fewer bytes than none": (probe(bytes=-1), Code.PARAMETER_WRONG, "0 to"),
