@@ -365,7 +365,6 @@ class Membership:
         mine = {node: peer for node, peer in self._peers.items() if peer.proved & self._held}
         chosen = choose(mine, now)
         near = close(mine, chosen, now)
-        self._search.peers = sum(peer.is_known for peer in mine.values())
         crowded = sum(peer.chose_us(now) for peer in mine.values()) > CROWDED_NEIGHBOURS
         effects: list[Publish | Send] = []
         for node, peer in mine.items():
@@ -377,6 +376,7 @@ class Membership:
                 effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * peer.neighbour
             elif (peer.neighbour or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
+        self._search.peers = sum(peer.is_known for peer in mine.values())
         reached = [node for node, peer in mine.items() if peer.neighbour and peer.presence == "present"]
         asked = self._search.whom_to_ask(reached, now)
         if asked is not None:
