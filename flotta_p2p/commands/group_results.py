@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from flotta_p2p.commands.output import clean, table
-from flotta_p2p.commands.results import SUCCEEDED, holder_name, sd_of
+from flotta_p2p.commands.results import SUCCEEDED, all_withheld, holder_name, sd_of
 from protocol.ids import format_job_id
 from protocol.plan.tasks import ColumnSummary, GroupedSummary, GroupsOfSource, GroupSummary, Key
 
@@ -37,7 +37,7 @@ def group_lines(result: GroupedSummary, names: dict[str, str]) -> Iterator[str]:
         groups = f"{len(result.groups)} group{'s' if len(result.groups) > 1 else ''}"
         yield f"{coverage.rows} rows in {groups}, of {coverage.sources_counted} of {coverage.sources} sources"
     else:
-        yield f"No groups: every one of the {coverage.sources} sources is withheld"
+        yield f"No groups: {all_withheld(coverage.sources)}"
     keys = _shown_keys(result)
     if result.groups:
         columns = list(result.groups[0].columns)

@@ -143,9 +143,10 @@ def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
     if coverage.sources_counted:
         yield f"{coverage.rows} rows of {coverage.sources_counted} of {coverage.sources} sources"
     else:
-        yield f"No rows: every one of the {coverage.sources} sources is withheld"
-    yield ""
-    yield from _columns_table(summary.columns)
+        yield f"No rows: {all_withheld(coverage.sources)}"
+    if coverage.sources_counted:
+        yield ""
+        yield from _columns_table(summary.columns)
     for name, column in summary.columns.items():
         if column.histogram is not None:
             yield ""
@@ -155,6 +156,14 @@ def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
     yield from table(("source", "rows", "cells withheld"), rows, right=frozenset({1, 2}))
     yield ""
     yield _withheld_line(summary, names)
+
+
+def all_withheld(sources: int) -> str:
+    """When no source let anything out."""
+    which = "the only source" if sources == 1 else f"every one of the {sources} sources"
+    return (
+        f"{which} is withheld; texts are compared letter by letter, and fewer rows than a holder's minimum never leave"
+    )
 
 
 def _columns_table(columns: dict[str, ColumnSummary]) -> list[str]:

@@ -41,8 +41,14 @@ def peers(patient: Patient) -> Iterator[Finding]:
             yield note(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
         else:
             where = ", ".join(one["addresses"]) or "no address"
-            step = f"see whether it runs, and whether both machines can open connections to each other ({where})"
+            step = (
+                f"see whether it runs, whether both machines can open connections to each other ({where}), and whether "
+                "it still holds this project's token (`flotta-p2p project list` on both sides)"
+            )
             yield note(name, f"{one['presence']}{heard or ', not heard since this node started'}; {common}", step)
+    if patient.peers["peers"] and not any(one["projects"] for one in patient.peers["peers"]):
+        step = "compare `flotta-p2p project list` here and there: the token of this node is another one"
+        yield wrong("peers", "none of them shares a project with this node", step, Code.PROJECT_UNKNOWN)
     if not patient.peers["peers"]:
         yield note("peers", "none: nobody with a common project was met", "flotta-p2p peers shows who is in sight")
 

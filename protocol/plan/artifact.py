@@ -105,8 +105,11 @@ def check_artifact(artifact: Artifact) -> None:
 
 def _check_columns(query: Query) -> None:
     names = (*query.columns, *columns_of(query.where))
-    if not query.columns or len(set(query.columns)) != len(query.columns):
-        raise _malformed("a query selects at least one column, each once")
+    twice = next((name for name in query.columns if query.columns.count(name) > 1), None)
+    if twice is not None:
+        raise _malformed(f"a query selects each column once; it names {twice[:80]!r} twice")
+    if not query.columns:
+        raise _malformed("a query selects at least one column")
     if len(query.columns) > QUERY_COLUMNS_MAX:
         raise _malformed(f"a query selects at most {QUERY_COLUMNS_MAX} columns")
     for name in names:

@@ -97,7 +97,7 @@ UNKNOWN = step(MEASURE, operation="os.system")
 REFUSED: dict[str, tuple[Artifact, Code, str]] = {
     "no project": (changed(project=b""), Code.ARTIFACT_MALFORMED, "one project"),
     "no columns": (changed(query=Query(columns=())), Code.ARTIFACT_MALFORMED, "at least one column"),
-    "a column twice": (changed(query=Query(columns=("age", "age", "dose"))), Code.ARTIFACT_MALFORMED, "each once"),
+    "a column twice": (changed(query=Query(columns=("age", "age", "dose"))), Code.ARTIFACT_MALFORMED, "twice"),
     "an empty column name": (changed(query=Query(columns=("age", "dose", ""))), Code.ARTIFACT_MALFORMED, "column name"),
     "a column name with a line break": (
         changed(query=Query(columns=("age", "dose", "a\nb"))),
