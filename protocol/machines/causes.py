@@ -21,7 +21,8 @@ def silent(task: Task, silent_ms: int, holders: Holders) -> Cause:
         task,
         holders,
         Code.OUTCOME_UNKNOWN if task.effect == "once" else Code.HOLDER_LOST,
-        f"the holder {name} has been silent for {silent_ms / 1000:g} s: it is down, cut off, or no longer in the project",
+        f"the holder {name} has been silent for {silent_ms / 1000:g} s: "
+        "it is down, cut off, or no longer in the project",
         f"start {name} again and submit again, or name the other holders with --holders",
     )
 
