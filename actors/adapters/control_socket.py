@@ -85,7 +85,7 @@ class ControlServer:
         self._on_gone = on_gone
         self._on_fault = on_fault
         self._path = path
-        self._clients: dict[int, _Client] = {}  # limits.CONTROL_CLIENTS_MAX; who asked last stands last
+        self._clients: dict[int, _Client] = {}  # limits.CONTROL_CLIENTS_MAX; who asked or was answered last stands last
         self._answers: deque[tuple[int, bytes]] = deque()  # one for each client
         self._next = 0
         self._selector = selectors.DefaultSelector()
@@ -221,6 +221,7 @@ class ControlServer:
         self._selector.modify(client.socket, wanted, client)
         if client.asked and not client.write:
             client.asked = False
+            self._clients[client.number] = self._clients.pop(client.number)  # nor is it the longest silent one now
             self._next_request(client)
 
     def _drop(self, client: _Client) -> None:

@@ -19,6 +19,8 @@ from protocol.limits import CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_VALUE_CHA
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
+_TOO_DEEP: Final = f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels"
+
 
 @dataclass(slots=True)
 class Leaf:
@@ -128,7 +130,7 @@ class _Builder:
         self._place(tree)
         if isinstance(tree, Items | Keys):
             if len(self._open) >= CONFIG_DEPTH_MAX:
-                self._faults.stop(tree.line, f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels")
+                self._faults.stop(tree.line, _TOO_DEEP)
             self._open.append(tree)
             self._keys.append(None)
 
@@ -195,6 +197,8 @@ def _line(event: yaml.Event) -> int:
 
 
 def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
+    if "nesting depth" in (error.problem or ""):  # libyaml's own limit, which is far beyond ours
+        return (error.problem_mark.line + 1 if error.problem_mark else 1), _TOO_DEEP
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return 1, f"this is not YAML: {error.problem}"

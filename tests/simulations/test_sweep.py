@@ -58,7 +58,7 @@ def test_long_runs_fill_up_the_hours_that_the_seeds_have_not_reached(monkeypatch
     assert sweep.sweep(1, 3, 13, 1, None, said.append)
     assert [case.hours for case in asked] == [0, 0, 0, 4, 4, 2]
     assert [case.nodes for case in asked[3:]] == [draw_long_node_count(seed) for seed in (1, 2, 3)]
-    assert "13.0 simulated hours" in said[-2]
+    assert "13.0 simulated hours" in said[-1]
 
 
 def test_an_interrupted_sweep_keeps_what_it_has_done_and_did_not_hold(

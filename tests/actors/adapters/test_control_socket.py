@@ -195,6 +195,23 @@ def test_silent_clients_give_way_the_longest_silent_one_first(node: Node) -> Non
     clients[1].close()
 
 
+def test_a_client_that_was_just_answered_is_not_the_longest_silent_one(node: Node) -> None:
+    """While it waited for its answer others have come, who are silent since then."""
+    with node.raw() as waiting:
+        waiting.sendall(encode_control(AskStatus()))
+        node.requests.wait(bool)
+        clients = [node.raw() for _ in range(CONTROL_CLIENTS_MAX - 1)]
+        wait_until(lambda: len(node.server._clients) == CONTROL_CLIENTS_MAX)
+        node.server.answer(1, Report(values={}))
+        assert waiting.recv(4096)
+        assert answers(node)
+        waiting.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            waiting.recv(1)
+        for client in clients:
+            client.close()
+
+
 def test_a_client_whose_request_is_on_its_way_does_not_give_way() -> None:
     ours, theirs = socket.socketpair()
     client = control_socket._Client(ours, 1)

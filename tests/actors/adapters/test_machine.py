@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
 
 from actors.adapters import machine
+from actors.adapters.descriptors import limit_to_come
 
 HERE = "127.0.0.1"
 
@@ -31,7 +33,8 @@ def test_the_innermost_mount_tells_the_type_of_the_file_system() -> None:
 def test_open_files_and_memory_are_counted() -> None:
     before = machine.open_files_of(os.getpid())
     assert before is not None and before.used is not None
-    assert before.limit == machine.open_files_here().limit
+    assert before.limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert machine.open_files_here().limit == limit_to_come()
     with Path(__file__).open():
         after = machine.open_files_of(os.getpid())
     assert after is not None and after.used == before.used + 1

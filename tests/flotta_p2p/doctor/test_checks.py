@@ -42,9 +42,13 @@ def test_a_peer_not_heard_since_the_start_is_said_to_be_so(tmp_path: Path) -> No
     assert "not heard since this node started" in finding.seen
 
 
-def test_a_peer_without_a_common_project_is_noted(tmp_path: Path) -> None:
-    finding = one(company.peers(running(tmp_path, peers={"peers": [peer("South", projects=[])]})))
-    assert finding.code is Code.PROJECT_UNKNOWN
+def test_a_peer_without_a_common_project_is_noted_and_if_none_has_one_something_is_wrong(tmp_path: Path) -> None:
+    foreign = peer("South", projects=[])
+    noted, wrong = company.peers(running(tmp_path, peers={"peers": [foreign]}))
+    assert (noted.code, noted.verdict) == (Code.PROJECT_UNKNOWN, "note")
+    assert (wrong.code, wrong.verdict) == (Code.PROJECT_UNKNOWN, "wrong")
+    company_kept = list(company.peers(running(tmp_path, peers={"peers": [foreign, peer("East")]})))
+    assert [finding.verdict for finding in company_kept] == ["note", "ok"]
 
 
 def test_strangers_are_told_with_the_reason_and_not_without_end(tmp_path: Path) -> None:
