@@ -47,12 +47,12 @@ def main(arguments: Sequence[str], docs: Path = DOCS) -> int:
         try:
             growths.append(measure(nodes, chosen.seed))
             print(f"{nodes} nodes: {growths[-1].seconds:.0f} s", flush=True)
+            if chosen.write:  # after each, since the next one may take an hour
+                _write(growths, docs)
         except Violation as violation:
             failures.append(f"{nodes} nodes, seed {chosen.seed}: {violation}")
     failures += too_fast(growths)
     print(table(growths), *failures, sep="\n")
-    if chosen.write:
-        _write(growths, docs)
     if chosen.report:
         _report(growths, failures, chosen.seed).write(chosen.report)
     return 1 if failures else 0
