@@ -76,8 +76,15 @@ REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and pro
 SENDER_FRAMES_PER_S: Final = 1_000  # of one peer or door; the gate opens about 2,500 frames a second on one core
 SENDER_FRAMES_BURST: Final = 2_000  # at once: a peer that was away empties its outbox
 FRAME_BYTES_PER_TOKEN: Final = 64 * KIB  # so that 60 MiB a second of large frames pass
-DIALS_PER_S: Final = 20  # connections of one peer or door; each could guess another's routing id (decision 20)
-DIALS_BURST: Final = 200  # at once: all nodes of a project look for this one
+DIALS_PER_S: Final = (
+    20  # connections of one peer, or of one address at a door; each could guess a routing id (decision 20)
+)
+DIALS_BURST: Final = 200  # at once: all nodes of one machine look for this one
+DOOR_DIALS_PER_S: Final = 100  # connections at one door from all addresses together
+DOOR_DIALS_BURST: Final = 1_000  # at once: all nodes of a project look for this one
+SHARES_MAX: Final = (
+    4_096  # askers whose share is counted, the longest known is forgotten; 200 bytes each; addresses grow it
+)
 LINK_FRAMES_WAITING_MAX: Final = 64  # frames for a peer that is not connected; a frame has at most FRAME_BYTES_MAX
 # frames on the way from actors to the wire's thread; beyond it they are dropped, counted
 WIRE_COMMANDS_MAX: Final = 20_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.limits import FRAME_BYTES_PER_TOKEN, SENDER_FRAMES_BURST, SENDER_FRAMES_PER_S
+from protocol.limits import FRAME_BYTES_PER_TOKEN, SENDER_FRAMES_BURST, SENDER_FRAMES_PER_S, SHARES_MAX
 
 
 class TokenBucket:
@@ -39,10 +39,12 @@ class FairShare:
     def __init__(self, *, per_s: float = SENDER_FRAMES_PER_S, burst: int = SENDER_FRAMES_BURST) -> None:
         self._per_s = per_s
         self._burst = burst
-        self._buckets: dict[bytes, TokenBucket] = {}  # limits.PEERS_MAX and limits.PROJECTS_MAX
+        self._buckets: dict[bytes, TokenBucket] = {}  # limits.SHARES_MAX
 
     def admits(self, sender: bytes, frame_bytes: int, now_s: float) -> bool:
         bucket = self._buckets.get(sender)
         if bucket is None:
+            if len(self._buckets) >= SHARES_MAX:
+                del self._buckets[next(iter(self._buckets))]
             bucket = self._buckets[sender] = TokenBucket(per_s=self._per_s, burst=self._burst, now_s=now_s)
         return bucket.take(now_s, 1 + frame_bytes // FRAME_BYTES_PER_TOKEN)

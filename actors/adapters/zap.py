@@ -44,6 +44,15 @@ def answer_zap(parts: list[bytes], allowed: Allowed) -> list[bytes] | None:
     return [*parts[: gap + 1], b"1.0", request[1], status, text, user, b""]
 
 
+def asker_address(parts: list[bytes]) -> bytes:
+    """Of a request that was answered with 200: the IP address that it comes from, as libzmq sees it."""
+    return parts[parts.index(b"") + 4]
+
+
+def is_door(user: bytes) -> bool:
+    return user.startswith(b"door:")
+
+
 def refusal(reply: list[bytes]) -> list[bytes]:
     """The same reply with a no."""
     return [*reply[:-4], b"300", b"not now", b"", b""]

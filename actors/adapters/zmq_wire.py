@@ -16,13 +16,15 @@ from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, seed_rout
 from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
 from actors.adapters.self_test import SelfTest
-from actors.adapters.zap import DOMAIN, Allowed, answer_zap, refusal, refuses
+from actors.adapters.zap import DOMAIN, Allowed, answer_zap, asker_address, is_door, refusal, refuses
 from actors.failpoints import Point, reached
 from actors.ports import Clock
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
 from protocol.limits import (
     DIALS_BURST,
     DIALS_PER_S,
+    DOOR_DIALS_BURST,
+    DOOR_DIALS_PER_S,
     DOOR_ROTATE_MS,
     DOOR_SESSIONS_MAX,
     LINK_FRAMES_WAITING_MAX,
@@ -140,6 +142,7 @@ class ZmqWire:
         self._bound: tuple[str, ...] = ()
         self._fair_share = FairShare()
         self._dials = FairShare(per_s=DIALS_PER_S, burst=DIALS_BURST)
+        self._doors = FairShare(per_s=DOOR_DIALS_PER_S, burst=DOOR_DIALS_BURST)
         self._memory = MemoryWatch()
         self._looked_ms = 0  # when the memory was looked at
         self._left_to_bind: list[tuple[str, int]] = []  # listeners that are about to be made anew
@@ -280,8 +283,14 @@ class ZmqWire:
         reply = answer_zap(parts, self._allowed)
         if reply is None or refuses(reply):
             return reply
-        dials_too_often = not self._dials.admits(reply[-2], 0, self._clock.now().boot_ns / 1e9)
-        return refusal(reply) if dials_too_often else reply
+        return reply if self._may_dial(reply[-2], asker_address(parts)) else refusal(reply)
+
+    def _may_dial(self, user: bytes, address: bytes) -> bool:
+        """A peer has its share. All who know a project have one door, and there each address has its own."""
+        now_s = self._clock.now().boot_ns / 1e9
+        if not is_door(user):
+            return self._dials.admits(user, 0, now_s)
+        return self._dials.admits(user + b"@" + address, 0, now_s) and self._doors.admits(user, 0, now_s)
 
     def _answer_held(self, now_ms: int) -> None:
         """Of two nodes that have just proved themselves one dials before the other has stored it as its peer. Refused,

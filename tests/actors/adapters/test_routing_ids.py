@@ -8,7 +8,7 @@ from typing import Final
 
 from actors.adapters.zap import refuses
 from actors.adapters.zmq_wire import ZmqWire
-from protocol.limits import DIALS_BURST, DIALS_PER_S
+from protocol.limits import DIALS_BURST, DIALS_PER_S, DOOR_DIALS_BURST
 from protocol.machines.contract import Now
 from tests.actors.adapters.test_zmq_wire import DOOR, KNOWN, PEER, SERVER, request
 
@@ -45,6 +45,20 @@ class StandingClock:
 
     def now(self) -> Now:
         return Now(self.seconds * 1_000_000_000, 0)
+
+
+def test_one_address_at_a_door_does_not_shut_it_for_others_and_all_together_have_a_bound() -> None:
+    wire = ZmqWire(SERVER, StandingClock(), lambda arrived: None, lambda error: None, lambda: None)
+    wire._allowed = KNOWN
+
+    def let_in(address: bytes, times: int) -> int:
+        return sum(wire._may_dial(b"door:" + DOOR.public, address) for _ in range(times))
+
+    assert let_in(b"10.0.0.1", DIALS_BURST + 50) == DIALS_BURST
+    assert let_in(b"10.0.0.2", 1) == 1
+    everybody = sum(let_in(b"10.0.1.%d" % number, DIALS_BURST) for number in range(10))
+    assert DIALS_BURST + 1 + everybody == DOOR_DIALS_BURST
+    wire.close()
 
 
 def test_one_door_takes_its_share_of_connections_and_others_are_let_in() -> None:
