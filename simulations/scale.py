@@ -34,7 +34,7 @@ from simulations.violation import Violation
 from simulations.world import World
 
 STARTS_MS: Final = 4_000  # all nodes start within so long
-SETTLES_MS: Final = 4_000  # and have found their peers so long after that
+SETTLES_MS: Final = 7_000  # and have found their peers so long after that
 REST_MS: Final = 2_000  # observed; one heartbeat
 JOB_MS: Final = 7_000  # by then the job has ended
 HOLDERS_MAX: Final = 100  # of the one job; all nodes where there are fewer
