@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,8 +93,9 @@ class World:
 
 
 def read(client: ControlClient) -> Any:
-    length, number = body_length(client._exactly(HEAD.size))
-    return decode_control(number, client._exactly(length))
+    ends = time.monotonic() + LIMIT_S
+    length, number = body_length(client._exactly(HEAD.size, ends))
+    return decode_control(number, client._exactly(length, ends))
 
 
 @pytest.fixture

@@ -243,9 +243,31 @@ def test_an_answer_that_comes_too_late_is_never_taken_for_the_next_one(node: Nod
         client.request(AskStatus(), limit_s=0.05)
     assert caught.value.code is Code.TIMED_OUT
     node.server.answer(1, Report(values={"late": True}))
+    with echoing(node):
+        assert client.request(AskPeers()) == Report(values={"client": 2})
+    client.close()
+
+
+def test_a_client_that_gave_way_while_it_was_silent_asks_again(node: Node) -> None:
+    client = ControlClient(node.workdir)
+    crowd = [node.raw() for _ in range(CONTROL_CLIENTS_MAX)]
+    wait_until(lambda: 1 not in node.server._clients)
+    with echoing(node):
+        assert isinstance(client.request(AskStatus()), Report)
+    for one in (client, *crowd):
+        one.close()
+
+
+def test_a_client_that_is_turned_away_each_time_says_that_there_are_too_many(node: Node) -> None:
+    crowd = [node.raw() for _ in range(CONTROL_CLIENTS_MAX)]
+    for one in crowd:
+        one.sendall(encode_control(AskStatus()))
+    node.requests.wait(lambda told: len(told) == CONTROL_CLIENTS_MAX)
     with pytest.raises(UnreachableError) as caught:
-        client.request(AskPeers())
-    assert caught.value.code is Code.NODE_NOT_RUNNING
+        ControlClient(node.workdir).request(AskStatus())
+    assert caught.value.code is Code.BUSY
+    for one in crowd:
+        one.close()
 
 
 def test_without_a_node_the_client_says_so(tmp_path: Path) -> None:
