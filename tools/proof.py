@@ -47,7 +47,7 @@ PARTS: Final = (
     _module("bodies", "tests.fuzz.bodies", "--count 1000000 --steps 100000 --workers 2", 60),
     _module("planted-faults", "simulations", "planted --seeds-max 200", 30),
     _module("hostile", "tests.faults.hostile", "--connections 5000 --attempts 1000 --replays 100000", 30),
-    _module("handlers", "tests.faults.handlers", "--kinds 2 --workers 2", 60),
+    _module("handlers", "tests.faults.handlers", "--kinds 2 --workers 1", 60),
     _module("kills", "tests.faults.kills", "--each 20 --random 200 --stops 40 --workers 2", 120),
     _module("load", "tools", "bench", 30),
     _module("seeds", "simulations", "sweep --seeds 2000 --first 1 --hours 500 --workers 2", 180),
