@@ -151,7 +151,7 @@ def _peers_lines(values: dict[str, Any]) -> list[str]:
                 one["presence"],
                 ",".join(project["name"] or project["id"] for project in one["projects"]),
                 ",".join(one["sources"]) or "none",
-                ",".join(one["addresses"]),
+                ",".join(one["addresses"]) or "a client",
             )
             for one in values["peers"]
         ]
