@@ -67,10 +67,13 @@ EXAMPLES: tuple[Record, ...] = (
     door.Proof(proof=b"p"),
     door.Welcome(),
     peers.Refused(code="busy", sentence="no"),
+    door.Credential(statement=b"", proof=b"p", answer_wanted=True),
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
     peers.Acknowledge(type=40, message_ids=()),
     peers.RollCall(envelope=b"e"),
+    peers.Poll(number=1),
+    peers.Polled(number=1, waiting=0),
     jobs.Submit(order=_ORDER),
     jobs.AskJob(job_id=b"j" * 32),
     jobs.AskResult(job_id=b"j" * 32),
@@ -166,7 +169,7 @@ def test_only_what_the_registry_lists_is_admitted_over_a_connection(connection: 
     if connection in type_of(message).connections:
         (got,) = admitted(gate.step(event, now()))
         assert (got.message, got.sender) == (message, PEER)
-        assert all(taker in {"gate", "enrolment", "membership", "scheduler", "worker"} for taker in takers(got))
+        assert all(taker in {"gate", "enrolment", "membership", "poller", "scheduler", "worker"} for taker in takers(got))
     else:
         assert refused(gate, event) == Code.TYPE_NOT_ALLOWED
 
