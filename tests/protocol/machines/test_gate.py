@@ -178,7 +178,7 @@ def test_what_a_node_lets_in_always_has_a_machine_that_takes_it() -> None:
     """An answer for a submission tool that came to a node would have none."""
     for entry in MESSAGES:
         if entry.connections != {"scheduler"}:
-            assert entry.receiver in {"gate", "enrolment", "membership", "delivery", "scheduler", "worker"}, entry
+            assert entry.receiver in {"gate", "enrolment", "membership", "delivery", "poller", "scheduler", "worker"}, entry
     assert set(get_args(Connection)) == set().union(*(entry.connections for entry in MESSAGES))
 
 
