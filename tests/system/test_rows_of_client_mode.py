@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from flotta_p2p.order_options import OrderOptions
 from protocol.errors import DeniedError
 from protocol.plan.tasks import Summary
-from tests.system.jobs import client, fresh_token, mean_of, new_order, submit_and_wait
+from tests.system.jobs import client, fresh_token, mean_of, new_order
 from tests.system.netns import Namespace, command_in, listening_in, machine_behind, namespaces, new_address
 from tests.system.nodes import RunningNode, running_node
 
@@ -135,6 +136,9 @@ def test_row_m2_killing_and_restarting_any_of_them_during_a_job_loses_nothing(ne
 def test_row_m2_a_client_that_gets_another_address_is_back_by_itself(network: Network) -> None:
     network.wait_together()
     new_address(network.places["Ward"], "10.77.0.77")
-    status = submit_and_wait(network.nodes["Second"], mean_of(network.token, "value"), limit_s=90)
+    prepared = new_order(mean_of(network.token, "value"), OrderOptions(lease_ms=40_000))
+    with client(network.nodes["Second"]) as jobs:
+        jobs.submit(jobs.prove(prepared))
+        status = jobs.wait(prepared.job_id, limit_s=90)
     assert status.state == "succeeded", status.cause
     assert "10.77.0.77" not in str(network.nodes["Second"].peers())
