@@ -173,7 +173,6 @@ def node_yaml(
         f"  name: {name}",
         f"  interface: {interface}",
         f"  port: {port}",
-        f"  discovery: {str(discovery).lower()}",
         "  token_projects_initial:",
         f"    - name: {project}",
         f"      token: {token}",
@@ -182,6 +181,7 @@ def node_yaml(
         lines += ["join:", "  first: false", f"  url: {join}"]
     elif not discovery:
         lines += ["join:", "  first: true"]
+    lines += ["settings:", f"  discovery: {str(discovery).lower()}"]
     if database:
         lines += ["database:", "  host: ./work/jobs.sqlite"]
     if source:
