@@ -1,7 +1,7 @@
 """`python -m tools transitions [--check]`: tables of states, messages and keys, written from the code into docs/.
 
-A document holds, for each of its tables, one pair of lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`; what stands between them is made
-here.
+A document holds, for each of its tables, one pair of lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`; what stands
+between them is made here.
 """
 
 from __future__ import annotations

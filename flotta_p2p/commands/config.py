@@ -95,8 +95,9 @@ def init(file: Path, as_json: bool) -> None:
     _write_new(file, template())
     lines = (
         f"{file} has every key with its meaning; what is not needed is commented out.",
-        f"Next: name your table and its project in it, flotta-p2p project new {PROJECT} -c {file}, "
-        f"flotta-p2p config check {file}",
+        "Next: name your table and its project in it; then, with the example's project:",
+        f"  flotta-p2p project new {PROJECT} -c {file}",
+        f"  flotta-p2p config check {file}",
     )
     show({"file": str(file)}, lines, as_json=as_json)
 

@@ -17,6 +17,7 @@ from protocol.secret_text import SecretText
 
 _MASK: Final = "***"
 _SOURCES_POLICY: Final = ".policy."
+_NAMING: Final = "datasources"  # the part of the file where a project may stand for its token
 
 Names = Mapping[Any, str]  # of projects, by their tokens: shown in the token's place
 
@@ -26,7 +27,9 @@ def effective_values(configuration: Configuration, names: Names) -> dict[str, An
     document = _document(configuration)
     paths = [path for path, _ in _paths(document, "")]
     return {
-        "configuration": {name: _plain(getattr(document, name), names) for name in keys_of(Document)},
+        "configuration": {
+            name: _plain(getattr(document, name), names if name == _NAMING else {}) for name in keys_of(Document)
+        },
         "defaults": [path for path in paths if _origin(path, configuration.given) == "default"],
     }
 
@@ -109,7 +112,7 @@ class _Writer:
                 yield f"{indent}{name}:"
                 yield from self._items(value, inner, indent)
             else:
-                names = self._names if path.startswith("datasources") else {}
+                names = self._names if path.startswith(_NAMING) else {}
                 yield f"{indent}{name}: {in_yaml(_plain(value, names))}{self._comment(inner, value, key)}"
 
     def _items(self, items: tuple[Section, ...], path: str, indent: str) -> Iterator[str]:

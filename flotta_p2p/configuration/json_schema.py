@@ -1,7 +1,7 @@
 """The configuration file as JSON Schema, so that editors complete and explain keys.
 
-It takes every file that a node takes, words of a choice in capitals apart. What no schema can say, such as rules between
-keys, is left to `flotta-p2p config check`.
+It takes every file that a node takes, words of a choice in capitals apart. What no schema can say, such as rules
+between keys, is left to `flotta-p2p config check`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-# What every reader of YAML takes for the same text: it begins with a letter, a dot or a slash, and is no word of its own.
+# What every reader of YAML takes for the same text: it begins with a letter, a dot or a slash, and is no word of YAML.
 _BARE: Final = re.compile(r"[A-Za-z./][A-Za-z0-9./_@-]*(:[0-9]+)?", re.ASCII)
 _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan"})
 

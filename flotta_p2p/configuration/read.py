@@ -53,8 +53,8 @@ class _Located:
 def read_configuration(path: Path | None, environ: Mapping[str, str], *, standalone: bool = False) -> Configuration:
     """The configuration in the file `path`, or the defaults without a file.
 
-    `environ` gives the values of `${NAME}`; with `standalone` that is the mode, whatever the file says. Relative paths are
-    relative to the file. Reads, beside the file, the names and tokens of the projects in the work directory. Raises
+    `environ` gives the values of `${NAME}`; with `standalone` that is the mode, whatever the file says. Relative paths
+    are relative to the file. Reads, beside the file, the names and tokens of the projects in the work directory. Raises
     ConfigError with every fault of the file, each on its own line.
     """
     faults = _faults_of(path)

@@ -17,7 +17,7 @@ _WORDS_MARK: Final = "# "
 _WANTED: Final = ("datasources",)  # a list that is written out: without it a node has nothing to offer
 _HEAD: Final = """\
 # The configuration of a flotta-p2p node. A key that is commented out has its default and shows an example: remove the
-# one "#" before it to use it. `flotta-p2p config check FILE` tells what is wrong, `flotta-p2p up -c FILE` runs the node.
+# one "#" before it to use it. `flotta-p2p config check FILE` tells what is wrong, `flotta-p2p up -c FILE` runs it.
 """
 
 
@@ -69,6 +69,7 @@ def _item(kind: type[Section], indent: str, optional: str, needed: str) -> Itera
 def _words(key: Described, indent: str) -> Iterator[_Line]:
     default = f" Default: {key.default_words}." if key.default_words else ""
     needed = " Must be given." if key.required else ""
-    text = f"{key.about.meaning}.{default}{needed}".replace("`", "")
+    meaning = key.about.meaning[0].upper() + key.about.meaning[1:]
+    text = f"{meaning}.{default}{needed}".replace("`", "")
     for line in textwrap.wrap(text, _WIDTH_CHARS - len(indent)):
         yield _Line(indent, _WORDS_MARK, line)

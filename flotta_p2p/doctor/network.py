@@ -67,11 +67,7 @@ def ports(patient: Patient) -> Iterator[Finding]:
 def discovery(patient: Patient) -> Iterator[Finding]:
     """The process runs, hears, and has an interface to hear on."""
     name, status = "discovery", patient.status
-    on = (
-        status["discovery"].get("zeroconf")
-        if status
-        else patient.configuration and patient.configuration.discovery
-    )
+    on = status["discovery"].get("zeroconf") if status else patient.configuration and patient.configuration.discovery
     hosts = _hosts(patient)
     have = [one for one in local_interfaces() if one.address in hosts]
     able = multicast_interfaces({one.name for one in have if not one.loopback})

@@ -42,9 +42,7 @@ ONE_FAULT = {
     "node: {heartbeat: .inf}": 'line 1: node.heartbeat: expected a number of seconds from 0.1 to 86400, saw ".inf"',
     "node: {healthcheck: -1}": 'line 1: node.healthcheck: expected a number of seconds from 1 to 2592000, saw "-1"',
     "settings: {discovery: yes}": 'line 1: settings.discovery: expected true or false, saw "yes"',
-    "node:\n  discovery: false": (
-        'line 2: unknown key "discovery" under node; did you mean "settings.discovery"?'
-    ),
+    "node:\n  discovery: false": ('line 2: unknown key "discovery" under node; did you mean "settings.discovery"?'),
     "port: 1456": 'line 1: unknown key "port" at the top level; did you mean "node.port" or "database.port"?',
     "node: {name: a b}": f'line 1: node.name: expected {A_NAME}, saw "a b"',
     "node: {protocol: ftp}": 'line 1: node.protocol: expected "http" or "https", saw "ftp"',

@@ -67,6 +67,7 @@ def test_the_file_of_init_is_valid_once_its_project_is_made(tmp_path: Path) -> N
         "datasources",
         "datasources[0]",
         *(f"datasources[0].{name}" for name in ("name", "type", "path", "token", "token[0]")),
+        "settings",  # it holds an empty policy
     }
 
 

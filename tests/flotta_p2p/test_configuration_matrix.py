@@ -49,7 +49,17 @@ def wrong_words(shape: Value) -> Iterator[str]:
     """What this one may not be, told by what the JSON Schema says of it."""
     for way in (shape.json, *shape.json.get("anyOf", ())):
         if "minimum" in way:
-            yield from (str(way["minimum"] - 1), str(way["maximum"] + 1), "-1", "1e3", "0x10", "many", ".inf", ".nan", "²")
+            yield from (
+                str(way["minimum"] - 1),
+                str(way["maximum"] + 1),
+                "-1",
+                "1e3",
+                "0x10",
+                "many",
+                ".inf",
+                ".nan",
+                "²",
+            )
         if "enum" in way:
             yield from ("zzz", "1", "yes", f"{way['enum'][0]}s")
         if "pattern" in way and "minimum" not in shape.json.get("anyOf", [{}])[0]:

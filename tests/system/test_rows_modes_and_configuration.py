@@ -150,9 +150,7 @@ def test_row_m3_a_standalone_node_is_on_loopback_alone_and_announces_nothing(
         assert node.status()["discovery"]["zeroconf"] is False
 
 
-def test_row_m3_a_standalone_node_accepts_a_configuration_with_a_weak_token(
-    machine: Namespace, tmp_path: Path
-) -> None:
+def test_row_m3_a_standalone_node_accepts_a_configuration_with_a_weak_token(machine: Namespace, tmp_path: Path) -> None:
     (tmp_path / "penguins.csv").write_text(penguin_shares()["Dream"])
     (tmp_path / "site.yaml").write_text("mode: node\nworkdir: work\n" + SHORTEST % "secret")
     with started(machine, tmp_path, tmp_path / "work", "flotta_p2p.standalone", "-c", "site.yaml") as node:
@@ -160,7 +158,16 @@ def test_row_m3_a_standalone_node_accepts_a_configuration_with_a_weak_token(
         (look,) = told(node)
         assert "penguins" in node.line(*look).out
         assert node.line("key", "new").code == 0
-        question = ("submit", "--project", "penguins", "--columns", "year", "--workdir", str(tmp_path / "work"), "--json")
+        question = (
+            "submit",
+            "--project",
+            "penguins",
+            "--columns",
+            "year",
+            "--workdir",
+            str(tmp_path / "work"),
+            "--json",
+        )
         assert node.line(*question).values["rows"] == 124
 
 

@@ -66,7 +66,9 @@ def test_all_faults_are_told_at_once_with_one_next_step(tmp_path: Path) -> None:
     assert error["sentence"].count("\n") == 2
 
 
-def test_the_effective_configuration_is_a_file_without_secrets_that_says_where_each_value_is_from(tmp_path: Path) -> None:
+def test_the_effective_configuration_is_a_file_without_secrets_that_says_where_each_value_is_from(
+    tmp_path: Path,
+) -> None:
     text = FULL.replace(f"- {TOKEN_A}", f"- {TOKEN_A}\n      - {TOKEN_B}")
     shown = run(tmp_path, "config", "show", str(write(tmp_path, text)))
     assert shown.code == 0, shown.err
