@@ -128,59 +128,41 @@ def told(node: Started) -> list[list[str]]:
 # --- M3 ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [("flotta_p2p.standalone",), ("flotta_p2p", "up", "--standalone")], ids=" ".join)
 def test_row_m3_a_standalone_node_needs_nothing_and_answers_what_it_tells_to_ask(
-    machine: Namespace, tmp_path: Path, words: tuple[str, ...]
+    machine: Namespace, tmp_path: Path
 ) -> None:
-    workdir = tmp_path / "data" / "flotta-p2p-standalone"
-    with started(machine, tmp_path, workdir, *words) as node:
+    with started(machine, tmp_path, tmp_path / "data" / "flotta-p2p-standalone", "flotta_p2p.standalone") as node:
         assert "for learning and tests" in node.log()
         key, question = told(node)
         assert node.line(*key).code == 0
         answered = node.line(*question, "--json")
         assert answered.code == 0, answered.err
         assert (answered.values["rows"], answered.values["columns"]["body_mass_g"]["mean"]) == (152, 3700.6622516556292)
+        assert node.sockets() == {"127.0.0.1:1458", "127.0.0.1:1459"}, "loopback alone"
+        assert node.status()["discovery"]["zeroconf"] is False, "nothing is announced"
 
 
-def test_row_m3_a_standalone_node_is_on_loopback_alone_and_announces_nothing(
-    machine: Namespace, tmp_path: Path
-) -> None:
-    with started(machine, tmp_path, tmp_path / "data" / "flotta-p2p-standalone", "flotta_p2p.standalone") as node:
-        assert node.sockets() == {"127.0.0.1:1458", "127.0.0.1:1459"}
-        assert node.status()["discovery"]["zeroconf"] is False
-
-
-def test_row_m3_a_standalone_node_accepts_a_configuration_with_a_weak_token(machine: Namespace, tmp_path: Path) -> None:
+def test_row_m3_a_standalone_node_accepts_a_configuration_and_a_weak_token(machine: Namespace, tmp_path: Path) -> None:
     (tmp_path / "penguins.csv").write_text(penguin_shares()["Dream"])
     (tmp_path / "site.yaml").write_text("mode: node\nworkdir: work\n" + SHORTEST % "secret")
-    with started(machine, tmp_path, tmp_path / "work", "flotta_p2p.standalone", "-c", "site.yaml") as node:
-        assert node.sockets() == {"127.0.0.1:1456", "127.0.0.1:1457"}
+    words = ("flotta_p2p", "up", "--standalone", "-c", "site.yaml")
+    with started(machine, tmp_path, tmp_path / "work", *words) as node:
+        assert node.sockets() == {"127.0.0.1:1456", "127.0.0.1:1457"}, "loopback alone"
         (look,) = told(node)
         assert "penguins" in node.line(*look).out
         assert node.line("key", "new").code == 0
-        question = (
-            "submit",
-            "--project",
-            "penguins",
-            "--columns",
-            "year",
-            "--workdir",
-            str(tmp_path / "work"),
-            "--json",
-        )
-        assert node.line(*question).values["rows"] == 124
+        place = ("--workdir", str(tmp_path / "work"))
+        answered = node.line("submit", "--project", "penguins", "--columns", "year", *place, "--json")
+        assert answered.values["rows"] == 124
 
 
 # --- N1 ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [("-c", "config.yaml"), ("up", "-c", "config.yaml")], ids=" ".join)
-def test_row_n1_the_sample_of_the_original_manual_starts_a_node(
-    machine: Namespace, tmp_path: Path, words: tuple[str, ...]
-) -> None:
+def test_row_n1_the_sample_of_the_original_manual_starts_a_node(machine: Namespace, tmp_path: Path) -> None:
     (tmp_path / "iris.csv").write_text(penguin_shares()["Dream"])
     (tmp_path / "config.yaml").write_text(SAMPLE.replace("/data/iris.csv", str(tmp_path / "iris.csv")))
-    with started(machine, tmp_path, tmp_path / "storage", "flotta_p2p", *words) as node:
+    with started(machine, tmp_path, tmp_path / "storage", "flotta_p2p", "-c", "config.yaml") as node:
         status = node.status()
         assert status["name"] == "flottaNode"
         assert {"127.0.0.1:1456", f"{machine.address}:1456"} <= node.sockets()
@@ -191,7 +173,7 @@ def test_row_n1_the_sample_of_the_original_manual_starts_a_node(
 def test_row_n1_the_shortest_useful_file_is_one_data_source_with_a_token(machine: Namespace, tmp_path: Path) -> None:
     (tmp_path / "penguins.csv").write_text(penguin_shares()["Biscoe"])
     (tmp_path / "config.yaml").write_text(SHORTEST % TOKEN_A)
-    with started(machine, tmp_path, tmp_path / "data" / "flotta-p2p", "flotta_p2p", "-c", "config.yaml") as node:
+    with started(machine, tmp_path, tmp_path / "data" / "flotta-p2p", "flotta_p2p", "up", "-c", "config.yaml") as node:
         assert [project["name"] for project in node.status()["projects"]] == ["penguins"]
         assert node.line("key", "new").code == 0
         answered = node.line("submit", "--project", "penguins", "--columns", "body_mass_g", "--json")
