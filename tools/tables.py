@@ -60,9 +60,10 @@ def _part(path: str, key: Described) -> str | None:
 
 def _key_row(path: str, key: Described) -> tuple[str, ...]:
     meaning = key.about.meaning + ("; must be given" if key.required else "")
-    default = key.about.default or (f"`{key.default_words}`" if key.default_words not in ("", "none") else "none")
+    words = key.default_words
+    default = words if key.about.default or words in ("", "none") else f"`{words}`"
     example = f"`{key.about.example}`" if key.about.example else ""
-    return f"`{path}`", meaning, "" if key.required else default, example
+    return f"`{path}`", meaning, default, example
 
 
 def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -20,11 +20,13 @@ _FAULTY: Final = object()  # stands for a value whose fault has been reported
 def convert(tree: Keys, faults: Faults) -> tuple[Document, dict[str, int]]:
     """The document, and the line of each key by its path such as `datasources[0].name`.
 
-    Raises ConfigError with all faults, those that `faults` already held included.
+    Faults that leave every value whole, such as unknown keys, are only added to `faults`. Otherwise raises ConfigError
+    with all of them, those that `faults` already held included.
     """
     converter = _Converter(faults)
     document = converter.section(tree, Document, "")
-    faults.raise_if_any()
+    if document is _FAULTY:
+        faults.raise_if_any()
     return document, converter.lines
 
 

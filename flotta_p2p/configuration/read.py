@@ -62,7 +62,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], *, standal
     checks = Checks(located.document, located.lines, faults)
     checks.all()
     sources = located.document.datasources
-    tokens = checks.sources(_projects(located)) if sources else []
+    tokens = checks.sources(_projects(located, faults)) if sources else []
     faults.raise_if_any()
     return _settled(located, path, tokens)
 
@@ -104,9 +104,14 @@ def _initial_projects(document: Document) -> dict[str, SecretText]:
     return {project.name: project.token for project in document.node.token_projects_initial}
 
 
-def _projects(located: _Located) -> dict[str, SecretText]:
-    """Those of the work directory and of the file, which come first."""
-    return dict(list_projects(located.workdir)) | _initial_projects(located.document)
+def _projects(located: _Located, faults: Faults) -> dict[str, SecretText]:
+    """Those of the work directory and of the file, which come first. Raises ConfigError, for the file before all."""
+    try:
+        kept = list_projects(located.workdir)
+    except ConfigError:
+        faults.raise_if_any()
+        raise
+    return dict(kept) | _initial_projects(located.document)
 
 
 def _tree(path: Path, faults: Faults) -> Keys:

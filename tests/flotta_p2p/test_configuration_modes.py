@@ -64,6 +64,11 @@ def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
     assert len(faults(tmp_path, text)) == 4
 
 
+def test_a_contradiction_is_told_beside_unknown_keys(tmp_path: Path) -> None:
+    found = faults(tmp_path, "mode: client\nnode: {prot: 1}\n")
+    assert [fault.partition(":")[0] for fault in found] == ["site.yaml line 1", "site.yaml line 2"]
+
+
 def test_a_client_and_a_standalone_node_are_not_found_by_discovery(tmp_path: Path) -> None:
     assert not read(tmp_path, CLIENT).discovery
     assert not read(tmp_path, "mode: standalone").discovery
