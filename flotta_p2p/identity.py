@@ -17,6 +17,7 @@ from actors.adapters.key_files import (
     load_or_create_signing_key,
     load_signing_key,
 )
+from actors.adapters.private_files import remove_unfinished
 from actors.adapters.sealing import SealKeys, derive_seal_keys
 from actors.adapters.token_files import list_projects
 from flotta_p2p.configuration.schema import Configuration
@@ -38,17 +39,25 @@ class Identity:
     node: bytes
 
 
-def load_identity(workdir: Path) -> Identity:
-    """The keys of the node, made at the first start. Raises ConfigError when a key file is open to others or broken."""
+def load_identity(keys: Path) -> Identity:
+    """The keys of the node in the folder `keys`, made at the first start. What killed writers have left there is
+    removed. Raises ConfigError when a key file is open to others or broken, or the folder cannot be used.
+    """
     entropy = SystemEntropy()
-    keys = workdir / "keys"
+    try:
+        remove_unfinished(keys)
+    except OSError as error:
+        raise ConfigError(
+            Code.FOLDER_UNUSABLE,
+            f"the folder {keys} of the node's keys cannot be used: {error.strerror}",
+            next_step="give this user the right to read and write in it, or choose another folder in settings.keys",
+        ) from error
     key = SigningKey(load_or_create_signing_key(keys / "node.key", entropy))
     return _identity(key, load_or_create_curve_secret(keys / "transport.key", entropy))
 
 
-def read_identity(workdir: Path) -> Identity:
-    """As `load_identity`, but makes nothing: a missing key is a ConfigError(KEY_FILE_MALFORMED)."""
-    keys = workdir / "keys"
+def read_identity(keys: Path) -> Identity:
+    """As `load_identity`, but changes nothing: a missing key is a ConfigError(KEY_FILE_MALFORMED)."""
     return _identity(SigningKey(load_signing_key(keys / "node.key")), load_curve_secret(keys / "transport.key"))
 
 
@@ -77,21 +86,25 @@ class Projects:
     def read(self) -> tuple[ProjectKey, ...]:
         """Every project held now; reads the work directory's token files anew.
 
-        Raises ConfigError for a weak token, and for more than PROJECTS_MAX projects in all.
+        A project that only a data source knows is named after the first such source, unless another project has that
+        name: then it has none. Raises ConfigError for a weak token, and for more than PROJECTS_MAX projects in all.
         """
         named: list[tuple[str, SecretText]] = [
             *((project.name, project.token) for project in self._configuration.node.token_projects_initial),
             *list_projects(self._configuration.workdir),
         ]
         keys: dict[bytes, ProjectKey] = {}
+        names: dict[bytes, str] = {}
         for name, token in named:
             key = self._derive(token, f"the token of the project {name}")
             keys[key.project_id] = key
-            self.names.setdefault(key.project_id, name)
+            names.setdefault(key.project_id, name)
         for source in self._configuration.datasources:
             for token in source.token:
                 key = self._derive(token, f"a token of the data source {source.name}")
                 keys.setdefault(key.project_id, key)
+                names.setdefault(key.project_id, "" if source.name in names.values() else source.name)
+        self.names.update(names)
         if len(keys) > PROJECTS_MAX:
             raise ConfigError(
                 Code.CONFIG_VALUE_WRONG,
@@ -128,7 +141,7 @@ class Projects:
         with self._lock:
             if text not in self._derived:
                 try:
-                    check_token(text)
+                    check_token(text, standalone=self._configuration.mode == "standalone")
                 except ConfigError as error:
                     raise ConfigError(
                         error.code, f"{what} cannot be used: {error.sentence}", next_step=error.next_step

@@ -119,7 +119,7 @@ class Node:
         check_disk_space(workdir)
         lock: FolderLock = lock_folder(workdir)
         self._undo.append(lock.release)
-        identity = load_identity(workdir)
+        identity = load_identity(configuration.keys)
         lock.name_node(format_id(identity.node))
         projects = Projects(configuration)
         projects.read()  # a weak token ends the start here, before anything runs
@@ -326,7 +326,7 @@ class Node:
             own_id=parts.identity.node,
             interfaces=parts.listening.hosts,
             port=parts.listening.port,
-            zeroconf=parts.configuration.node.discovery and not parts.client,
+            zeroconf=parts.configuration.discovery,
             spawner=parts.spawner,
             clock=parts.clock,
             timers=parts.timers,

@@ -15,7 +15,9 @@ from flotta_p2p.commands.output import show, span, table
 
 @click.command()
 @click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults.")
-@click.option("--standalone", is_flag=True, help="Not in this version.")
+@click.option(
+    "--standalone", is_flag=True, help="Alone on this machine, for learning and tests; without -c with a table to ask."
+)
 @json_option
 def up(config: Path | None, standalone: bool, as_json: bool) -> None:
     """Run a node in the foreground until Ctrl-C or SIGTERM. It writes its log to standard error.
@@ -24,17 +26,29 @@ def up(config: Path | None, standalone: bool, as_json: bool) -> None:
     Examples:
       flotta-p2p up
       flotta-p2p up -c site.yaml
+      flotta-p2p up --standalone
     """
+    from flotta_p2p import standalone as learning
     from flotta_p2p.configuration.read import read_configuration
     from flotta_p2p.programs import launcher_argv
 
-    if standalone:
-        raise click.UsageError("--standalone is not in this version; start a node with `flotta-p2p up`")
-    for note in read_configuration(config, os.environ).notes:
+    file = learning.CONFIGURATION if standalone and config is None else config
+    configuration = read_configuration(file, os.environ, standalone=standalone)
+    for note in configuration.notes:
         click.echo(note, err=True)
-    argv = launcher_argv(config, as_json=as_json)
+    if configuration.mode == "standalone":
+        for line in learning.welcome(configuration.workdir, own_table=config is not None, has_key=_has_key()):
+            click.echo(line, err=True)
+    argv = launcher_argv(file, standalone=standalone, as_json=as_json)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until the launcher can take them
     os.execv(argv[0], argv)
+
+
+def _has_key() -> bool:
+    """Whether the person has a key to sign questions with."""
+    from flotta_p2p.commands.places import default_key_file
+
+    return "FLOTTA_KEY" in os.environ or default_key_file().exists()
 
 
 @click.command()

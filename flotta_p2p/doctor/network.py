@@ -72,11 +72,7 @@ def ports(patient: Patient) -> Iterator[Finding]:
 def discovery(patient: Patient) -> Iterator[Finding]:
     """The process runs, hears, and has an interface to hear on."""
     name, status = "discovery", patient.status
-    on = (
-        status["discovery"].get("zeroconf")
-        if status
-        else patient.configuration and patient.configuration.node.discovery
-    )
+    on = status["discovery"].get("zeroconf") if status else patient.configuration and patient.configuration.discovery
     hosts = _hosts(patient)
     if not hosts:
         on = False  # a client
@@ -102,7 +98,7 @@ def discovery(patient: Patient) -> Iterator[Finding]:
         step = "name the other nodes in join.url, or set node.interface"
         yield note(name, "none of the node's addresses can do multicast, so nobody is found by itself", step)
     elif status is None and (why := free_for_multicast()):
-        step = f"end the program that keeps UDP {MULTICAST_PORT} for itself, or set node.discovery to false"
+        step = f"end the program that keeps UDP {MULTICAST_PORT} for itself, or set settings.discovery to false"
         yield note(name, f"UDP {MULTICAST_PORT} cannot be shared: {why}", step, Code.PORT_TAKEN)
     else:
         heard = "" if patient.peers is None else f"; {many(len(patient.peers['strangers']), 'stranger')} heard"
@@ -141,7 +137,7 @@ def _statement_fault(patient: Patient, host: str, port: int) -> Finding | None:
         seen = f"the node {format_id(served.node)} answers at {host}:{port + 1}, not this one"
         return wrong(name, seen, f"stop it, or give this node another node.port than {port}", Code.PORT_TAKEN)
     try:
-        key = read_identity(patient.workdir).curve.public
+        key = read_identity(patient.keys).curve.public
     except ConfigError:
         return None  # the check of the keys has told it
     if served.statement.curve_key != key:

@@ -51,7 +51,7 @@ class ReplayNode:
     def __init__(
         self, workdir: Path, project: ProjectKey, source: str, rows: dict[str, list[tuple[bytes, bytes]]], now: Now
     ) -> None:
-        identity = load_identity(workdir)
+        identity = load_identity(workdir / "keys")
         self.id = identity.node
         self.second_effects: list[str] = []
         self.refused = 0

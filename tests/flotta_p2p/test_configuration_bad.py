@@ -13,7 +13,7 @@ from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B, faults, refus
 
 SOURCE = f"datasources:\n- {{name: iris, type: csv, path: iris.csv, token: [{TOKEN_A}]"
 PROJECTS = "node:\n  token_projects_initial:\n"
-TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database"
+TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database, settings"
 A_NAME = "a name of 1 to 64 ASCII letters, digits, dots, hyphens or underscores, the first a letter or digit"
 
 ONE_FAULT = {
@@ -41,7 +41,9 @@ ONE_FAULT = {
     "node: {heartbeat: 0}": 'line 1: node.heartbeat: expected a number of seconds from 0.1 to 86400, saw "0"',
     "node: {heartbeat: .inf}": 'line 1: node.heartbeat: expected a number of seconds from 0.1 to 86400, saw ".inf"',
     "node: {healthcheck: -1}": 'line 1: node.healthcheck: expected a number of seconds from 1 to 2592000, saw "-1"',
-    "node: {discovery: yes}": 'line 1: node.discovery: expected true or false, saw "yes"',
+    "settings: {discovery: yes}": 'line 1: settings.discovery: expected true or false, saw "yes"',
+    "node:\n  discovery: false": ('line 2: unknown key "discovery" under node; did you mean "settings.discovery"?'),
+    "port: 1456": 'line 1: unknown key "port" at the top level; did you mean "node.port" or "database.port"?',
     "node: {name: a b}": f'line 1: node.name: expected {A_NAME}, saw "a b"',
     "node: {protocol: ftp}": 'line 1: node.protocol: expected "http" or "https", saw "ftp"',
     "node: {interface: eth0}": (
@@ -52,7 +54,7 @@ ONE_FAULT = {
     "join: {url: 'lab:²'}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab:²"',
     "node: 1456": (
         "line 1: node: expected the keys name, healthcheck, heartbeat, allow_resource_download, protocol, interface, "
-        "url, port, discovery, token_projects_initial, saw a single value"
+        "url, port, token_projects_initial, saw a single value"
     ),
     "- a": 'line 1: expected keys such as "node:" at the top level, saw a list',
     "mode": 'line 1: expected keys such as "node:" at the top level, saw a single value',
@@ -92,15 +94,13 @@ ONE_FAULT = {
     "join:\n  first: true\n  url: lab:1456": (
         "line 3: join.url: the first node joins nobody; remove the url or set first to false"
     ),
-    "node: {discovery: false}\njoin: {first: false}": (
+    "settings: {discovery: false}\njoin: {first: false}": (
         "line 2: join.first: without discovery a node that is not the first needs join.url"
     ),
     "database: {memory: false}": (
         "line 1: database.memory: a database outside of memory needs database.host, the path of its file"
     ),
     # not yet
-    "mode: client": 'line 1: mode: "client" is not part of this version yet; it can do "node"',
-    "mode: standalone": 'line 1: mode: "standalone" is not part of this version yet; it can do "node"',
     "database: {dialect: Postgresql}": (
         'line 1: database.dialect: "postgresql" is not part of this version yet; it can do "sqlite"'
     ),
@@ -110,7 +110,7 @@ ONE_FAULT = {
     SOURCE + ", kind: database}": (
         'line 2: datasources[0].kind: "database" is not part of this version yet; it can do "file"'
     ),
-    "mode: nod": 'line 1: mode: expected "node", saw "nod"',
+    "mode: nod": 'line 1: mode: expected "node", "client" or "standalone", saw "nod"',
     # variables
     "node:\n  name: x-${ABC}": "line 2: the environment variable ABC is not set; set it or write the value itself",
     "node: {token_projects_initial: [{name: a, token: '${ABC}'}]}": (
@@ -159,7 +159,7 @@ def test_a_misspelt_project_is_refused_with_the_nearest_one(tmp_path: Path) -> N
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = "mode: client\nnode:\n  port: x\n  port: 1\n  nme: a\njoin:\n  first: 1\n  url: ${URL}\n"
+    text = "mode: server\nnode:\n  port: x\n  port: 1\n  nme: a\njoin:\n  first: 1\n  url: ${URL}\n"
     assert [fault.partition(":")[0] for fault in faults(tmp_path, text)] == [
         f"site.yaml line {line}" for line in (1, 3, 4, 5, 7, 8)
     ]

@@ -81,7 +81,7 @@ def test_the_sample_of_the_original_manual_is_valid(tmp_path: Path) -> None:
 def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str) -> None:
     found = read(tmp_path, text)
     assert (found.node.port, found.first, found.datasources, found.database_file) == (1456, True, (), None)
-    assert found.node.discovery and found.node.interface is None and found.node.name
+    assert found.discovery and found.node.interface is None and found.node.name
 
 
 def test_without_a_file_the_work_directory_is_the_users_data_folder(
@@ -162,6 +162,18 @@ def test_without_a_policy_the_defaults_hold(tmp_path: Path) -> None:
     for text in (source(), source(", policy: {submitters: any}")):
         found = read(tmp_path, text).datasources[0].policy
         assert (found.minimum_cohort, found.minimum_cell, found.submitters, found.columns) == (10, 5, "any", None)
+
+
+def test_a_policy_for_all_sources_counts_before_the_defaults_and_a_sources_own_before_it(tmp_path: Path) -> None:
+    shared = "settings: {policy: {minimum_cohort: 30, minimum_cell: 8, columns: [age]}}\n"
+    found = read(tmp_path, shared + source(", policy: {minimum_cohort: 10, submitters: any}")).datasources[0].policy
+    assert (found.minimum_cohort, found.minimum_cell, found.columns) == (10, 8, frozenset({"age"}))
+    assert read(tmp_path, shared + source()).datasources[0].policy.minimum_cohort == 30
+
+
+def test_the_folder_of_the_keys_is_in_the_work_directory_unless_it_is_named(tmp_path: Path) -> None:
+    assert read(tmp_path, "workdir: work").keys == tmp_path / "work" / "keys"
+    assert read(tmp_path, "workdir: work\nsettings: {keys: safe}").keys == tmp_path / "safe"
 
 
 def test_variables_are_replaced_in_every_value_lists_included(tmp_path: Path) -> None:

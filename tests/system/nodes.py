@@ -170,7 +170,7 @@ def node_yaml(
     mode: str = "node",
 ) -> str:
     """The configuration file of a node whose table is `table.csv` beside it."""
-    listening = [f"  interface: {interface}", f"  port: {port}", f"  discovery: {str(discovery).lower()}"]
+    listening = [f"  interface: {interface}", f"  port: {port}"]
     lines = [
         "workdir: ./work",
         f"mode: {mode}",
@@ -185,6 +185,7 @@ def node_yaml(
         lines += ["join:", "  first: false", f"  url: {join}"]
     elif not discovery:
         lines += ["join:", "  first: true"]
+    lines += ["settings:", f"  discovery: {str(discovery).lower()}"]
     if database:
         lines += ["database:", "  host: ./work/jobs.sqlite"]
     if source:
