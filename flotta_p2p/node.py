@@ -45,6 +45,7 @@ from flotta_p2p.reports import Facts, describe
 from protocol import kinds
 from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.ids import format_id
+from protocol.machines.catalogue import Catalogue
 from protocol.machines.contract import Machine
 from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
@@ -191,6 +192,7 @@ class Node:
             self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
             self._machine("worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, *delivery)),
+            self._machine("catalogue", parts, self._catalogue(parts), ()),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
             ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
@@ -269,6 +271,11 @@ class Node:
             Worker(identity.key, identity.node, parts.projects.policy(), rows), "worker", parts, rows
         )
 
+    def _catalogue(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        identity, name = parts.identity, parts.configuration.node.name
+        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        return lambda rows: Catalogue(identity.node, name, sources)
+
     def _runner(self, context: Context, parts: _Parts) -> Any:
         return TaskRunnerActor.start(
             context,
@@ -284,7 +291,12 @@ class Node:
 
             def factory(context: Context, source: Any = source) -> Any:
                 return DatasourceActor.start(
-                    context, source=source, runner=parts.handles["runner"], clock=parts.clock, timers=parts.timers
+                    context,
+                    source=source,
+                    runner=parts.handles["runner"],
+                    clock=parts.clock,
+                    timers=parts.timers,
+                    publish=parts.bus.publish,
                 )
 
             spec = ChildSpec(f"source {name}", factory)

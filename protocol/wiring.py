@@ -9,7 +9,7 @@ from protocol.machines.contract import Received
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
-# Machines: gate, enrolment, membership, scheduler, worker.
+# Machines: gate, enrolment, membership, scheduler, worker, catalogue.
 # Ends of the shells: transport, discovery, gateway, journal, store.
 NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.Arrived: ("gate",),
@@ -27,11 +27,12 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.EnrolmentFailed: ("membership", "journal"),
     events.SubmitterProved: ("gate",),
     events.PeerAdmitted: ("gate", "transport", "enrolment"),
-    events.PeerSeen: ("scheduler", "worker", "journal"),
+    events.PeerSeen: ("scheduler", "worker", "catalogue", "journal"),
     events.MembersPartlyKnown: ("scheduler",),
     events.RollCallWanted: ("membership",),
     events.PeerAway: ("journal",),
-    events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "membership"),
+    events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "catalogue", "membership"),
+    events.SourceInspected: ("catalogue",),
     events.ResourceWanted: ("store",),
     events.ResourceFound: ("scheduler",),
     events.JobChanged: ("gateway", "journal"),

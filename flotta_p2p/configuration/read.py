@@ -46,6 +46,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     checks.names()
     checks.join()
     checks.database()
+    checks.policies()
     tokens = checks.tokens(workdir)
     faults.raise_if_any()
     return _settled(document, path, base, workdir, tokens)
@@ -128,6 +129,11 @@ class _Checks:
         database = self._document.database
         if database.memory is False and database.host is None:
             self._fault("database.memory", "a database outside of memory needs database.host, the path of its file")
+
+    def policies(self) -> None:
+        for number, source in enumerate(self._document.datasources):
+            for key, sentence in source.policy.column_rules.contradictions():
+                self._fault(f"datasources[{number}].policy.{key}", sentence)
 
     def tokens(self, workdir: Path) -> list[tuple[SecretText, ...]]:
         """For each data source its tokens, names of projects replaced."""

@@ -28,6 +28,7 @@ from flotta_p2p.configuration.shapes import (
     seconds,
     whole,
 )
+from protocol.columns import ColumnRules
 from protocol.limits import (
     CELL_ROWS_MIN,
     COHORT_ROWS_MIN,
@@ -39,6 +40,9 @@ from protocol.limits import (
 from protocol.secret_text import SecretText
 
 DAY_S = 86_400.0
+COLUMNS = ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset)
+COLUMNS_OR_NONE = ListOf(TEXT, most=COLUMNS_MAX, build=frozenset)  # an empty list: no column groups
+COLUMNS_OR_ALL = ListOf(TEXT, least=1, most=COLUMNS_MAX, word="all", build=frozenset)
 ROWS_MAX = 1_000_000_000  # of a threshold: more than any table that a node reads
 
 
@@ -70,7 +74,7 @@ class Join(Section, frozen=True, kw_only=True):
 
 
 class Policy(Section, frozen=True, kw_only=True):
-    """What a holder lets out of a source. `submitters` are person ids; `columns` None means every column."""
+    """What a holder lets out of a source. `submitters` are person ids; the last four are a ColumnRules."""
 
     minimum_cohort: Annotated[int, whole(1, ROWS_MAX, "a number of rows")] = COHORT_ROWS_MIN
     minimum_cell: Annotated[int, whole(1, ROWS_MAX, "a number of rows")] = CELL_ROWS_MIN
@@ -78,7 +82,16 @@ class Policy(Section, frozen=True, kw_only=True):
         Literal["any"] | frozenset[bytes],
         ListOf(PERSON, least=1, most=SUBMITTERS_PER_SOURCE_MAX, word="any", build=frozenset),
     ] = "any"
-    columns: Annotated[frozenset[str] | None, ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset)] = None
+    columns: Annotated[frozenset[str] | None, COLUMNS] = None
+    hidden: Annotated[frozenset[str], COLUMNS] = frozenset()
+    groupable: Annotated[frozenset[str] | None, COLUMNS_OR_NONE] = None
+    numeric_only: Annotated[Literal["all"] | frozenset[str], COLUMNS_OR_ALL] = frozenset()
+
+    @property
+    def column_rules(self) -> ColumnRules:
+        return ColumnRules(
+            columns=self.columns, hidden=self.hidden, groupable=self.groupable, numeric_only=self.numeric_only
+        )
 
 
 class DataSource(Section, frozen=True, kw_only=True):
