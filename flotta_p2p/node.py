@@ -143,7 +143,7 @@ class Node:
             workdir=workdir,
             database=configuration.database_file,
             project_names=projects.names,
-            sources=tuple(source.name for source in configuration.datasources),
+            sources={name: source.projects for name, source in projects.policy().sources.items()},
             started_wall_ms=clock.now().wall_ms,
         )
         specs = self._specs(parts, facts)

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from flotta_p2p.commands.options import FILE, Place, json_option, place_options
-from flotta_p2p.commands.output import show, span, table
+from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
+from flotta_p2p.commands.output import many, show, span, table
 
 
 @click.command()
-@click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults.")
+@CONFIG
 @click.option("--standalone", is_flag=True, help="Not in this version.")
 @json_option
 def up(config: Path | None, standalone: bool, as_json: bool) -> None:
@@ -30,6 +30,7 @@ def up(config: Path | None, standalone: bool, as_json: bool) -> None:
 
     if standalone:
         raise click.UsageError("--standalone is not in this version; start a node with `flotta-p2p up`")
+    config = found_config(config)
     for note in read_configuration(config, os.environ).notes:
         click.echo(note, err=True)
     argv = launcher_argv(config, as_json=as_json)
@@ -103,11 +104,12 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
 
 def _source(source: dict[str, Any]) -> str:
     if source.get("problem"):
-        return f"{source['name']}: {source['problem']}. Next: {source['next_step']}"
+        return f"{source['name']}: {source['state']}: {source['problem']}. Next: {source['next_step']}"
     columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"])
     more = source["columns_all"] - len(source["columns"])
     listed = f"; {columns}{f' and {more} more' if more else ''}" if columns else ""
-    return f"{source['name']}: {source['state']}{listed}"
+    rows = f", {many(source['rows'], 'row')}" if source["rows"] is not None else ""
+    return f"{source['name']}: {source['state']}{rows}{listed}"
 
 
 def _work(work: dict[str, Any]) -> str:

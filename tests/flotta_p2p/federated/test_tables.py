@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from flotta_p2p.federated.table_file import open_table
 from flotta_p2p.federated.tables import inspect, read_columns
+from protocol.columns import Column
 from protocol.errors import Code, DataError
 from protocol.limits import COLUMNS_MAX, SOURCE_BYTES_MAX
-from protocol.plan.tasks import Column, SourceFile
+from protocol.plan.tasks import SourceFile
 from tests.flotta_p2p.federated.helpers import csv_text, quoted, source_of
 from tests.users import without_privileges
 
@@ -67,7 +68,7 @@ def test_the_whole_file_decides_the_type(tmp_path: Path, values: list[str], kind
     rows = [["0" if kind == "number" else values[0], "x"]] * 2_000 + [[value, "x"] for value in values]
     text = csv_text(("a", "b"), rows)
     source = source_of(tmp_path, quoted(text) if quote is quoted else text)
-    assert inspect(source) == (Column(name="a", type=kind), Column(name="b", type="text"))  # type: ignore[arg-type]
+    assert inspect(source).columns == (Column(name="a", type=kind), Column(name="b", type="text"))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
@@ -136,7 +137,7 @@ def test_a_header_that_begins_like_a_compressed_file_is_a_header(tmp_path: Path)
 def test_a_header_alone_is_a_table_of_no_rows(tmp_path: Path) -> None:
     source = source_of(tmp_path, "age,sex\n")
     assert cells(source, "age") == []
-    assert [column.name for column in inspect(source)] == ["age", "sex"]
+    assert [column.name for column in inspect(source).columns] == ["age", "sex"]
 
 
 def test_a_path_is_no_pattern(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_path_is_no_pattern(tmp_path: Path) -> None:
 
 def test_columns_that_no_query_can_name_are_not_listed(tmp_path: Path) -> None:
     source = source_of(tmp_path, f",age,{'x' * 65},\n1,2,3,4\n")
-    assert [column.name for column in inspect(source)] == ["age"]
+    assert [column.name for column in inspect(source).columns] == ["age"]
 
 
 # --- faults -------------------------------------------------------------------------------------
@@ -159,9 +160,10 @@ def test_columns_that_no_query_can_name_are_not_listed(tmp_path: Path) -> None:
         (b"", Code.SOURCE_EMPTY, "first line"),
         (b"\xef\xbb\xbf", Code.SOURCE_EMPTY, "first line"),
         (b"\n\nage\n", Code.SOURCE_EMPTY, "first line"),
-        (b"age,name\n1,Maria Rossi\n2\n", Code.SOURCE_RAGGED, "1 fields in line 3"),
-        (b"age,name\n1,Maria Rossi,3\n", Code.SOURCE_RAGGED, "3 fields in line 2"),
-        (b'age,name\n"1","Maria Rossi"\n"2"\n', Code.SOURCE_RAGGED, "1 fields in line 3"),
+        (b"age,name\n1,Maria Rossi\n2\n", Code.SOURCE_RAGGED, "1 field too few in line 3"),
+        (b"age,name\n1,Maria Rossi,3,4\n", Code.SOURCE_RAGGED, "2 fields too many in line 2"),
+        (b'age,name\n"1","Maria Rossi"\n"2"\n', Code.SOURCE_RAGGED, "1 field too few in line 3"),
+        (b'age,name\n1,"' + b"x" * 200_000 + b'"\n', Code.SOURCE_RAGGED, "field of more than 131,072 characters"),
         (b"age,name\n1,Maria Rossi\n\n2,b\n", Code.SOURCE_RAGGED, "blank line 3"),
         (b'age,name\n1,"Maria Rossi"\n\n2,b\n', Code.SOURCE_RAGGED, "blank line 3"),
         (b"age\n1\n\n2\n", Code.SOURCE_RAGGED, "blank line 3"),
@@ -236,7 +238,7 @@ def test_a_file_that_changes_while_it_is_read_gives_no_result(tmp_path: Path) ->
 def test_any_bytes_are_a_table_or_one_fault(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     source = source_of(tmp_path_factory.mktemp("any"), content)
     try:
-        names = [column.name for column in inspect(source)]
+        names = [column.name for column in inspect(source).columns]
         table = open_table(source)
         if names:
             read_columns(table, names)
