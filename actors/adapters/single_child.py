@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,10 +12,11 @@ from actors.children import Children, EndReason, SpawnRefusedError
 from actors.framing import Unframer, to_frame
 from actors.ports import Clock
 from protocol.errors import Code, DataError, RemoteProtocolError
-from protocol.limits import CHILD_MEMORY_BYTES_MAX, CHILD_MEMORY_WATCH_MS, KIB
+from protocol.limits import CHILD_END_MS, CHILD_MEMORY_BYTES_MAX, CHILD_MEMORY_WATCH_MS, KIB
 
 _READ_BYTES: Final = 256 * KIB
 _KEY: Final = "single"
+_LOOK_S: Final = 0.005  # at a process that is ending
 
 
 def ask_child(program: Sequence[str], message: bytes, *, limit_ms: int, clock: Clock) -> bytes:
@@ -60,9 +62,11 @@ def _answer(children: Children, channel: socket.socket, message: bytes, deadline
 
 
 def _ended(children: Children) -> DataError:
-    children.kill(_KEY, EndReason.KILLED)
-    reason = next((end.reason for end in children.collect()), EndReason.EXITED)
-    if reason == EndReason.OUT_OF_MEMORY:
+    children.kill(_KEY, EndReason.KILLED)  # when it was killed for another reason already, that one stands
+    deadline_s = time.monotonic() + CHILD_END_MS / 1000
+    while not (ends := children.collect()) and time.monotonic() < deadline_s:
+        time.sleep(_LOOK_S)
+    if any(end.reason == EndReason.OUT_OF_MEMORY for end in ends):
         sentence = f"the process that reads the table needs more than {CHILD_MEMORY_BYTES_MAX:,} bytes of memory"
         return DataError(Code.TASK_OUT_OF_MEMORY, sentence, next_step="split the table into several sources")
     return _crashed("ended without an answer")

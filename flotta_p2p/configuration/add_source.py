@@ -102,42 +102,46 @@ def _with_block(text: str, source: NewSource, file: Path) -> str:
         text += end
     lines = text.splitlines(keepends=True)
     place = _place(text, file)
-    if place is None:
-        block = [f"{_KEY}:", *_block(source, 2)]
-        return text + (end if lines else "") + "".join(f"{line}{end}" for line in block)
-    if place.replaced is not None:
-        lines[place.replaced] = _KEY + ":" + _comment(lines[place.replaced]) + end
-    lines[place.line : place.line] = [f"{line}{end}" for line in _block(source, place.indent)]
+    block = [f"{line}{end}" for line in _block(source, place.indent)]
+    if place.heading is None:
+        lines[place.line : place.line] = block
+    else:  # the key stands there without sources, or not at all
+        former = lines[place.line : place.line + 1]
+        heading = f"{place.heading}{_KEY}:{_comment(former)}{end}"
+        space = [end] if lines and not former else []
+        lines[place.line : place.line + 1] = [*space, heading, *block]
     return "".join(lines)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Before which line the block goes, and how far in. `replaced`: the line of an empty list, which becomes one."""
+    """Before which line the block goes, and how far in. With `heading`, blanks before it, the key is written at that
+    line first.
+    """
 
     line: int
     indent: int
-    replaced: int | None = None
+    heading: str | None = None
 
 
-def _place(text: str, file: Path) -> _Place | None:
-    """Where the sources end; None without the key."""
+def _place(text: str, file: Path) -> _Place:
+    """Where the sources end, or may begin."""
     root = yaml.compose(text, Loader=yaml.CSafeLoader)  # the text has been read as a configuration: it is sound
     entries = root.value if isinstance(root, yaml.MappingNode) else []
-    if isinstance(root, yaml.MappingNode) and root.flow_style and entries:
+    margin = entries[0][0].start_mark.column if entries else 0
+    if entries and root.flow_style:
         raise _not_added(file, "it is written in brackets")
     for key, value in entries:
         if key.value != _KEY:
             continue
         line = key.start_mark.line
-        if isinstance(value, yaml.ScalarNode):  # nothing stands there
-            return _Place(line + 1, 2, replaced=line)
-        if not value.flow_style:
+        if isinstance(value, yaml.CollectionNode) and not value.flow_style:
             return _Place(_end(value), value.start_mark.column)
-        if value.value or value.end_mark.line != line:
+        is_empty = isinstance(value, yaml.ScalarNode) or (not value.value and value.end_mark.line == line)
+        if not is_empty:
             raise _not_added(file, f"its {_KEY} are written in brackets")
-        return _Place(line + 1, 2, replaced=line)
-    return None
+        return _Place(line, margin + 2, heading=" " * margin)
+    return _Place(len(text.splitlines()), margin + 2, heading=" " * margin)
 
 
 def _end(node: yaml.Node) -> int:
@@ -151,9 +155,9 @@ def _end(node: yaml.Node) -> int:
     return mark.line + (1 if mark.column else 0)
 
 
-def _comment(line: str) -> str:
+def _comment(lines: list[str]) -> str:
     """The comment at the end of a line that holds a key and an empty list or nothing."""
-    _, mark, comment = line.rstrip("\r\n").partition("#")
+    _, mark, comment = "".join(lines).rstrip("\r\n").partition("#")
     return f"  #{comment}" if mark else ""
 
 
