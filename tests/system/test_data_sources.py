@@ -53,6 +53,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNod
         ) as south,
     ):
         north.wait_until(lambda node: sees(node, 1))
+        for node in (north, south):
+            node.wait_until(lambda one: all(source["state"] == "ready" for source in one.status()["sources"]))
         yield north, south
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flotta_p2p.federated.table_file import open_table
+from flotta_p2p.federated.table_file import TableFile, open_table
 from flotta_p2p.federated.tables import inspect, read_columns
 from protocol.columns import Column
 from protocol.errors import Code, DataError
@@ -232,6 +234,74 @@ def test_a_file_that_changes_while_it_is_read_gives_no_result(tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         read_columns(table, ["age"])
     assert caught.value.code == Code.SOURCE_CHANGED
+
+
+def changed(table: TableFile) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read_columns(table, ["age"])
+    assert caught.value.code == Code.SOURCE_CHANGED
+    return caught.value
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_becomes_another_of_the_same_size_and_time_gives_no_result(tmp_path: Path, in_place: bool) -> None:
+    source = source_of(tmp_path, "age,sex\n1,f\n")
+    table = open_table(source)
+    status = Path(source.path).stat()
+    other = Path(source.path) if in_place else tmp_path / "other"
+    other.write_text("age,sex\n9,f\n")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.rename(source.path)
+    changed(table)
+
+
+def test_a_change_right_after_the_file_was_written_and_opened_is_noticed(tmp_path: Path) -> None:
+    """The kernel's clock stands still between two ticks: a stamp as young as that is waited for."""
+    for at in range(10):
+        source = source_of(tmp_path, f"age\n{at}\n")
+        table = open_table(source)
+        Path(source.path).write_text(f"age\n{9 - at}\n")
+        changed(table)
+
+
+@pytest.mark.parametrize("text", ["age,sex\n1,f\n", '"age",sex\n1,f\n'])
+@pytest.mark.parametrize("more", ["2", "\n\n3,f\n", '3,"m'])
+def test_a_line_that_is_still_being_written_is_a_change_and_no_fault_of_the_table(
+    tmp_path: Path, text: str, more: str
+) -> None:
+    source = source_of(tmp_path, text)
+    table = open_table(source)
+    with Path(source.path).open("a") as file:
+        file.write(more)
+    changed(table)
+
+
+def test_a_file_that_is_replaced_again_and_again_never_gives_rows_of_two_of_them(tmp_path: Path) -> None:
+    rows = 20_000
+    source = source_of(tmp_path, "age\n" + "0\n" * rows)
+    stop = threading.Event()
+
+    def replace() -> None:
+        for turn in itertools.count(1):
+            new = tmp_path / "new"
+            new.write_text("age\n" + f"{turn % 2}\n" * rows)
+            new.rename(source.path)
+            if stop.wait(0.03):
+                return
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    codes = set()
+    try:
+        for _ in range(40):
+            try:
+                assert len(set(cells(source, "age"))) == 1
+            except DataError as error:
+                codes.add(error.code)
+    finally:
+        stop.set()
+        writer.join()
+    assert codes <= {Code.SOURCE_CHANGED}
 
 
 @given(st.binary(max_size=200) | st.text('ab1,."\n\r \t\0é', max_size=60).map(str.encode))
