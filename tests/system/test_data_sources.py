@@ -144,3 +144,19 @@ def test_a_file_that_goes_and_comes_back_closes_and_opens_its_source_without_a_r
     assert rows_of(north, STROKE, "age").rows == 20
     log = north.log_text()
     assert log.count("source ward: the table of the source \"ward\" is missing") == 1
+
+
+def test_a_source_that_is_added_while_the_node_runs_is_open_after_the_next_start(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    folder = tmp_path / "node"
+    (tmp_path / "ward.csv").write_text(WARD)
+    with running_node(folder, name="North", port=port, token=HEART, csv_text=WARD) as node:
+        before = node.config.read_text()
+        words = ("ward", str(tmp_path / "ward.csv"), "--project", "penguins", "-c", str(node.config))
+        added = run(tmp_path, "data", "add", *words)
+        assert added.code == 0 and "stop the node and start it again" in added.out
+        listed = run(tmp_path, "data", "list", "--json", "-c", str(node.config)).values["sources"]
+        assert [(one["name"], one["state"]) for one in listed][1] == ("ward", "not open")
+        block = node.config.read_text().removeprefix(before)
+    with running_node(folder, name="North", port=port, token=HEART, csv_text=WARD, extra_yaml=block) as node:
+        node.wait_until(lambda one: [source["state"] for source in one.status()["sources"]] == ["ready", "ready"])
