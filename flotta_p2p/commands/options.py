@@ -105,7 +105,10 @@ def found_config(given: Path | None) -> Path | None:
     if given is not None:
         return given
     default = default_config()
-    return default if default.exists() else None
+    try:
+        return default if default.exists() else None
+    except OSError:  # a home that this user may not enter
+        return None
 
 
 def place_options(*, token: bool = False, to: bool = False, key: bool = False) -> Callable[[Command], Command]:
