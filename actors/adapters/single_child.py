@@ -58,7 +58,9 @@ def _answer(children: Children, channel: socket.socket, message: bytes, deadline
     except (ConnectionError, RemoteProtocolError) as error:
         raise _ended(children) from error
     sentence = "the process that reads the table did not end in time"
-    raise DataError(Code.TASK_OUT_OF_TIME, sentence, next_step="split the table, or try when the machine has less to do")
+    raise DataError(
+        Code.TASK_OUT_OF_TIME, sentence, next_step="split the table, or try when the machine has less to do"
+    )
 
 
 def _ended(children: Children) -> DataError:

@@ -107,9 +107,7 @@ def show_one(place: Place, name: str, as_json: bool) -> None:
     configured = {source.name: source for source in configuration.datasources} if configuration is not None else {}
     if configuration is None or name not in configured:
         raise _unknown(name, tuple(configured))
-    (known,) = (
-        one for one in known_sources(configuration, running_sources(workdir_of(place))) if one.name == name
-    )
+    (known,) = (one for one in known_sources(configuration, running_sources(workdir_of(place))) if one.name == name)
     words = policy_words(configured[name].policy)
     source = source_files(configuration)[name]
     try:

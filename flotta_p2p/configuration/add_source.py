@@ -44,6 +44,17 @@ def add_source(file: Path, source: NewSource, environ: Mapping[str, str]) -> Con
     brackets, or when it cannot be written; then nothing has changed.
     """
     file = Path(os.path.realpath(file))  # a link stays a link
+    try:
+        return _add(file, source, environ)
+    except OSError as error:
+        raise ConfigError(
+            Code.FOLDER_UNUSABLE,
+            f"the configuration file {file} cannot be written: {error.strerror}",
+            next_step="give this user the right to write the file and in its folder",
+        ) from error
+
+
+def _add(file: Path, source: NewSource, environ: Mapping[str, str]) -> Configuration:
     former = read_configuration(file, environ).datasources if file.exists() else ()
     text = _read(file)
     with _written(file, _with_block(text, source, file)) as written:
@@ -51,7 +62,8 @@ def add_source(file: Path, source: NewSource, environ: Mapping[str, str]) -> Con
             found = read_configuration(written, environ)
         except ConfigError as error:
             sentence = error.sentence.replace(str(written), str(file))
-            raise ConfigError(error.code, sentence, next_step=error.next_step) from error
+            step = error.next_step or "nothing was written: name the source or its project otherwise"
+            raise ConfigError(error.code, sentence, next_step=step) from error
         if found.datasources[:-1] != former or found.datasources[-1].name != source.name:
             raise _not_added(file, "its layout is not understood")
         if _read(file) != text:
@@ -71,25 +83,18 @@ def _read(file: Path) -> str:
 @contextlib.contextmanager
 def _written(file: Path, text: str) -> Iterator[Path]:
     """The text in a file beside `file`, whole on disk, with its mode; removed unless it was given another name."""
+    make_private_folder(file.parent)
+    mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else _MODE
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
     try:
-        make_private_folder(file.parent)
-        mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else _MODE
-        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as opened:
-                os.fchmod(opened.fileno(), mode)
-                opened.write(text.encode())
-                opened.flush()
-                os.fsync(opened.fileno())
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            Code.FOLDER_UNUSABLE,
-            f"the configuration file {file} cannot be written: {error.strerror}",
-            next_step="give this user the right to write the file and in its folder",
-        ) from error
+        with os.fdopen(descriptor, "wb") as opened:
+            os.fchmod(opened.fileno(), mode)
+            opened.write(text.encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -127,9 +132,10 @@ class _Place:
 def _place(text: str, file: Path) -> _Place:
     """Where the sources end, or may begin."""
     root = yaml.compose(text, Loader=yaml.CSafeLoader)  # the text has been read as a configuration: it is sound
-    entries = root.value if isinstance(root, yaml.MappingNode) else []
+    keys = root if isinstance(root, yaml.MappingNode) else None
+    entries = keys.value if keys is not None else []
     margin = entries[0][0].start_mark.column if entries else 0
-    if entries and root.flow_style:
+    if keys is not None and keys.flow_style and entries:
         raise _not_added(file, "it is written in brackets")
     for key, value in entries:
         if key.value != _KEY:

@@ -132,7 +132,9 @@ def _read(source: SourceFile) -> Finding:
     absent = sorted(((rules.columns or frozenset()) | (rules.groupable or frozenset())) - set(table.columns))
     if absent:
         step = "correct the policy, or the header of the table"
-        return note(name, f"its policy names {', '.join(absent)}, which {path} does not have", step, Code.COLUMN_UNKNOWN)
+        return note(
+            name, f"its policy names {', '.join(absent)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
+        )
     return ok(name, f"{path}, {many(rows, 'row')}, {many(table.width, 'column')}")
 
 

@@ -152,7 +152,9 @@ def _quoted_strings(table: TableFile, indexes: dict[str, int]) -> pl.DataFrame:
     schema = dict.fromkeys(indexes, pl.String)
     frames = [pl.DataFrame(schema=schema)]
     while batch := list(islice(rows, _BATCH_ROWS)):
-        frames.append(pl.DataFrame({name: [row[at] for _, row in batch] for name, at in indexes.items()}, schema=schema))
+        frames.append(
+            pl.DataFrame({name: [row[at] for _, row in batch] for name, at in indexes.items()}, schema=schema)
+        )
     return pl.concat(frames)
 
 

@@ -51,8 +51,8 @@ class Catalogue:
 
     def step(self, event: CatalogueEvent, now: Now) -> Effects:
         match event:
-            case Received(message=AskSources() as ask):
-                return self._answered(event, lambda: self._list(event, ask))
+            case Received(message=AskSources() as ask_sources):
+                return self._answered(event, lambda: self._list(event, ask_sources))
             case Received(message=AskSchema() as ask) if event.session:
                 return self._answered(event, lambda: self._ask_holder(event, ask, now))
             case Received(message=AskSchema() as ask):

@@ -24,7 +24,6 @@ from protocol.machines.events import SourceInspected
 from protocol.plan.tasks import Fault, Inspection, SourceFile
 from tests.actors.tree import LIMIT_S, box, timers_running, tree
 
-
 MISSING = Fault(code="source-missing", sentence="there is no file", next_step="put it there")
 CHANGED = Fault(code="source-schema-changed", sentence="it has other columns", next_step="put them back")
 X = Column(name="x", type="number")

@@ -76,11 +76,13 @@ def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_variables_stay_variables(tmp_path: Path) -> None:
-    text = PROJECT.replace(TOKEN_A, "${HEART_TOKEN}")
+    text = PROJECT.replace(TOKEN_A, '"${HEART_TOKEN}"')
     assert "${HEART_TOKEN}" in added(tmp_path, text, HEART_TOKEN=TOKEN_A)
 
 
-@pytest.mark.parametrize("name", ["a b.csv", "it's: #1.csv", 'q"u\\ote.csv', "${HOME}.csv", "$${x}.csv", "-.csv", "ä.csv"])
+@pytest.mark.parametrize(
+    "name", ["a b.csv", "it's: #1.csv", 'q"u\\ote.csv', "${HOME}.csv", "$${x}.csv", "-.csv", "ä.csv"]
+)
 def test_any_name_of_a_file_is_read_back_as_it_is(tmp_path: Path, name: str) -> None:
     new = NewSource(name="vitals", type="csv", path=tmp_path / name, projects=("heart",))
     found = add_source(write(tmp_path, PROJECT), new, {})

@@ -233,9 +233,7 @@ def _other_messages() -> list[Any]:
         ),
         peers.Schema(project=PROJECT.project_id, node=bytes(32), source="t", code="busy", problem="it is being read"),
         peers.AskSources(project=PROJECT.project_id),
-        peers.SourceList(
-            sources=(peers.ListedSource(node=bytes(32), name="peer", source="table"),), sources_all=1
-        ),
+        peers.SourceList(sources=(peers.ListedSource(node=bytes(32), name="peer", source="table"),), sources_all=1),
         peers.Acknowledge(type=40, message_ids=(b"m" * 16, b"n" * 16)),
         Submit(order=an_order),
     ]

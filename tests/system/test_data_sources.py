@@ -143,7 +143,7 @@ def test_a_file_that_goes_and_comes_back_closes_and_opens_its_source_without_a_r
     north.wait_until(lambda node: state(node) == "ready")
     assert rows_of(north, STROKE, "age").rows == 20
     log = north.log_text()
-    assert log.count("source ward: the table of the source \"ward\" is missing") == 1
+    assert log.count('source ward: the table of the source "ward" is missing') == 1
 
 
 def test_a_source_that_is_added_while_the_node_runs_is_open_after_the_next_start(tmp_path: Path) -> None:

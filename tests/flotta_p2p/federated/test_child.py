@@ -30,8 +30,8 @@ from protocol.plan.tasks import (
     DisclosureRules,
     Fault,
     GroupedSummary,
-    InspectRequest,
     Inspection,
+    InspectRequest,
     ProbeCount,
     Product,
     SourceFile,
@@ -169,7 +169,7 @@ def test_a_bug_or_a_panic_is_a_fault_without_its_text(
     def fail(*_: object) -> None:
         raise error("Maria Rossi")
 
-    monkeypatch.setattr(measuring, "read_columns", fail)
+    monkeypatch.setattr(measuring, "read_query", fail)
     settings = product(task("summary.prepare"))
     found = fault(task("summary.measure", source_of(tmp_path, "x\n1\n"), scheduler=settings))
     assert found.code == Code.INTERNAL
