@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,7 +54,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
         "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
-        "projects": [_project(facts, project) for project in facts.project_names],
+        "projects": [_project(facts, project) for project in _projects(facts)],
         "sources": [
             {**values, "projects": sorted(_project_word(facts, one) for one in facts.sources[values["name"]])}
             for name, values in snapshots.items()
@@ -70,6 +71,11 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "jobs": _jobs(snapshots.get("scheduler")),
         "silent": sorted(name for name, values in snapshots.items() if values is None),
     }
+
+
+def _projects(facts: Facts) -> Iterable[bytes]:
+    """Those with a name, and then those whose token stands under a source alone."""
+    return dict.fromkeys((*facts.project_names, *sorted(frozenset().union(*facts.sources.values()))))
 
 
 def _project(facts: Facts, project: bytes) -> dict[str, str]:

@@ -88,7 +88,10 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("listening", ", ".join(values["listening"])),
         ("folder", values["workdir"]),
         ("database", f"{values['database']}: {values['promise']}"),
-        ("projects", ", ".join(f"{one['name']} ({one['id']})" for one in values["projects"]) or "none"),
+        (
+            "projects",
+            ", ".join(f"{one['name'] or 'without a name'} ({one['id']})" for one in values["projects"]) or "none",
+        ),
         ("peers", f"{counts}; {values['strangers']} strangers"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
         ("tasks", _work(values["work"])),
