@@ -21,7 +21,7 @@ from protocol.record import Record
 from protocol.tokens import ProjectKey
 from protocol.wire.control import AskPeers, AskProof, AskStatus, ProofGiven, ReloadProjects, Report, WaitJob
 from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, JobStatus, Submit
-from protocol.wire.peers import Refused
+from protocol.wire.peers import AskSchema, AskSources, Refused
 
 _NUMBER_BITS: Final = 32  # requests of one incarnation; the generation stands above them, so that none ever returns
 
@@ -157,7 +157,7 @@ class GatewayActor(SupervisedActor):
             case WaitJob(job_id=job_id, wait_ms=wait_ms):
                 number = self._opened(_Wait(client, request), max(0, min(wait_ms, CONTROL_WAIT_MS_MAX)))
                 self._ask(number, AskJob(job_id=job_id, with_tasks=False))
-            case Submit() | AskJob() | AskResult() | AskCancel() | AskJobs():
+            case Submit() | AskJob() | AskResult() | AskCancel() | AskJobs() | AskSources() | AskSchema():
                 self._ask(self._opened(_Open(client), ASK_LIMIT_MS), request)
             case _:
                 refused = Refused(code=Code.TYPE_NOT_ALLOWED, sentence=f"{type(request).__name__} is no request")
@@ -187,7 +187,7 @@ class GatewayActor(SupervisedActor):
             self._server.answer(client, Refused(code=error.code, sentence=error.sentence))
 
     def _ask(self, number: int, message: Any) -> None:
-        """Hands a job message to the scheduler, as from the operator of this node."""
+        """Hands a message to the machine that takes it, as from the operator of this node."""
         self._publish(
             Received(
                 message=message,
@@ -219,7 +219,7 @@ class GatewayActor(SupervisedActor):
             self._finish_report(number, opened)
         elif opened is not None:
             latest = opened.latest if isinstance(opened, _Wait) else None
-            refused = Refused(code=Code.TIMED_OUT, sentence="the scheduler did not answer in time")
+            refused = Refused(code=Code.TIMED_OUT, sentence="the node did not answer in time")
             self._close(number, latest or refused)
 
     # --- what the gateway answers itself ---------------------------------------------------------

@@ -130,7 +130,7 @@ class Projects:
                         for token in source.token
                     ),
                     submitters=source.policy.submitters,
-                    columns=source.policy.columns,
+                    columns=source.policy.column_rules,
                 )
                 for source in self._configuration.datasources
             }
@@ -159,7 +159,7 @@ def source_files(configuration: Configuration) -> dict[str, SourceFile]:
             rules=DisclosureRules(
                 minimum_cohort=source.policy.minimum_cohort,
                 minimum_cell=source.policy.minimum_cell,
-                columns=source.policy.columns,
+                columns=source.policy.column_rules,
             ),
         )
         for source in configuration.datasources

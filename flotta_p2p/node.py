@@ -45,6 +45,7 @@ from flotta_p2p.reports import Facts, describe
 from protocol import kinds
 from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.ids import format_id
+from protocol.machines.catalogue import Catalogue
 from protocol.machines.contract import Machine
 from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
@@ -148,7 +149,7 @@ class Node:
             workdir=workdir,
             database=configuration.database_file,
             project_names=projects.names,
-            sources=tuple(source.name for source in configuration.datasources),
+            sources={name: source.projects for name, source in projects.policy().sources.items()},
             started_wall_ms=clock.now().wall_ms,
         )
         specs = self._specs(parts, facts)
@@ -197,6 +198,7 @@ class Node:
             self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
             self._machine("worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, *delivery)),
+            self._machine("catalogue", parts, self._catalogue(parts), ()),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
             *([self._machine("poller", parts, self._poller(parts), ())] if parts.client else []),
@@ -297,6 +299,11 @@ class Node:
             Worker(identity.key, identity.node, parts.projects.policy(), rows), "worker", parts, rows
         )
 
+    def _catalogue(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        identity, name = parts.identity, parts.configuration.node.name
+        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        return lambda rows: Catalogue(identity.node, name, sources)
+
     def _runner(self, context: Context, parts: _Parts) -> Any:
         return TaskRunnerActor.start(
             context,
@@ -312,7 +319,12 @@ class Node:
 
             def factory(context: Context, source: Any = source) -> Any:
                 return DatasourceActor.start(
-                    context, source=source, runner=parts.handles["runner"], clock=parts.clock, timers=parts.timers
+                    context,
+                    source=source,
+                    runner=parts.handles["runner"],
+                    clock=parts.clock,
+                    timers=parts.timers,
+                    publish=parts.bus.publish,
                 )
 
             spec = ChildSpec(f"source {name}", factory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +36,7 @@ class Facts:
     workdir: Path
     database: Path | None
     project_names: dict[bytes, str]
-    sources: tuple[str, ...]
+    sources: dict[str, frozenset[bytes]]  # with the projects that each is open to
     started_wall_ms: int
 
 
@@ -56,8 +57,12 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
         "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
-        "projects": [_project(facts, project) for project in facts.project_names],
-        "sources": [values for name, values in snapshots.items() if name.startswith("source ") and values],
+        "projects": [_project(facts, project) for project in _projects(facts)],
+        "sources": [
+            {**values, "projects": sorted(_project_word(facts, one) for one in facts.sources[values["name"]])}
+            for name, values in snapshots.items()
+            if name.startswith("source ") and values
+        ],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
             for presence in ("present", "quiet", "away", "admitted")
@@ -72,8 +77,17 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
     }
 
 
+def _projects(facts: Facts) -> Iterable[bytes]:
+    """Those with a name, and then those whose token stands under a source alone."""
+    return dict.fromkeys((*facts.project_names, *sorted(frozenset().union(*facts.sources.values()))))
+
+
 def _project(facts: Facts, project: bytes) -> dict[str, str]:
     return {"name": facts.project_names.get(project, ""), "id": format_project_id(project)}
+
+
+def _project_word(facts: Facts, project: bytes) -> str:
+    return facts.project_names.get(project) or format_project_id(project)
 
 
 def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapshot | None, now: Now) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class Code(StrEnum):
     SOURCE_RAGGED = "source-ragged"
     SOURCE_ENCODING = "source-encoding"
     SOURCE_CHANGED = "source-changed"
+    SOURCE_SCHEMA_CHANGED = "source-schema-changed"
+    SOURCE_POLICY_UNFIT = "source-policy-unfit"
     SOURCE_UNREADABLE = "source-unreadable"
     SOURCE_TOO_LARGE = "source-too-large"
     COLUMN_UNKNOWN = "column-unknown"

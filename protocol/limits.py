@@ -103,7 +103,9 @@ PROJECTS_MAX: Final = 64  # one scrypt (16 MiB, 60 ms) at start for each
 SOURCES_MAX: Final = 64  # data sources of one node
 OFFERS_MAX: Final = 500  # pairs of a source and a project that may reach it: what one greeting can tell in its 64 KiB
 COLUMNS_SHOWN_MAX: Final = 64  # columns of one source in a status report, which names how many there are
-COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them all
+COLUMNS_MAX: Final = 4_096  # columns of one table
+# columns of one source that members of a project are told, 290 bytes each at most, in BODY_BYTES_MANIFEST_MAX
+COLUMNS_PUBLISHED_MAX: Final = 800
 # ids in one acknowledgement, 18 bytes each; it has BODY_BYTES_PING_MAX
 ACKNOWLEDGED_AT_ONCE_MAX: Final = 48
 # events that one machine takes together, with one commit; its mailbox grows it. More would make the first one wait
@@ -234,6 +236,7 @@ CONTROL_CLIENTS_MAX: Final = 64  # command lines connected at once; the operator
 CONTROL_BYTES_MAX: Final = 1 * MIB  # one message of the control socket; a result of PRODUCT_BYTES_MAX or 100 jobs fit
 CONTROL_WAIT_MS_MAX: Final = 30_000  # one long poll on the control socket
 WATCHERS_MAX: Final = 256  # requests that wait for news or for a stored result at once; submitters grow it, 1 KiB each
+SCHEMA_WAIT_MS: Final = 4_000  # a holder tells the columns of a source within it; ASK_LIMIT_MS is longer
 INSPECT_LIMIT_MS: Final = 60_000  # reading a source of SOURCE_BYTES_MAX takes about 20 s
 SPAWN_PAUSE_MS: Final = 1_000  # after a child that never ran: the cause is seldom gone at once
 SOURCE_CHECK_MS: Final = 30_000  # how often a source is looked at for changes; two system calls

@@ -9,7 +9,7 @@ from protocol.machines.contract import Received
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
-# Machines: gate, enrolment, membership, scheduler, worker, and in client mode the poller.
+# Machines: gate, enrolment, membership, scheduler, worker, catalogue, and in client mode the poller.
 # Ends of the shells: transport, discovery, gateway, journal, store.
 NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.Arrived: ("gate",),
@@ -30,11 +30,12 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.SubmitterProved: ("gate",),
     events.PeerAdmitted: ("gate", "transport", "enrolment", "poller"),
     events.PeerReached: ("worker",),
-    events.PeerSeen: ("scheduler", "worker", "journal"),
+    events.PeerSeen: ("scheduler", "worker", "catalogue", "journal"),
     events.MembersPartlyKnown: ("scheduler",),
     events.RollCallWanted: ("membership",),
     events.PeerAway: ("journal",),
-    events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "membership"),
+    events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "catalogue", "membership"),
+    events.SourceInspected: ("catalogue",),
     events.ResourceWanted: ("store",),
     events.ResourceFound: ("scheduler",),
     events.JobChanged: ("gateway", "journal"),

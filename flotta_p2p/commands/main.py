@@ -11,6 +11,7 @@ import click
 
 from flotta_p2p import __version__, exit_codes
 from flotta_p2p.commands.config import config
+from flotta_p2p.commands.data import data
 from flotta_p2p.commands.demo import demo
 from flotta_p2p.commands.doctor import doctor, explain
 from flotta_p2p.commands.jobs import job, jobs
@@ -85,5 +86,5 @@ def cli() -> None:
     """
 
 
-for _command in (demo, up, status, peers, doctor, explain, config, project, key, submit, sign, send, jobs, job):
+for _command in (demo, up, status, peers, doctor, explain, config, project, data, key, submit, sign, send, jobs, job):
     cli.add_command(_command)

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from flotta_p2p.commands.options import FILE, Place, json_option, place_options
-from flotta_p2p.commands.output import show, span, table
+from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
+from flotta_p2p.commands.output import many, show, span, table
 
 
 @click.command()
-@click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults.")
+@CONFIG
 @click.option(
     "--standalone", is_flag=True, help="Alone on this machine, for learning and tests; without -c with a table to ask."
 )
@@ -32,7 +32,7 @@ def up(config: Path | None, standalone: bool, as_json: bool) -> None:
     from flotta_p2p.configuration.read import read_configuration
     from flotta_p2p.programs import launcher_argv
 
-    file = learning.CONFIGURATION if standalone and config is None else config
+    file = learning.CONFIGURATION if standalone and config is None else found_config(config)
     configuration = read_configuration(file, os.environ, standalone=standalone)
     for note in configuration.notes:
         click.echo(note, err=True)
@@ -102,7 +102,10 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("listening", ", ".join(values["listening"]) or "on nothing: a client is reached through its schedulers"),
         ("folder", values["workdir"]),
         ("database", f"{values['database']}: {values['promise']}"),
-        ("projects", ", ".join(f"{one['name']} ({one['id']})" for one in values["projects"]) or "none"),
+        (
+            "projects",
+            ", ".join(f"{one['name'] or 'without a name'} ({one['id']})" for one in values["projects"]) or "none",
+        ),
         ("peers", f"{counts}; {values['strangers']} strangers"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
         ("tasks", _work(values["work"])),
@@ -126,11 +129,12 @@ def _scheduler(one: dict[str, Any]) -> str:
 
 def _source(source: dict[str, Any]) -> str:
     if source.get("problem"):
-        return f"{source['name']}: {source['problem']}. Next: {source['next_step']}"
+        return f"{source['name']}: {source['state']}: {source['problem']}. Next: {source['next_step']}"
     columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"])
     more = source["columns_all"] - len(source["columns"])
     listed = f"; {columns}{f' and {more} more' if more else ''}" if columns else ""
-    return f"{source['name']}: {source['state']}{listed}"
+    rows = f", {many(source['rows'], 'row')}" if source["rows"] is not None else ""
+    return f"{source['name']}: {source['state']}{rows}{listed}"
 
 
 def _work(work: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -77,8 +77,11 @@ class Place:
     key: Path | None = None
 
 
+CONFIG: Final = click.option(
+    "-c", "--config", type=FILE, help="The node's configuration file; without it that of `data add`, or the defaults."
+)
 _NODE: Final = (
-    click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults."),
+    CONFIG,
     click.option("--workdir", type=FOLDER, help="The node's work directory, instead of the configuration's."),
 )
 _TOKEN: Final = click.option(
@@ -88,6 +91,24 @@ _TO: Final = click.option("--to", metavar="ADDRESS", help="Ask a node elsewhere,
 _KEY: Final = click.option(
     "--key", type=FILE, envvar="FLOTTA_KEY", help="The person's key file; else $FLOTTA_KEY, else the default key."
 )
+
+
+def default_config() -> Path:
+    """The configuration file of a node that is started without one: in its work directory."""
+    import platformdirs
+
+    return platformdirs.user_data_path("flotta-p2p", appauthor=False) / "config.yaml"
+
+
+def found_config(given: Path | None) -> Path | None:
+    """The file that was named, else the default one, if it exists."""
+    if given is not None:
+        return given
+    default = default_config()
+    try:
+        return default if default.exists() else None
+    except OSError:  # a home that this user may not enter
+        return None
 
 
 def place_options(*, token: bool = False, to: bool = False, key: bool = False) -> Callable[[Command], Command]:
@@ -100,6 +121,8 @@ def place_options(*, token: bool = False, to: bool = False, key: bool = False) -
         @functools.wraps(command)
         def wrapped(**given: Any) -> Any:
             place = Place(**{name: given.pop(name) for name in names})
+            if place.workdir is None:
+                place = replace(place, config=found_config(place.config))
             return command(place=place, **given)
 
         return cast(Command, add_options(options)(wrapped))

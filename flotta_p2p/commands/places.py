@@ -138,8 +138,7 @@ class Link:
         found = project_id_in(name)
         if found is not None:
             return found
-        report: Report = self.channel.request(AskStatus())
-        known = {project["name"]: project["id"] for project in report.values["projects"]}
+        known = self._held()
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise DeniedError(
@@ -147,7 +146,19 @@ class Link:
                 f'this node has no project "{name}"; it has {names}',
                 next_step="flotta-p2p project add, or name one of these",
             )
-        return parse_project_id(known[name])
+        return known[name]
+
+    def named_projects(self, name: str | None) -> dict[str, bytes]:
+        """The one that the person names, else every project of the node; at a door the one of the token."""
+        if name is None and self.project is None:
+            return self._held()
+        project = self.project_id(name)
+        return {name or format_project_id(project): project}
+
+    def _held(self) -> dict[str, bytes]:
+        """The projects of this machine's node: name, or the id of one without, → id."""
+        report: Report = self.channel.request(AskStatus())
+        return {one["name"] or one["id"]: parse_project_id(one["id"]) for one in report.values["projects"]}
 
 
 @contextmanager

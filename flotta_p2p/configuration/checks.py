@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from flotta_p2p.configuration.schema import Document
+from flotta_p2p.configuration.schema import Document, Policy
 from flotta_p2p.faults import Faults
 from protocol.errors import Code, ConfigError
 from protocol.limits import NAME_CHARS_MAX
@@ -27,7 +27,7 @@ class Checks:
         self._faults = faults
 
     def all(self) -> None:
-        """Every rule but that of `sources`."""
+        """Every rule but those of `sources` and `policies`."""
         self._names()
         self._mode()
         self._database()
@@ -53,6 +53,13 @@ class Checks:
             )
             for number, source in enumerate(self._document.datasources)
         ]
+
+    def policies(self, effective: Iterable[Policy]) -> None:
+        """Of each source, as it is in effect: no key of it says what another one takes back."""
+        for number, policy in enumerate(effective):
+            for name, sentence in policy.column_rules.contradictions():
+                own = f"datasources[{number}].policy.{name}"
+                self._fault(own if own in self._lines else f"settings.policy.{name}", sentence)
 
     def _fault(self, key: str, sentence: str, code: Code = Code.CONFIG_VALUE_WRONG) -> None:
         self._faults.add(self._lines[key], f"{key}: {sentence}", code)

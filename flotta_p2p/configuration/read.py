@@ -61,6 +61,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], *, standal
     located = _located(path, environ, faults, standalone)
     checks = Checks(located.document, located.lines, faults)
     checks.all()
+    checks.policies(_policies(located))
     sources = located.document.datasources
     tokens = checks.sources(_projects(located, faults)) if sources else []
     faults.raise_if_any()

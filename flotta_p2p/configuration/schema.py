@@ -30,6 +30,7 @@ from flotta_p2p.configuration.shapes import (
     seconds,
     whole,
 )
+from protocol.columns import ColumnRules
 from protocol.limits import (
     CELL_ROWS_MIN,
     COHORT_ROWS_MIN,
@@ -41,6 +42,9 @@ from protocol.limits import (
 from protocol.secret_text import SecretText
 
 DAY_S = 86_400.0
+COLUMNS = ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset)
+COLUMNS_OR_NONE = ListOf(TEXT, most=COLUMNS_MAX, build=frozenset)  # an empty list: no column groups
+COLUMNS_OR_ALL = ListOf(TEXT, least=1, most=COLUMNS_MAX, word="all", build=frozenset)
 ROWS_MAX = 1_000_000_000  # of a threshold: more than any table that a node reads
 
 Mode = Literal["node", "client", "standalone"]
@@ -132,7 +136,7 @@ class Join(Section, frozen=True, kw_only=True):
 
 
 class Policy(Section, frozen=True, kw_only=True):
-    """What a holder lets out of a source. `submitters` are person ids; `columns` None means every column."""
+    """What a holder lets out of a source. `submitters` are person ids; the last four are a ColumnRules."""
 
     minimum_cohort: Annotated[
         int,
@@ -150,10 +154,36 @@ class Policy(Section, frozen=True, kw_only=True):
         Key("`any` member of the project, or a list of person ids (`flotta-p2p key show`)", "any"),
     ] = "any"
     columns: Annotated[
-        frozenset[str] | None,
-        ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset),
-        Key("the columns that may be used", "[age, sex, days]", "all"),
+        frozenset[str] | None, COLUMNS, Key("the columns that may be used", "[age, sex, days]", "all but hidden ones")
     ] = None
+    hidden: Annotated[
+        frozenset[str],
+        COLUMNS,
+        Key(
+            "the columns that are not used and not seen: to others the table does not have them", "[name, ssn]", "none"
+        ),
+    ] = frozenset()
+    groupable: Annotated[
+        frozenset[str] | None,
+        COLUMNS_OR_NONE,
+        Key("the only columns that may group rows; `[]`: none", "[sex, site]", "all that are not for numbers alone"),
+    ] = None
+    numeric_only: Annotated[
+        Literal["all"] | frozenset[str],
+        COLUMNS_OR_ALL,
+        Key(
+            "columns that are used as numbers or not at all: they do not group, a filter compares them with numbers, "
+            "and one that holds anything else is not seen; `all`: all that `groupable` does not name",
+            "[age, weight]",
+            "none",
+        ),
+    ] = frozenset()
+
+    @property
+    def column_rules(self) -> ColumnRules:
+        return ColumnRules(
+            columns=self.columns, hidden=self.hidden, groupable=self.groupable, numeric_only=self.numeric_only
+        )
 
 
 class DataSource(Section, frozen=True, kw_only=True):

@@ -137,16 +137,17 @@ def _read(source: SourceFile) -> Finding:
         return note(name, f"{path} has {path.stat().st_size // MIB} MiB; the node reads it when it starts")
     try:
         table = open_table(source)
-        rows = table.count_plain_rows() if table.plain else sum(1 for _ in table.quoted_rows())
+        rows = table.count_rows()
     except DataError as error:
         return wrong(name, error.sentence.rstrip("."), error.next_step.rstrip("."), error.code)
-    closed = sorted((source.rules.columns or frozenset()) - set(table.header))
-    if closed:
-        step = "correct policy.columns, or the header of the table"
+    rules = source.rules.columns
+    absent = sorted(((rules.columns or frozenset()) | (rules.groupable or frozenset())) - set(table.columns))
+    if absent:
+        step = "correct the policy, or the header of the table"
         return note(
-            name, f"policy.columns names {', '.join(closed)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
+            name, f"its policy names {', '.join(absent)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
         )
-    return ok(name, f"{path}, {many(rows, 'row')}, {many(len(table.header), 'column')}")
+    return ok(name, f"{path}, {many(rows, 'row')}, {many(table.width, 'column')}")
 
 
 def _source_code(one: dict[str, Any]) -> Code | None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from protocol.key_statement import Certified
 from protocol.machines.contract import Send
+from protocol.plan.tasks import Fault, Inspection
 from protocol.record import Record
 from protocol.tokens import ProjectKey
 from protocol.wire.jobs import JobStatus
@@ -205,6 +206,14 @@ class ProjectsHeld(Record, frozen=True):
 
     projects: tuple[ProjectKey, ...]
     statement: bytes
+
+
+class SourceInspected(Record, frozen=True):
+    """A source of this node was read (again): what is known of it, or what is wrong with it."""
+
+    source: str
+    seen: Inspection | None = None
+    fault: Fault | None = None
 
 
 class TaskProduced(Record, frozen=True):

@@ -1,7 +1,7 @@
 """Messages of the control socket: between the command line and the node of the same machine and user.
 
-A frame is `u32 length ‖ u16 number ‖ msgpack body`, big-endian. One request at a time; each gets one answer. The job
-messages are those of the peer wire; here stand the others.
+A frame is `u32 length ‖ u16 number ‖ msgpack body`, big-endian. One request at a time; each gets one answer. The
+messages about jobs and sources are those of the peer wire; here stand the others.
 """
 
 from __future__ import annotations
@@ -63,14 +63,18 @@ class Report(Record, frozen=True):
 
 _RECORDS: Final[dict[int, type[msgspec.Struct]]] = {
     5: peers.Refused,
+    14: peers.AskSchema,
+    15: peers.Schema,
     20: jobs.Submit,
     21: jobs.AskJob,
     22: jobs.AskResult,
     23: jobs.AskCancel,
     24: jobs.AskJobs,
+    25: peers.AskSources,
     30: jobs.JobStatus,
     31: jobs.JobResult,
     32: jobs.JobList,
+    33: peers.SourceList,
     100: AskStatus,
     101: AskPeers,
     102: AskProof,

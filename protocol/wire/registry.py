@@ -45,6 +45,8 @@ class MessageType(Record, frozen=True):
 
 
 _PEER: Final[frozenset[Connection]] = frozenset({"peer"})
+_PEER_ASKING: Final[frozenset[Connection]] = frozenset({"peer", "submitter"})
+_PEER_ANSWERING: Final[frozenset[Connection]] = frozenset({"peer", "scheduler"})
 _ASKING: Final[frozenset[Connection]] = frozenset({"submitter"})
 _REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled", "scheduler", "relayed"})
 _RELAYED: Final[frozenset[Connection]] = frozenset({"peer", "relayed"})
@@ -93,14 +95,18 @@ MESSAGES: Final[tuple[MessageType, ...]] = (
     _type(13, peers.RollCall, _CONTROL, _PEER, "membership > membership"),
     _type(14, peers.Poll, _PING, _PEER, "poller > scheduler"),
     _type(15, peers.Polled, _PING, _PEER, "scheduler > poller"),
+    _type(16, peers.AskSchema, _PING, _PEER_ASKING, "catalogue > catalogue"),
+    _type(17, peers.Schema, _MANIFEST, _PEER_ANSWERING, "catalogue > catalogue"),
     _type(20, jobs.Submit, _MANIFEST, _ASKING, "submitter > scheduler"),
     _type(21, jobs.AskJob, _PING, _ASKING, "submitter > scheduler"),
     _type(22, jobs.AskResult, _PING, _ASKING, "submitter > scheduler"),
     _type(23, jobs.AskCancel, _DOOR, _ASKING, "submitter > scheduler"),
     _type(24, jobs.AskJobs, _PING, _ASKING, "submitter > scheduler"),
+    _type(25, peers.AskSources, _PING, _ASKING, "submitter > catalogue"),
     _type(30, jobs.JobStatus, _MANIFEST, _ANSWERING, "scheduler > submitter"),
     _type(31, jobs.JobResult, _MANIFEST, _ANSWERING, "scheduler > submitter"),
     _type(32, jobs.JobList, _MANIFEST, _ANSWERING, "scheduler > submitter"),
+    _type(33, peers.SourceList, _MANIFEST, _ANSWERING, "catalogue > submitter"),
     _type(40, jobs.Tasks, 4 * _MANIFEST, _PEER, "scheduler > worker", durable=True),
     _type(41, jobs.Renewed, _PING, _PEER, "scheduler > worker"),
     _type(42, jobs.Stop, _DOOR, _PEER, "scheduler > worker", durable=True),

@@ -49,7 +49,7 @@ from protocol.plan.order import (
     verify_order,
 )
 from protocol.plan.plan import VerifiedPlan, check_plan, derive, verify_outcome, verify_plan
-from protocol.plan.tasks import ChildAnswer, Column, Fault, GroupedSummary
+from protocol.plan.tasks import ChildAnswer, Fault, GroupedSummary, Inspection, TableReport
 from protocol.roll_call import verify_roll_call
 from protocol.signing import (
     CANCEL_STATEMENT,
@@ -277,7 +277,9 @@ def _use_answer(answer: bytes) -> None:
 def _child_answer(data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
         decode_record(data, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
-    decode_record(data, tuple[Column, ...], bytes_max=CHILD_MESSAGE_BYTES_MAX)
+    with contextlib.suppress(RemoteProtocolError):
+        decode_record(data, TableReport, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+    decode_record(data, Inspection, bytes_max=CHILD_MESSAGE_BYTES_MAX)
 
 
 def _stream(data: bytes) -> None:

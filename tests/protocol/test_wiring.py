@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from protocol.machines.catalogue import CatalogueEvent
 from protocol.machines.enrolment import EnrolmentEvent
 from protocol.machines.events import PeerReached
 from protocol.machines.gate import GateEvent
@@ -23,6 +24,7 @@ TAKEN: dict[str, tuple[type[Any], ...]] = {
     "poller": get_args(PollerEvent),
     "scheduler": get_args(SchedulerEvent),
     "worker": get_args(WorkerEvent),
+    "catalogue": get_args(CatalogueEvent),
 }
 BY_THE_COURIER = {PeerReached}  # by the delivery around a machine
 SHELLS = {"transport", "discovery", "gateway", "journal", "store"}

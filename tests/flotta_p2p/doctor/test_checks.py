@@ -109,7 +109,7 @@ def test_many_waiting_messages_are_noted(tmp_path: Path) -> None:
 
 
 def test_a_source_that_the_node_cannot_read_is_wrong(tmp_path: Path) -> None:
-    source = {"name": "north", "state": "unreadable", "columns_all": 0, "code": "source-missing"}
+    source = {"name": "north", "state": "gone", "columns_all": 0, "code": "source-missing"}
     status = {"sources": [{**source, "problem": "it is missing.", "next_step": "put it back"}]}
     finding = one(company.sources(running(tmp_path, status)))
     assert (finding.verdict, finding.code, finding.seen) == ("wrong", Code.SOURCE_MISSING, "it is missing")
