@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.route import Route
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
@@ -40,6 +41,7 @@ class TransportActor(SupervisedActor):
         port: int,
         clock: Clock,
         publish: Callable[[Any], None],
+        route: Route,
     ) -> None:
         super().__init__(context)
         self._keys = keys
@@ -51,6 +53,7 @@ class TransportActor(SupervisedActor):
             deliver=publish,
             fail=lambda error: self._tell_self(WireFailed(error=error)),
             ready=lambda: self._tell_self(WireReady()),
+            route=route,
         )
         self._nodes: dict[bytes, bytes] = {}  # limits.PEERS_MAX: CURVE key → node id
         self._curves: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node id → CURVE key

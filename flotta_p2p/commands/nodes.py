@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import FILE, Place, json_option, place_options
-from flotta_p2p.commands.output import show, span, table
+from flotta_p2p.commands.output import code_mark, show, span, table
 
 
 @click.command()
@@ -93,6 +93,7 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("tasks", _work(values["work"])),
         ("discovery", _discovery(values["discovery"])),
         ("door", _door(values["door"])),
+        *((("way out", _way_out(values["way_out"])),) if values["way_out"] else ()),
     ]
     lines = [f"{name:<10} {text}" for name, text in facts]
     lines += [f"source     {_source(source)}" for source in values["sources"] if source is not None]
@@ -129,6 +130,14 @@ def _door(door: dict[str, Any]) -> str:
     counts = {**door.get("refused", {}), "unknown key": door.get("refused_connections", 0)}
     refused = ", ".join(f"{number} × {code}" for code, number in counts.items() if number)
     return f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out; refused: {refused or 'none'}"
+
+
+def _way_out(way: dict[str, Any]) -> str:
+    problems = "".join(
+        f"; {one['address']}: {one['sentence']}. Next: {one['next_step']} {code_mark(one['code']).strip()}"
+        for one in way["problems"]
+    )
+    return f"by {way['proxy']}; opened {way['opened']} times, failed {way['failed']} times{problems}"
 
 
 def _peers_lines(values: dict[str, Any]) -> list[str]:

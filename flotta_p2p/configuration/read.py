@@ -21,16 +21,18 @@ from flotta_p2p.configuration.variables import expand
 from protocol.errors import Code, ConfigError
 from protocol.limits import CONFIG_BYTES_MAX, NAME_CHARS_MAX
 from protocol.names import is_name
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 from protocol.tokens import check_token
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, and the projects that its file brings."""
+    """Where a node works, the projects that its file brings, and its way out."""
 
     workdir: Path
     projects: Mapping[str, SecretText]
+    proxy: Proxy | None
 
 
 def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
@@ -57,7 +59,8 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     The projects of data sources are not looked up: a project is often named in the file before it is made.
     """
     document, _, _, workdir = _located(path, environ, Faults(str(path)))
-    return Home(workdir, {project.name: project.token for project in document.node.token_projects_initial})
+    projects = {project.name: project.token for project in document.node.token_projects_initial}
+    return Home(workdir, projects, document.settings.proxy)
 
 
 def _located(
@@ -180,6 +183,7 @@ def _settled(
         datasources=sources,
         database=database,
         database_file=None if in_memory or database.host is None else base / database.host,
+        settings=document.settings,
         notes=_notes(document),
     )
 

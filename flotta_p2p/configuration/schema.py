@@ -18,6 +18,7 @@ from flotta_p2p.configuration.shapes import (
     PATH,
     PERSON,
     PORT,
+    PROXY,
     TEXT,
     TOKEN,
     TOKEN_OR_PROJECT,
@@ -36,6 +37,7 @@ from protocol.limits import (
     SOURCES_MAX,
     SUBMITTERS_PER_SOURCE_MAX,
 )
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 
 DAY_S = 86_400.0
@@ -104,6 +106,12 @@ class Database(Section, frozen=True, kw_only=True):
     port: Annotated[int | None, PORT] = None
 
 
+class Settings(Section, frozen=True, kw_only=True):
+    """`proxy` None: every address is dialled directly."""
+
+    proxy: Annotated[Proxy | None, PROXY] = None
+
+
 class Document(Section, frozen=True, kw_only=True):
     """The whole file, as it was written."""
 
@@ -113,6 +121,7 @@ class Document(Section, frozen=True, kw_only=True):
     join: Join = Join()
     datasources: Annotated[tuple[DataSource, ...], ListOf(DataSource, most=SOURCES_MAX)] = ()
     database: Database = Database()
+    settings: Settings = Settings()
 
 
 class Configuration(Section, frozen=True, kw_only=True):
@@ -131,4 +140,5 @@ class Configuration(Section, frozen=True, kw_only=True):
     datasources: tuple[DataSource, ...]
     database: Database
     database_file: Path | None
+    settings: Settings
     notes: tuple[str, ...]

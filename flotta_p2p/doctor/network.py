@@ -125,7 +125,7 @@ def _statement_fault(patient: Patient, host: str, port: int) -> Finding | None:
     assert patient.status is not None
     name, own = "statement", patient.status["node"]
     try:
-        served = verify_key_statement(fetch_statement(host, port), SystemClock().now().wall_ms)
+        served = verify_key_statement(fetch_statement(host, port).statement, SystemClock().now().wall_ms)
     except FlottaError as error:
         seen = error.sentence.rstrip(".")
         step = f"free port {port + 1}, which shows the node's key to those who were given its address"
