@@ -187,6 +187,7 @@ PROXY_LOGIN_BYTES_MAX: Final = 255  # user, and password: what RFC 1929 has room
 PROXY_HEAD_BYTES_MAX: Final = 8 * KIB  # of what a proxy says before the way is open; its pages of refusal are cut off
 # from the first packet to the proxy until the way to the target is open; with STATEMENT_LIMIT_MS below FETCH_LIMIT_MS
 PROXY_OPEN_LIMIT_MS: Final = 3_500
+ZMTP_COMMAND_BYTES_MAX: Final = 1 * KIB  # kept by doctor of a handshake; the longest command of CURVE has some 300
 TUNNEL_BUFFER_BYTES: Final = 64 * KIB  # waiting in each direction of one passage; then the sender is read no further
 TUNNEL_WAYS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + DISCOVERY_FETCHES_MAX  # targets: all that are dialled or asked
 TUNNEL_PASSAGES_MAX: Final = 2  # connections of one way at once: a new one, and one that has not noticed its end
