@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from actors.adapters.route import Route, Way
+from actors.adapters.route import DIRECT, Route, Way
 from actors.adapters.statements import statement_port
 from actors.base import Context, SupervisedActor
 from actors.discovery import (
@@ -66,11 +66,11 @@ class DiscoveryActor(SupervisedActor):
         interfaces: tuple[str, ...],
         port: int,
         zeroconf: bool,
-        route: Route,
         spawner: Spawner,
         clock: Clock,
         timers: TimerService,
         publish: Callable[[Any], None],
+        route: Route = DIRECT,
     ) -> None:
         super().__init__(context)
         self._own_id = own_id

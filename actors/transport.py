@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.adapters.curve_sockets import CurveKeys
-from actors.adapters.route import Route
+from actors.adapters.route import DIRECT, Route
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
@@ -41,7 +41,7 @@ class TransportActor(SupervisedActor):
         port: int,
         clock: Clock,
         publish: Callable[[Any], None],
-        route: Route,
+        route: Route = DIRECT,
     ) -> None:
         super().__init__(context)
         self._keys = keys

@@ -14,7 +14,7 @@ from actors.adapters.clock import SystemClock
 from actors.adapters.control_client import ControlClient
 from actors.adapters.curve_sockets import CurveKeys, harden, set_keys
 from actors.adapters.entropy import SystemEntropy
-from actors.adapters.route import Route, Way, fetch_by
+from actors.adapters.route import DIRECT, Route, Way, fetch_by
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
 from protocol.ids import node_id, parse_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
@@ -78,7 +78,7 @@ class ControlChannel:
 class DoorChannel:
     """Through the door of a node elsewhere, as a submitter who knows the project's token. Every wait is bounded."""
 
-    def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route) -> None:
+    def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route = DIRECT) -> None:
         """The caller closes the route. Raises UnreachableError, AddressError, or DeniedError when the token is not the
         node's, or the proxy's owner does not permit it.
         """

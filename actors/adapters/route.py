@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from actors.adapters.curve_sockets import endpoint
 from actors.adapters.statements import StatementAnswer, fetch_statement, statement_port
@@ -73,6 +73,9 @@ class DirectRoute:
 
     def close(self) -> None:
         pass
+
+
+DIRECT: Final[Route] = DirectRoute()
 
 
 def fetch_by(route: Route, host: str, port: int) -> StatementAnswer:

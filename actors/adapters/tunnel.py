@@ -24,7 +24,7 @@ from typing import Any, Final
 from actors.adapters.descriptors import reserve
 from actors.adapters.passage import Passage, proxy_unreachable
 from actors.adapters.resolving import Found, SocketAddress, look_up
-from actors.adapters.route import DirectRoute, Route
+from actors.adapters.route import DIRECT, Route
 from actors.adapters.runtime_folder import SocketFolder
 from protocol.errors import Code, ConfigError, FlottaError, UnreachableError
 from protocol.key_statement import parse_address
@@ -298,4 +298,4 @@ class Tunnel:
 
 def route_by(proxy: Proxy | None, fail: Callable[[FlottaError], None]) -> Route:
     """By the proxy, if there is one. Raises ConfigError(FOLDER_UNUSABLE)."""
-    return DirectRoute() if proxy is None else Tunnel(proxy, fail)
+    return DIRECT if proxy is None else Tunnel(proxy, fail)

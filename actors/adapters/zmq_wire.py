@@ -15,7 +15,7 @@ import zmq
 from actors.adapters.curve_sockets import CurveKeys, harden, seed_routing_ids, set_keys
 from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
-from actors.adapters.route import Route, Way
+from actors.adapters.route import DIRECT, Route, Way
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, asker_address, is_door, refusal, refuses
 from actors.failpoints import Point, reached
@@ -124,7 +124,7 @@ class ZmqWire:
         deliver: Callable[[Arrived], None],
         fail: Callable[[FlottaError], None],
         ready: Callable[[], None],
-        route: Route,
+        route: Route = DIRECT,
     ) -> None:
         self._keys = keys
         self._route = route

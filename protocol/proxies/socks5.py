@@ -56,6 +56,14 @@ class Socks5:
 
     def take(self, data: bytes) -> bytes:
         self._data += data
+        sent, before = b"", None
+        while before != self._stage:
+            before = self._stage
+            sent += self._step()
+        return sent
+
+    def _step(self) -> bytes:
+        """Takes one answer of the proxy, if the whole of it is there; what to say next."""
         match self._stage:
             case "method":
                 return self._method()
