@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from protocol.errors import AddressError, ConfigError
+from protocol.errors import AddressError
 from protocol.ids import parse_id
-from protocol.proxies.proxy import Proxy, parse_proxy
+
+if TYPE_CHECKING:
+    from protocol.proxies.proxy import Proxy
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -69,7 +71,7 @@ def words(context: click.Context, option: click.Parameter, value: str | None) ->
     return found
 
 
-def proxy_of(context: click.Context, option: click.Parameter, value: str | None) -> Proxy | None:
+def typed_proxy(context: click.Context, option: click.Parameter, value: str | None) -> Proxy | None:
     """A proxy. Its password comes from a variable: what is typed as an option is seen in lists of processes."""
     if value is None:
         return None
@@ -79,6 +81,9 @@ def proxy_of(context: click.Context, option: click.Parameter, value: str | None)
     unset = [name for name in _VARIABLE.findall(value) if name not in os.environ]
     if unset:
         raise click.BadParameter(f"the environment variable {unset[0]} is not set")
+    from protocol.errors import ConfigError
+    from protocol.proxies.proxy import parse_proxy
+
     try:
         return parse_proxy(_VARIABLE.sub(lambda match: os.environ[match[1]], value))
     except ConfigError as error:
@@ -107,7 +112,7 @@ _TOKEN: Final = click.option(
 _TO: Final = click.option("--to", metavar="ADDRESS", help="Ask a node elsewhere, at host:port, instead of this one's.")
 _PROXY: Final = click.option(
     "--proxy",
-    callback=proxy_of,
+    callback=typed_proxy,
     metavar="URL",
     help="The way to ADDRESS: socks5://host:port or http://host:port; else the configuration's settings.proxy.",
 )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.proxies.proxy import Proxy
 
-_WHY = (
+_LINE_CHARS: Final = 78  # of a mail
+_TEXT_AT: Final = 14
+_WHY: Final = (
     "flotta-p2p computes statistics over tables that stay where they are. This machine joins the computation through "
     "the node named as destination, and only ever opens the connection itself."
 )
-_CONTENT = (
+_CONTENT: Final = (
     "ZeroMQ (ZMTP 3.1) over TCP, encrypted and authenticated from end to end by CURVE. It is neither HTTP nor TLS: "
     "inspection must let it pass as it is. It stays open for hours and says something every few seconds."
 )
@@ -52,7 +56,7 @@ class FirewallRequest:
         ]
         if self.proxy is not None:
             rows.insert(0, ("proxy", f"{self.proxy}: CONNECT to the destination below, names resolved by the proxy"))
-        return [self._opening(), "", *(f"{name + ':':<13} {text}" for name, text in rows)]
+        return [self._opening(), "", *(line for name, text in rows for line in _wrapped(name, text))]
 
     def _opening(self) -> str:
         if self.proxy is None:
@@ -62,3 +66,10 @@ class FirewallRequest:
     def _destination(self) -> str:
         known = ", ".join(one for one in self.addresses if one != self.host)
         return f"{self.host} ({known})" if known else self.host
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    first, later = f"{name + ':':<{_TEXT_AT}}", " " * _TEXT_AT
+    return textwrap.wrap(
+        text, _LINE_CHARS, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )

@@ -50,10 +50,8 @@ def parse_proxy(text: str) -> Proxy:
     login, at, place = rest.rpartition("@")
     try:
         host, port = parse_address(place)
-    except AddressError as error:
-        raise ConfigError(
-            Code.CONFIG_VALUE_WRONG, "the host and port of the proxy do not read", next_step=_STEP
-        ) from error
+    except AddressError:
+        _refuse("the host and port of the proxy do not read")
     user, password = _login(login) if at else ("", None)
     return Proxy(kind="socks5" if kind == "socks5" else "http", host=host, port=port, user=user, password=password)
 

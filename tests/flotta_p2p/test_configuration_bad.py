@@ -13,7 +13,7 @@ from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B, faults, refus
 
 SOURCE = f"datasources:\n- {{name: iris, type: csv, path: iris.csv, token: [{TOKEN_A}]"
 PROJECTS = "node:\n  token_projects_initial:\n"
-TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database"
+TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database, settings"
 A_NAME = "a name of 1 to 64 ASCII letters, digits, dots, hyphens or underscores, the first a letter or digit"
 
 ONE_FAULT = {
@@ -50,6 +50,14 @@ ONE_FAULT = {
     ),
     "join: {url: lab}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab"',
     "join: {url: 'lab:²'}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab:²"',
+    "settings: {proxy: 'ftp://ada:secret@proxy:21'}": (
+        "line 1: settings.proxy: this is no address of a proxy; write socks5://[user:password@]host:port or "
+        "http://[user:password@]host:port"
+    ),
+    "settings: {proxy: 'http://ada@proxy:21'}": (
+        "line 1: settings.proxy: user and password of the proxy have 1 to 255 bytes each, without control characters; "
+        "write socks5://[user:password@]host:port or http://[user:password@]host:port"
+    ),
     "node: 1456": (
         "line 1: node: expected the keys name, healthcheck, heartbeat, allow_resource_download, protocol, interface, "
         "url, port, discovery, token_projects_initial, saw a single value"

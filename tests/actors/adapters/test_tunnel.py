@@ -27,6 +27,7 @@ from protocol.proxies.proxy import parse_proxy
 from tests.actors.adapters.test_zmq_wire import PEER, SERVER, station
 from tests.actors.adapters.test_zmq_wire import KNOWN as KNOWN_KEYS
 from tests.proxies import LOOPBACK, TestProxy, proxy
+from tests.servers import server
 from tests.system.processes import wait_until
 
 LIMIT_S: Final = 10.0
@@ -62,42 +63,6 @@ def echo() -> Iterator[str]:
 def _echo(client: socket.socket) -> None:
     while data := client.recv(65_536):
         client.sendall(data)
-
-
-@contextmanager
-def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Does as told to each client; its address. Ends with the block."""
-    clients: list[socket.socket] = []
-    threads: list[threading.Thread] = []
-
-    def serve(client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            client.settimeout(LIMIT_S)
-            behave(client)
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                return
-            clients.append(client)
-            threads.append(threading.Thread(target=serve, args=(client,)))
-            threads[-1].start()
-
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        listener.settimeout(0.1)
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        yield f"{LOOPBACK}:{listener.getsockname()[1]}"
-    accepting.join(LIMIT_S)
-    for client in clients:
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
-    for thread in threads:
-        thread.join(LIMIT_S)
 
 
 @contextmanager
