@@ -333,9 +333,7 @@ class Node:
                 or name.startswith("source ")
             ),
             publish=parts.bus.publish,
-            describe=lambda kind, snapshots: describe(
-                kind, facts, snapshots, parts.route.values(), parts.clock.now()
-            ),
+            describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.route.values(), parts.clock.now()),
             reload=parts.projects.read,
             clock=parts.clock,
             timers=parts.timers,

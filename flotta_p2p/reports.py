@@ -37,9 +37,7 @@ class Facts:
     started_wall_ms: int
 
 
-def describe(
-    kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[str, Any], now: Now
-) -> dict[str, Any]:
+def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[str, Any], now: Now) -> dict[str, Any]:
     """The values of a report. An actor that did not answer is named under `silent`; `way_out` is empty without a
     proxy.
     """

@@ -1,4 +1,4 @@
-"""What it is that answers where a node was expected, by the first bytes that it says. For people; it decides nothing."""
+"""What answers where a node was expected, by the first bytes that it says. For people; it decides nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Servers that do as told, and what may stand where a node was expected: programs of other kinds, and such as do harm.
 
-    with server(behave) as address: ...
-    with strange_server("http") as port: ...
+with server(behave) as address: ...
+with strange_server("http") as port: ...
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from flotta_p2p.demo.fleet import free_ports
 
 LOOPBACK: Final = "127.0.0.1"
-Behaviour = Callable[[socket.socket], None]
+Behaviour = Callable[[socket.socket], object]
 
 
 def _http(client: socket.socket) -> None:

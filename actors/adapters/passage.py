@@ -90,11 +90,11 @@ class Passage:
         if self.stage == "ended":
             return
         self.stage = "ended"
+        self._on_end(self, error)  # first: the program may ask for the reason as soon as it is hung up on
         for side in (self._inner, self._outer):
             if side is not None:
                 self._watch(side, 0)
                 side.socket.close()
-        self._on_end(self, error)
 
     # --- opening ---------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Passage:
     def _greet(self, outer: _Side) -> None:
         data = outer.socket.recv(_READ_BYTES_OF_A_PROXY)
         if not data:
-            raise malformed(self._proxy, "it hung up before it had answered")
+            raise self._hung_up()
         self._spoke = True
         outer.waiting += self._handshake.take(data)
         if self._handshake.is_open:
@@ -140,6 +140,9 @@ class Passage:
             self.stage = "open"
             self._on_change(self)
         self._write(outer)
+
+    def _hung_up(self) -> FlottaError:
+        return malformed(self._proxy, "it hung up before it had answered")
 
     def _silence(self) -> FlottaError:
         within = f"within {_LIMIT_S:g} s"
@@ -154,8 +157,8 @@ class Passage:
     # --- carrying --------------------------------------------------------------------------------
 
     def _ready(self, side: _Side, mask: int) -> None:
-        if self.stage == "ended":
-            return  # by what was ready just before
+        if not side.watched:
+            return  # it was closed by what was ready just before
         try:
             if side is self._outer and self.stage == "connecting":
                 self._connected(side)
@@ -170,14 +173,13 @@ class Passage:
             pass
         except FlottaError as error:
             self.end(error)
-        except OSError as error:
-            never_open = self.stage == "greeting"
-            self.end(proxy_unreachable(self._proxy, error.strerror or str(error)) if never_open else None)
-        if self.stage != "ended":
-            self._watch_all()
+        except OSError:
+            self.end(self._hung_up() if self.stage == "greeting" else None)
+        self._watch_all()
 
     def _carry(self, side: _Side, mask: int) -> None:
-        other = self._other(side)
+        assert self._outer is not None
+        other = self._outer if side is self._inner else self._inner
         if mask & selectors.EVENT_WRITE:
             self._write(side)
         room = TUNNEL_BUFFER_BYTES - len(other.waiting)
@@ -202,21 +204,19 @@ class Passage:
                 return
             del side.waiting[:sent]
 
-    def _other(self, side: _Side) -> _Side:
-        assert self._outer is not None
-        return self._outer if side is self._inner else self._inner
-
     # --- what is waited for ----------------------------------------------------------------------
 
     def _watch_all(self) -> None:
-        assert self._outer is not None
+        outer = self._outer
+        if outer is None:
+            return
         if self.stage == "connecting":
-            self._watch(self._outer, selectors.EVENT_WRITE)
+            self._watch(outer, selectors.EVENT_WRITE)
         elif self.stage == "greeting":
-            self._watch(self._outer, selectors.EVENT_READ | _to_write(self._outer))
-        else:
-            for side in (self._inner, self._outer):
-                has_room = self.stage == "open" and len(self._other(side).waiting) < TUNNEL_BUFFER_BYTES
+            self._watch(outer, selectors.EVENT_READ | _to_write(outer))
+        elif self.stage != "ended":
+            for side, other in ((self._inner, outer), (outer, self._inner)):
+                has_room = self.stage == "open" and len(other.waiting) < TUNNEL_BUFFER_BYTES
                 self._watch(side, (selectors.EVENT_READ if has_room else 0) | _to_write(side))
 
     def _watch(self, side: _Side, events: int) -> None:

@@ -167,4 +167,3 @@ def _connected(way: Way, host: str, port: int) -> socket.socket:
             continue
         return sock
     raise refusal
-

@@ -121,7 +121,9 @@ _KEY: Final = click.option(
 )
 
 
-def place_options(*, token: bool = False, to: bool = False, key: bool = False, way: bool = False) -> Callable[[Command], Command]:
+def place_options(
+    *, token: bool = False, to: bool = False, key: bool = False, way: bool = False
+) -> Callable[[Command], Command]:
     """Adds the options of a Place, which the command takes as `place`. `to`: the way to a node elsewhere, and who asks
     there; `way`: the way alone.
     """

@@ -22,7 +22,7 @@ _CONTENT: Final = (
 
 @dataclass(frozen=True)
 class FirewallRequest:
-    """`source` "" when this machine has no route. `statement_port` is asked once, when a node joins by a typed address."""
+    """`source` "" when this machine has no route. `statement_port` is asked once, at a join by a typed address."""
 
     source: str
     host: str

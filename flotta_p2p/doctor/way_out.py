@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Final
 
 from actors.adapters.clock import SystemClock
@@ -185,7 +185,7 @@ class _Look:
             step = "compare the versions of flotta-p2p on both sides; if it has expired, compare the clocks"
             return [*findings, wrong(name, seen, step, error.code)], None
         statement = certified.statement
-        until = datetime.fromtimestamp(statement.not_after_ms / 1000, timezone.utc)
+        until = datetime.fromtimestamp(statement.not_after_ms / 1000, UTC)
         seen = f"shows the key of {statement.name}, good until {until:%Y-%m-%d}, id {format_id(certified.node)}"
         return [ok(name, seen), *findings], certified
 

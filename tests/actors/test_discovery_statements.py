@@ -91,7 +91,18 @@ def test_an_answer_survives_its_line(statement: bytes, wall_ms: int) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\n", b"QUFB\n", b"QUFB 1", b"QUFB 01\n", b"QUFB -1\n", b"QUFB 1 \n", b"QUFB  1\n", b"QU=B 1\n", b"QUFB 999999999999999\n"],
+    [
+        b"",
+        b"\n",
+        b"QUFB\n",
+        b"QUFB 1",
+        b"QUFB 01\n",
+        b"QUFB -1\n",
+        b"QUFB 1 \n",
+        b"QUFB  1\n",
+        b"QU=B 1\n",
+        b"QUFB 999999999999999\n",
+    ],
 )
 def test_a_line_in_any_other_form_is_refused(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as refused:

@@ -165,7 +165,9 @@ def _join_problem(node: RunningNode) -> str:
     return problem
 
 
-@pytest.mark.parametrize(("name", "words"), [("http", "a web server answers there"), ("endless", "not a flotta-p2p node")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("http", "a web server answers there"), ("endless", "not a flotta-p2p node")]
+)
 def test_row_n12_a_node_tells_what_it_found_where_it_was_to_join(tmp_path: Path, name: str, words: str) -> None:
     with strange_server(name) as port, _joining(tmp_path, f"{LOOPBACK}:{port}") as node:
         problem = _join_problem(node)
@@ -176,9 +178,7 @@ def test_row_n12_a_node_tells_what_it_found_where_it_was_to_join(tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_row_n12_a_node_tells_what_is_wrong_with_its_proxy_and_joins_once_it_is_well(
-    tmp_path: Path, kind: str
-) -> None:
+def test_row_n12_a_node_tells_what_is_wrong_with_its_proxy_and_joins_once_it_is_well(tmp_path: Path, kind: str) -> None:
     token = fresh_token()
     ports = free_ports(2)
     with (

@@ -30,9 +30,15 @@ def test_a_folder_is_this_users_alone_and_leaves_with_its_owner() -> None:
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one_and_nothing_else() -> None:
-    program = "import os; from actors.adapters.runtime_folder import SocketFolder as F; f = F(); print(f.path, flush=True)"
+    program = (
+        "import os; from actors.adapters.runtime_folder import SocketFolder as F; f = F(); print(f.path, flush=True)"
+    )
     killed = subprocess.run(
-        [sys.executable, "-c", f"{program}; os.kill(os.getpid(), 9)"], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", f"{program}; os.kill(os.getpid(), 9)"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     left = Path(killed.stdout.strip())
     assert left.is_dir()

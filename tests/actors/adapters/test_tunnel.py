@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +20,13 @@ from actors.adapters.curve_sockets import harden, set_keys
 from actors.adapters.route import fetch_by
 from actors.adapters.statements import to_line, to_text
 from actors.adapters.tunnel import Tunnel
+from actors.adapters.zmq_wire import Carry, Dial, ZmqWire
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import Code, ConfigError, FlottaError, UnreachableError
 from protocol.limits import KIB, MIB, TUNNEL_BUFFER_BYTES, TUNNEL_PASSAGES_MAX
 from protocol.proxies.proxy import parse_proxy
-from tests.actors.adapters.test_zmq_wire import PEER, SERVER, station
 from tests.actors.adapters.test_zmq_wire import KNOWN as KNOWN_KEYS
+from tests.actors.adapters.test_zmq_wire import PEER, SERVER, Station, descriptors, station
 from tests.proxies import LOOPBACK, TestProxy, proxy
 from tests.servers import server
 from tests.system.processes import wait_until
@@ -113,9 +114,13 @@ def test_the_last_bytes_arrive_before_the_end() -> None:
     def say_and_leave(client: socket.socket) -> None:
         client.sendall(bytes(3 * MIB))
 
-    with server(say_and_leave) as address, proxy("http") as real, tunnel(real.url) as one:
-        with connected(one, address) as (_, sock):
-            assert len(everything(sock)) == 3 * MIB
+    with (
+        server(say_and_leave) as address,
+        proxy("http") as real,
+        tunnel(real.url) as one,
+        connected(one, address) as (_, sock),
+    ):
+        assert len(everything(sock)) == 3 * MIB
 
 
 def test_a_side_that_does_not_read_stops_the_other_one_and_memory_stays_bounded() -> None:
@@ -130,13 +135,17 @@ def test_a_side_that_does_not_read_stops_the_other_one_and_memory_stays_bounded(
                 said += client.send(bytes(64 * KIB))
         stopped.set()
 
-    with server(say) as address, proxy("socks5") as real, tunnel(real.url) as one:
-        with connected(one, address) as (way, sock):
-            assert stopped.wait(LIMIT_S)
-            assert said < 64 * MIB  # what the buffers of the kernel hold
-            (passage,) = way.passages
-            assert len(passage._inner.waiting) <= TUNNEL_BUFFER_BYTES
-            assert len(everything(sock)) == said
+    with (
+        server(say) as address,
+        proxy("socks5") as real,
+        tunnel(real.url) as one,
+        connected(one, address) as (way, sock),
+    ):
+        assert stopped.wait(LIMIT_S)
+        assert said < 64 * MIB  # what the buffers of the kernel hold
+        (passage,) = way.passages
+        assert len(passage._inner.waiting) <= TUNNEL_BUFFER_BYTES
+        assert len(everything(sock)) == said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,9 +161,8 @@ def test_zeromq_with_curve_goes_through_and_comes_back_after_a_reset_in_the_midd
             dealer.setsockopt(zmq.SNDTIMEO, int(LIMIT_S * 1000))
             set_keys(dealer, PEER)
             dealer.connect(way.endpoint)
-            for number in range(3):
-                frame = b"frame %d" % number
-                wait_until(lambda: _arrives(dealer, frame, there.frames), LIMIT_S)
+            for frame in (b"one", b"two", b"three"):
+                wait_until(partial(_arrives, dealer, frame, there.frames), LIMIT_S)
                 real.cut()
         finally:
             dealer.close(0)
@@ -172,15 +180,10 @@ def _arrives(dealer: zmq.Socket[bytes], frame: bytes, frames: Callable[[], list[
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_wire_of_a_node_dials_through(kind: str) -> None:
-    from actors.adapters.zmq_wire import Carry, Dial, ZmqWire  # noqa: PLC0415
-    from tests.actors.adapters.test_zmq_wire import Station
-
     port = free_ports(1)[0]
     with station(SERVER, KNOWN_KEYS) as there, proxy(kind) as real, tunnel(real.url) as one:
         here = Station(PEER, port)
-        here.wire = ZmqWire(
-            PEER, here.wire._clock, here.arrived.add, here.failed.add, here.ready.set, route=one
-        )
+        here.wire = ZmqWire(PEER, here.wire._clock, here.arrived.add, here.failed.add, here.ready.set, route=one)
         here.wire.open((LOOPBACK,), port)
         try:
             here.post(
@@ -253,7 +256,8 @@ def _says(data: bytes) -> Callable[[socket.socket], None]:
     def behave(client: socket.socket) -> None:
         client.recv(4096)
         client.sendall(data)
-        client.recv(4096)
+        while client.recv(4096):
+            pass
 
     return behave
 
@@ -381,14 +385,17 @@ def test_more_ways_than_are_possible_are_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_nothing_stays_when_it_is_closed_in_the_middle(own_runtime: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    with server(lambda client: client.recv(10) and client.recv(10)) as address:
-        with tunnel(f"http://{address}") as one, closing(socket.socket(socket.AF_UNIX)) as sock:
-            way = one.way("192.0.2.1:1456")
-            sock.connect(way.socket_path)
-            wait_until(lambda: way.passages and way.passages[0].stage == "greeting", LIMIT_S)
+    before = descriptors()
+    with (
+        server(lambda client: client.recv(10) and client.recv(10)) as address,
+        tunnel(f"http://{address}") as one,
+        closing(socket.socket(socket.AF_UNIX)) as sock,
+    ):
+        way = one.way("192.0.2.1:1456")
+        sock.connect(way.socket_path)
+        wait_until(lambda: way.passages and way.passages[0].stage == "greeting", LIMIT_S)
     assert list(own_runtime.rglob("sockets-*")) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,9 +99,9 @@ def test_every_step_to_a_node_is_well_and_a_stranger_is_refused(kind: str) -> No
 
 
 def test_a_node_that_lets_a_stranger_in_is_told() -> None:
-    import zmq  # noqa: PLC0415
+    import zmq
 
-    from actors.adapters.curve_sockets import set_keys  # noqa: PLC0415
+    from actors.adapters.curve_sockets import set_keys
 
     context = zmq.Context()
     router = context.socket(zmq.ROUTER)

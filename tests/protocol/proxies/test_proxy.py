@@ -55,7 +55,9 @@ def test_what_is_no_proxy_is_refused_without_showing_what_was_written(text: str)
     assert "ada" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("scheme", "hint"), [("socks5h", "resolved by the proxy"), ("socks4", "not 4"), ("https", "TLS")])
+@pytest.mark.parametrize(
+    ("scheme", "hint"), [("socks5h", "resolved by the proxy"), ("socks4", "not 4"), ("https", "TLS")]
+)
 def test_kinds_that_people_know_from_elsewhere_get_a_hint(scheme: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
         parse_proxy(f"{scheme}://proxy:1080")
