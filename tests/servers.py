@@ -20,9 +20,14 @@ LOOPBACK: Final = "127.0.0.1"
 Behaviour = Callable[[socket.socket], object]
 
 
+class _Quiet(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def _http(client: socket.socket) -> None:
-    """A real web server's answer to a request that makes no sense."""
-    http.server.SimpleHTTPRequestHandler(client, client.getpeername(), None)  # type: ignore[arg-type]
+    """A real web server."""
+    _Quiet(client, client.getpeername(), None)  # type: ignore[arg-type]
 
 
 def _tls(client: socket.socket) -> None:

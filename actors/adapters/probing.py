@@ -22,6 +22,7 @@ from protocol.zmtp import GREETING_BYTES, CommandReader, client_greeting
 Reception = Literal["refused", "admitted", "not its key", "silent"]
 CONNECT_LIMIT_S: Final = 3.5  # three packets of TCP that are lost
 HEAR_LIMIT_S: Final = 2.0
+_LINES_END: Final = b"\r\n\r\n"  # what a web server waits for before it says that it does not understand
 _REFUSAL_S: Final = ZAP_HOLD_MS / 1000 + 1.0  # a node that has not let a stranger in by then does not do so
 
 
@@ -39,24 +40,32 @@ def hear(route: Route, host: str, port: int) -> bytes | None:
     Raises TimeoutError, ConnectionError and other OSErrors when it does not take it, and the FlottaError of the way.
     """
     with _opened(route, host, port) as (way, sock):
-        said = b""
-        ends_s = time.monotonic() + HEAR_LIMIT_S + (PROXY_OPEN_LIMIT_MS / 1000 if way.socket_path else 0)
-        try:
-            sock.sendall(client_greeting())
-            while len(said) < GREETING_BYTES:
-                sock.settimeout(max(0.001, ends_s - time.monotonic()))
-                part = sock.recv(GREETING_BYTES - len(said))
-                if not part:
-                    break
-                said += part
-        except ConnectionError:
-            pass  # it hangs up, perhaps after a word
-        except TimeoutError:
-            if not said and way.problem() is None:
-                return None
+        patience_s = HEAR_LIMIT_S + (PROXY_OPEN_LIMIT_MS / 1000 if way.socket_path else 0)
+        said = _said(sock, client_greeting(), patience_s)
+        if said is None and way.problem() is None:
+            said = _said(sock, _LINES_END, HEAR_LIMIT_S)
         if not said and (problem := way.problem()) is not None:
             raise problem
         return said
+
+
+def _said(sock: socket.socket, word: bytes, limit_s: float) -> bytes | None:
+    """What is answered to a word, as long as a greeting at most; b"" when it hangs up, None when it stays silent."""
+    said = b""
+    ends_s = time.monotonic() + limit_s
+    try:
+        sock.sendall(word)
+        while len(said) < GREETING_BYTES:
+            sock.settimeout(max(0.001, ends_s - time.monotonic()))
+            part = sock.recv(GREETING_BYTES - len(said))
+            if not part:
+                break
+            said += part
+    except ConnectionError:
+        pass  # it hangs up, perhaps after a word
+    except TimeoutError:
+        return said or None
+    return said
 
 
 def knock_as_stranger(route: Route, host: str, port: int, server_key: bytes) -> Reception:

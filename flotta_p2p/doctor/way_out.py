@@ -144,7 +144,7 @@ class _Look:
             seen = f"{where} cannot be reached: {error.strerror or error}"
             return wrong(name, seen, _FIREWALL, _UNREACHABLE)
         if said is None:
-            seen = f"{where} takes the connection and says nothing within {HEAR_LIMIT_S:g} s: it is no node, or held up"
+            seen = f"{where} takes the connection and says nothing within {2 * HEAR_LIMIT_S:g} s: no node, or held up"
             return wrong(name, seen, f"check host and port; inspection may hold it back: {_FIREWALL}", _UNREACHABLE)
         return self._judged(name, said)
 

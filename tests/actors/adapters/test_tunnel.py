@@ -370,7 +370,7 @@ def test_closing_a_way_hangs_up_and_closing_twice_is_as_once() -> None:
             assert sock.recv(1) == b"x"
             way.close()
             assert sock.recv(1) == b""
-            assert not Path(way.socket_path).exists()
+            wait_until(lambda: not Path(way.socket_path).exists(), LIMIT_S)
         assert one.values()["ways"] == 0
 
 
