@@ -60,7 +60,7 @@ def _login(text: str) -> tuple[str, SecretText]:
     user_text, _, password_text = text.partition(":")
     try:
         user, password = (unquote_to_bytes(part).decode() for part in (user_text, password_text))
-    except UnicodeDecodeError:
+    except UnicodeError:  # either way: a command line may hold bytes that are no text
         _refuse("user or password of the proxy is not UTF-8 text")
     for part in (user, password):
         if not 0 < len(part.encode()) <= PROXY_LOGIN_BYTES_MAX or not part.isprintable():

@@ -43,6 +43,7 @@ def test_both_kinds_are_read_with_and_without_login(
         "http://a%3Ab:secret@proxy:3128",
         "http://ada:se%00cret@proxy:3128",
         "http://ada:%ff@proxy:3128",
+        "http://ada:\udcff@proxy:3128",
         "http://ada:" + "x" * (PROXY_LOGIN_BYTES_MAX + 1) + "@proxy:3128",
     ],
 )
