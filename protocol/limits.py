@@ -191,6 +191,7 @@ ZMTP_COMMAND_BYTES_MAX: Final = 1 * KIB  # kept by doctor of a handshake; the lo
 TUNNEL_BUFFER_BYTES: Final = 64 * KIB  # waiting in each direction of one passage; then the sender is read no further
 TUNNEL_WAYS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + DISCOVERY_FETCHES_MAX  # targets: all that are dialled or asked
 TUNNEL_PASSAGES_MAX: Final = 2  # connections of one way at once: a new one, and one that has not noticed its end
+TUNNEL_PROBLEMS_MAX: Final = 8  # addresses whose last problem is shown, the newest; all that are dialled grow it
 TUNNEL_DRAIN_MS: Final = 2_000  # for the last bytes of a passage whose other side has ended
 TUNNEL_BACKOFF_MS_MIN: Final = 100  # pause after a way could not be opened; doubles
 TUNNEL_BACKOFF_MS_MAX: Final = 5_000  # a proxy that is down is asked twelve times a minute for each way

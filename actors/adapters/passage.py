@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
+from actors.adapters.descriptors import reserve
 from actors.adapters.resolving import SocketAddress
 from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.limits import PROXY_OPEN_LIMIT_MS, TUNNEL_BUFFER_BYTES, TUNNEL_DRAIN_MS
@@ -102,7 +103,8 @@ class Passage:
         while self._addresses:
             family, address = self._addresses.pop(0)
             try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
+                with reserve():
+                    sock = socket.socket(family, socket.SOCK_STREAM)
             except OSError as error:  # no descriptor is left
                 cause = error.errno or errno.EMFILE
                 continue

@@ -35,14 +35,15 @@ from protocol.limits import (
     TUNNEL_NAME_KEEP_MS,
     TUNNEL_PASSAGES_MAX,
     TUNNEL_PATIENCE_MS,
+    TUNNEL_PROBLEMS_MAX,
     TUNNEL_WAYS_MAX,
 )
+from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
 from protocol.proxies.proxy import Proxy
 from protocol.proxies.speak import new_handshake
 
 _log = logging.getLogger(__name__)
 _TICK_S: Final = 0.1
-_PROBLEMS_SHOWN_MAX: Final = 8
 _STOP_LIMIT_S: Final = 2.0
 
 
@@ -89,8 +90,9 @@ class Tunnel:
         self._fail = fail
         self._folder = SocketFolder()
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()  # for _ways
+        self._lock = threading.Lock()  # for _ways and _problems
         self._ways: dict[str, TunnelWay] = {}  # limits.TUNNEL_WAYS_MAX
+        self._problems: dict[str, FlottaError] = {}  # limits.TUNNEL_PROBLEMS_MAX: of addresses that are not open since
         self._news: deque[Callable[[], None]] = deque()  # bounded by the ways, and one name
         self._timed: set[Passage] = set()  # those that are not open yet, or about to end; bounded by the ways
         self._addresses: list[SocketAddress] = []  # of the proxy
@@ -117,7 +119,8 @@ class Tunnel:
                 )
             path = self._folder.path / f"{next(self._numbers)}"
             try:
-                way = TunnelWay(self, address, path)
+                with reserve():
+                    way = TunnelWay(self, address, path)
             except OSError as error:
                 raise ConfigError(
                     Code.FOLDER_UNUSABLE,
@@ -137,16 +140,15 @@ class Tunnel:
 
     def values(self) -> dict[str, Any]:
         with self._lock:
-            ways = list(self._ways.values())
-        problems = [(way.address, way.error) for way in ways if way.error is not None]
+            ways, problems = len(self._ways), dict(self._problems)
         return {
             "proxy": str(self._proxy),
-            "ways": len(ways),
+            "ways": ways,
             "opened": self._opened,
             "failed": self._failed,
             "problems": [
                 {"address": address, "code": error.code.value, "sentence": error.sentence, "next_step": error.next_step}
-                for address, error in problems[:_PROBLEMS_SHOWN_MAX]
+                for address, error in problems.items()
             ],
         }
 
@@ -245,6 +247,10 @@ class Tunnel:
         self._opened += 1
         way.opened += 1
         way.failures, way.error = 0, None
+        with self._lock:
+            for address, error in tuple(self._problems.items()):
+                if address == way.address or error.code in FAULTS_OF_THE_PROXY:
+                    del self._problems[address]
 
     def _ended(self, way: TunnelWay, passage: Passage, error: FlottaError | None) -> None:
         self._timed.discard(passage)
@@ -254,6 +260,11 @@ class Tunnel:
         self._failed += 1
         way.failures += 1
         way.error = error
+        with self._lock:
+            self._problems.pop(way.address, None)
+            self._problems[way.address] = error
+            while len(self._problems) > TUNNEL_PROBLEMS_MAX:
+                del self._problems[next(iter(self._problems))]
         pause_ms = min(TUNNEL_BACKOFF_MS_MAX, TUNNEL_BACKOFF_MS_MIN << min(way.failures, 10))
         way.not_before_s = time.monotonic() + pause_ms / 1000
 

@@ -93,7 +93,7 @@ class _Link:
     def rotate(self, now_ms: int) -> None:
         """Leaves the present address, if any, for the next one. Others choose the addresses: none is a fault here."""
         addresses = self.dial.addresses
-        if self.turn < 0 or len(addresses) > 1:
+        if self.way is None or len(addresses) > 1:
             self.turn += 1
             self.leave()
             with contextlib.suppress(zmq.ZMQError, FlottaError):

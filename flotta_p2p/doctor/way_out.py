@@ -26,12 +26,12 @@ from protocol.errors import AddressError, Code, ConfigError, FlottaError, Remote
 from protocol.ids import format_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
 from protocol.limits import CLOCK_TOLERANCE_MS, NODE_PORT
+from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
 from protocol.proxies.proxy import Proxy
 from protocol.strange_answers import what_answers
 from protocol.zmtp import read_greeting
 
 NAME_LIMIT_S: Final = 5.0
-_OF_PROXIES: Final = (Code.PROXY_UNREACHABLE, Code.PROXY_MALFORMED, Code.PROXY_PASSWORD_WRONG)
 _UNREACHABLE: Final = Code.NODE_UNREACHABLE
 _FIREWALL: Final = "send the request below to whoever owns the firewall"
 
@@ -88,7 +88,7 @@ class _Look:
             return
         port = self._answering()
         if self._proxy is not None:
-            blamed = port.code in _OF_PROXIES
+            blamed = port.code in FAULTS_OF_THE_PROXY
             yield self._of_proxy(port) if blamed else ok("proxy", f"{self._proxy} takes this machine's requests")
             if blamed:
                 return

@@ -7,6 +7,8 @@ from typing import Final, Protocol
 from protocol.errors import Code, DeniedError, UnreachableError
 from protocol.proxies.proxy import Proxy
 
+# Faults of a proxy as a whole: once it has opened one way, none of them holds any longer.
+FAULTS_OF_THE_PROXY: Final = (Code.PROXY_UNREACHABLE, Code.PROXY_MALFORMED, Code.PROXY_PASSWORD_WRONG)
 _KINDS: Final = {"socks5": "a SOCKS 5 proxy", "http": "an HTTP proxy"}
 
 

@@ -16,14 +16,15 @@ import pytest
 import zmq
 
 from actors.adapters import passage as passage_module
+from actors.adapters.clock import SystemClock
 from actors.adapters.curve_sockets import harden, set_keys
-from actors.adapters.route import fetch_by
+from actors.adapters.route import DirectRoute, DirectWay, Route, fetch_by
 from actors.adapters.statements import to_line, to_text
 from actors.adapters.tunnel import Tunnel
 from actors.adapters.zmq_wire import Carry, Dial, ZmqWire
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import Code, ConfigError, FlottaError, UnreachableError
-from protocol.limits import KIB, MIB, TUNNEL_BUFFER_BYTES, TUNNEL_PASSAGES_MAX
+from protocol.limits import KIB, MIB, TUNNEL_BUFFER_BYTES, TUNNEL_PASSAGES_MAX, TUNNEL_PROBLEMS_MAX
 from protocol.proxies.proxy import parse_proxy
 from tests.actors.adapters.test_zmq_wire import KNOWN as KNOWN_KEYS
 from tests.actors.adapters.test_zmq_wire import PEER, SERVER, Station, descriptors, station
@@ -178,23 +179,48 @@ def _arrives(dealer: zmq.Socket[bytes], frame: bytes, frames: Callable[[], list[
     return frame in frames()
 
 
+@contextmanager
+def dialling(there: Station, route: Route) -> Iterator[None]:
+    """A node's wire that dials another one by this route, with one frame for it."""
+    here = Station(PEER, free_ports(1)[0])
+    here.wire = ZmqWire(PEER, SystemClock(), here.arrived.add, here.failed.add, here.ready.set, route=route)
+    here.wire.open((LOOPBACK,), int(here.address.rpartition(":")[2]))
+    try:
+        here.post(
+            Dial(name=b"S" * 32, server_curve=SERVER.public, own=PEER, addresses=(there.address,), door=False),
+            Carry(name=b"S" * 32, raw=b"through"),
+        )
+        yield
+    finally:
+        here.wire.close()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_wire_of_a_node_dials_through(kind: str) -> None:
-    port = free_ports(1)[0]
     with station(SERVER, KNOWN_KEYS) as there, proxy(kind) as real, tunnel(real.url) as one:
-        here = Station(PEER, port)
-        here.wire = ZmqWire(PEER, here.wire._clock, here.arrived.add, here.failed.add, here.ready.set, route=one)
-        here.wire.open((LOOPBACK,), port)
-        try:
-            here.post(
-                Dial(name=b"S" * 32, server_curve=SERVER.public, own=PEER, addresses=(there.address,), door=False),
-                Carry(name=b"S" * 32, raw=b"through"),
-            )
+        with dialling(there, one):
             wait_until(lambda: there.frames() == [b"through"], LIMIT_S)
             assert real.targets == [there.address]
-        finally:
-            here.wire.close()
         assert one.values()["ways"] == 0
+
+
+class Flaky(DirectRoute):
+    """No way the first time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def way(self, address: str) -> DirectWay:
+        self.asked += 1
+        if self.asked == 1:
+            raise UnreachableError(Code.BUSY, "too many ways")
+        return super().way(address)
+
+
+def test_the_wire_asks_again_for_a_way_that_it_did_not_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.adapters.zmq_wire.PEER_ROTATE_MS", 100)
+    with station(SERVER, KNOWN_KEYS) as there, dialling(there, Flaky()):
+        wait_until(lambda: there.frames() == [b"through"], LIMIT_S)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -217,8 +243,9 @@ def test_a_proxy_that_is_not_there_is_unreachable(kind: str) -> None:
         error = problem_of(one, "192.0.2.1:1456")
         assert error.code == Code.PROXY_UNREACHABLE
         assert "Connection refused" in str(error)
-        assert one.values()["problems"][0:1] == []  # the way is closed, and its problem with it
-        assert one.values()["failed"] == 1
+        values = one.values()
+        assert (values["ways"], values["failed"]) == (0, 1)
+        assert values["problems"][0]["address"] == "192.0.2.1:1456"  # shown also when the way is closed
 
 
 def test_a_proxy_whose_name_is_not_known_is_unreachable() -> None:
@@ -363,6 +390,15 @@ def test_a_way_has_room_for_few_connections_and_the_oldest_gives_way() -> None:
         way.close()
 
 
+def test_only_the_newest_problems_are_kept() -> None:
+    with tunnel(f"http://{LOOPBACK}:{free_ports(1)[0]}") as one:
+        for number in range(TUNNEL_PROBLEMS_MAX + 2):
+            problem_of(one, f"192.0.2.1:{number + 1}")
+        assert [each["address"] for each in one.values()["problems"]] == [
+            f"192.0.2.1:{number + 3}" for number in range(TUNNEL_PROBLEMS_MAX)
+        ]
+
+
 def test_closing_a_way_hangs_up_and_closing_twice_is_as_once() -> None:
     with echo() as address, proxy("socks5") as real, tunnel(real.url) as one:
         with connected(one, address) as (way, sock):
@@ -387,7 +423,7 @@ def test_more_ways_than_are_possible_are_refused(monkeypatch: pytest.MonkeyPatch
 def test_nothing_stays_when_it_is_closed_in_the_middle(own_runtime: Path) -> None:
     before = descriptors()
     with (
-        server(lambda client: client.recv(10) and client.recv(10)) as address,
+        server(lambda client: client.recv(4096) and client.recv(4096)) as address,
         tunnel(f"http://{address}") as one,
         closing(socket.socket(socket.AF_UNIX)) as sock,
     ):
