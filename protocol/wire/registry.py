@@ -23,7 +23,8 @@ from protocol.wire.codec import decode_record, encode_record
 
 # What a connection is, as the receiver of a frame sees it. A node knocks on and dials doors and knows peers and
 # submitters; a submission tool only knows the scheduler that it dialled.
-Connection = Literal["peer", "knocking", "submitter", "dialled", "scheduler"]
+# Over "relayed" speaks one who is no peer yet and whom a peer passes on.
+Connection = Literal["peer", "knocking", "submitter", "dialled", "scheduler", "relayed"]
 
 
 class MessageType(Record, frozen=True):
@@ -45,7 +46,8 @@ class MessageType(Record, frozen=True):
 
 _PEER: Final[frozenset[Connection]] = frozenset({"peer"})
 _ASKING: Final[frozenset[Connection]] = frozenset({"submitter"})
-_REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled", "scheduler"})
+_REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled", "scheduler", "relayed"})
+_RELAYED: Final[frozenset[Connection]] = frozenset({"peer", "relayed"})
 _KNOCKING: Final[frozenset[Connection]] = frozenset({"knocking"})
 _DIALLED: Final[frozenset[Connection]] = frozenset({"dialled", "scheduler"})
 _ANSWERING: Final[frozenset[Connection]] = frozenset({"scheduler"})
@@ -84,10 +86,13 @@ MESSAGES: Final[tuple[MessageType, ...]] = (
     _type(3, door.Proof, _DOOR, _KNOCKING, "enrolment > enrolment", time_free=True),
     _type(4, door.Welcome, _DOOR, _DIALLED, "enrolment > enrolment", time_free=True),
     _type(5, peers.Refused, _DOOR, _REFUSED, "gate > gate", time_free=True),
+    _type(6, door.Credential, _DOOR, _RELAYED, "enrolment > enrolment", time_free=True),
     _type(10, peers.Greeting, _CONTROL, _PEER, "membership > membership", time_free=True),
     _type(11, peers.Heartbeat, _PING, _PEER, "membership > membership"),
     _type(12, peers.Acknowledge, _PING, _PEER, "delivery > delivery"),
     _type(13, peers.RollCall, _CONTROL, _PEER, "membership > membership"),
+    _type(14, peers.Poll, _PING, _PEER, "poller > scheduler"),
+    _type(15, peers.Polled, _PING, _PEER, "scheduler > poller"),
     _type(20, jobs.Submit, _MANIFEST, _ASKING, "submitter > scheduler"),
     _type(21, jobs.AskJob, _PING, _ASKING, "submitter > scheduler"),
     _type(22, jobs.AskResult, _PING, _ASKING, "submitter > scheduler"),

@@ -14,11 +14,12 @@ from typing import Any, Final
 import pytest
 
 from flotta_p2p.demo.fleet import free_ports
+from protocol.plan.tasks import Summary
 from tests.flotta_p2p.commands.lines import run
 from tests.proxies import proxy
 from tests.servers import strange_server
-from tests.system.jobs import fresh_token
-from tests.system.netns import Namespace, command_in, namespaces, run_in
+from tests.system.jobs import client, fresh_token, mean_of, submit_and_wait
+from tests.system.netns import Namespace, command_in, listening_in, namespaces, run_in
 from tests.system.nodes import RunningNode, running_node
 from tests.system.processes import wait_until
 
@@ -34,13 +35,28 @@ KINDS: Final = ("socks5", "http")
 
 
 class Inside:
-    """A machine behind a firewall; `node` and `proxy` are the others."""
+    """A machine behind a firewall, the node that it wants to reach, and the proxy between them."""
 
-    def __init__(self, folder: Path, place: Namespace, node: RunningNode, url: str) -> None:
+    def __init__(self, folder: Path, kind: str, place: Namespace, between: Namespace, node: RunningNode) -> None:
         self.folder = folder
         self.place = place
         self.node = node
-        self.url = url
+        self.url = f"{kind}://{between.address}:{PROXY_PORT}"
+        self._kind = kind
+        self._between = between
+        self._proxy: subprocess.Popen[bytes] | None = None
+
+    def start_proxy(self) -> None:
+        """Returns once it listens."""
+        program = [sys.executable, "-m", "tests.proxies", self._kind, self._between.address, str(PROXY_PORT)]
+        self._proxy = subprocess.Popen(command_in(self._between, program))
+        listening = f":{PROXY_PORT:04X} 00000000:0000 0A"
+        wait_until(lambda: listening in run_in(self._between, ["cat", "/proc/net/tcp"]).stdout)
+
+    def stop_proxy(self) -> None:
+        if self._proxy is not None:
+            self._proxy.kill()
+            self._proxy.wait()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         own = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_DATA_HOME": str(self.folder / "data")}
@@ -77,12 +93,9 @@ def inside(tmp_path: Path, kind: str, token: str) -> Iterator[Inside]:
                 wrap=lambda argv: command_in(outside, argv),
             )
         )
-        program = [sys.executable, "-m", "tests.proxies", kind, between.address, str(PROXY_PORT)]
-        process = stack.enter_context(subprocess.Popen(command_in(between, program)))
-        stack.callback(process.kill)
-        listening = f":{PROXY_PORT:04X} 00000000:0000 0A"
-        wait_until(lambda: listening in run_in(between, ["cat", "/proc/net/tcp"]).stdout)
-        one = Inside(tmp_path, place, node, f"{kind}://{between.address}:{PROXY_PORT}")
+        one = Inside(tmp_path, kind, place, between, node)
+        stack.callback(one.stop_proxy)
+        one.start_proxy()
         assert one.run("key", "new").returncode == 0
         (tmp_path / "token").write_text(token + "\n")
         yield one
@@ -119,29 +132,49 @@ def test_row_n12_a_question_goes_through_a_proxy_from_where_nothing_else_can_be_
 
 
 @pytest.mark.netns
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", KINDS)
-def test_row_n12_a_node_that_only_a_proxy_lets_out_is_let_in_at_the_door(tmp_path: Path, kind: str) -> None:
+def test_row_n12_a_client_that_only_a_proxy_lets_out_takes_part_in_jobs_also_after_the_proxy_was_down(
+    tmp_path: Path, kind: str
+) -> None:
     token = fresh_token()
     with (
         inside(tmp_path, kind, token) as one,
         running_node(
-            tmp_path / "south",
-            name="South",
+            tmp_path / "ward",
+            name="Ward",
             port=1456,
             token=token,
-            csv_text=CSV,
-            interface=one.place.address,
+            csv_text="value\n" + "".join(f"{1000 + row}\n" for row in range(20)),
             join=f"10.77.0.1:{NODE_PORT}",
+            mode="client",
             extra_yaml=f"settings:\n  proxy: {one.url}\n",
             wrap=lambda argv: command_in(one.place, argv),
-        ) as south,
+        ) as ward,
     ):
-        south.wait_until(lambda node: node.peers()["joins"][0]["state"] == "joined", 30)
-        one.node.wait_until(lambda node: [peer["name"] for peer in node.peers()["peers"]] == ["South"])
-        way_out = south.status()["way_out"]
-        assert way_out["proxy"] == one.url
-        assert way_out["opened"] >= 2  # the statement and the door
+        for round_number in (1, 2):
+            one.node.wait_until(lambda node: _sources_present(node) == ["ward"], 60)
+            status = submit_and_wait(one.node, mean_of(token, "value"))
+            assert status.state == "succeeded", status.cause
+            with client(one.node) as jobs:
+                summary, _ = jobs.result(status.job_id, status.scheduler)
+            assert isinstance(summary, Summary)
+            assert (summary.rows, summary.columns["value"].mean) == (40, 509.5)
+            if round_number == 1:
+                one.stop_proxy()
+                ward.wait_until(lambda node: _problems(node) == {"proxy-unreachable"}, 30)
+                assert "way out" in run(tmp_path, "doctor", "-c", str(ward.config)).out
+                one.start_proxy()
+        assert listening_in(one.place) == set()
+        assert ward.status()["way_out"]["problems"] == []
+
+
+def _sources_present(node: RunningNode) -> list[str]:
+    return [source for peer in node.peers()["peers"] if peer["presence"] == "present" for source in peer["sources"]]
+
+
+def _problems(node: RunningNode) -> set[str]:
+    return {problem["code"] for problem in node.status()["way_out"]["problems"]}
 
 
 # --- what a node says of a way that is wrong -----------------------------------------------------

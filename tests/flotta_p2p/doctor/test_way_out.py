@@ -55,6 +55,7 @@ def stating(port: int, *, curve_key: bytes = SERVER.public, ahead_ms: int = 0, a
     statement = KeyStatement(
         version=1,
         curve_key=curve_key,
+        seal_key=b"s" * 32,
         addresses=(f"{LOOPBACK}:{port}",),
         sequence=1,
         not_after_ms=now_ms + LIFE_MS - age_ms,

@@ -61,16 +61,20 @@ _STATUS = jobs.JobStatus(
     holder_names={},
     durable=True,
 )
+MACHINES = {"gate", "enrolment", "membership", "poller", "scheduler", "worker"}
 EXAMPLES: tuple[Record, ...] = (
     door.Hello(role="node", statement=b"", curve_key=b"c" * 32, nonce=b"n" * 16, versions=(1,)),
     door.Challenge(statement=b"", nonce=b"n" * 16, proof=b"", version=1),
     door.Proof(proof=b"p"),
     door.Welcome(),
     peers.Refused(code="busy", sentence="no"),
+    door.Credential(statement=b"", proof=b"p", answer_wanted=True),
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
     peers.Acknowledge(type=40, message_ids=()),
     peers.RollCall(envelope=b"e"),
+    peers.Poll(number=1),
+    peers.Polled(number=1, waiting=0),
     jobs.Submit(order=_ORDER),
     jobs.AskJob(job_id=b"j" * 32),
     jobs.AskResult(job_id=b"j" * 32),
@@ -107,6 +111,7 @@ def new_gate(rows: dict[str, list[tuple[bytes, bytes]]] | None = None) -> Gate:
         node=PEER,
         node_key=PEER_KEY.public_key,
         curve_key=b"c" * 32,
+        seal_key=b"s" * 32,
         addresses=(),
         projects=(PROJECT.project_id,),
         name="p",
@@ -165,7 +170,7 @@ def test_only_what_the_registry_lists_is_admitted_over_a_connection(connection: 
     if connection in type_of(message).connections:
         (got,) = admitted(gate.step(event, now()))
         assert (got.message, got.sender) == (message, PEER)
-        assert all(taker in {"gate", "enrolment", "membership", "scheduler", "worker"} for taker in takers(got))
+        assert set(takers(got)) <= MACHINES
     else:
         assert refused(gate, event) == Code.TYPE_NOT_ALLOWED
 
@@ -174,7 +179,9 @@ def test_what_a_node_lets_in_always_has_a_machine_that_takes_it() -> None:
     """An answer for a submission tool that came to a node would have none."""
     for entry in MESSAGES:
         if entry.connections != {"scheduler"}:
-            assert entry.receiver in {"gate", "enrolment", "membership", "delivery", "scheduler", "worker"}, entry
+            assert entry.receiver in {"gate", "enrolment", "membership", "delivery", "poller", "scheduler", "worker"}, (
+                entry
+            )
     assert set(get_args(Connection)) == set().union(*(entry.connections for entry in MESSAGES))
 
 
@@ -342,6 +349,7 @@ def test_what_one_gate_seals_the_other_opens() -> None:
             node=OWN,
             node_key=KEY.public_key,
             curve_key=b"c" * 32,
+            seal_key=b"s" * 32,
             addresses=(),
             projects=(PROJECT.project_id,),
             name="o",
