@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.route import DIRECT, Route
 from actors.adapters.sealing import SealKeys, seal_for, unseal
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
@@ -44,6 +45,7 @@ class TransportActor(SupervisedActor):
         port: int,
         clock: Clock,
         publish: Callable[[Any], None],
+        route: Route = DIRECT,
     ) -> None:
         """Without `hosts` nothing is listened on: a client."""
         super().__init__(context)
@@ -59,6 +61,7 @@ class TransportActor(SupervisedActor):
             deliver=publish,
             fail=lambda error: self._tell_self(WireFailed(error=error)),
             ready=lambda: self._tell_self(WireReady()),
+            route=route,
         )
         self._nodes: dict[bytes, bytes] = {}  # limits.PEERS_MAX: CURVE key → node id
         self._curves: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node id → CURVE key

@@ -12,9 +12,9 @@ import zmq
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.control_client import ControlClient
-from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.curve_sockets import CurveKeys, harden, set_keys
 from actors.adapters.entropy import SystemEntropy
-from actors.adapters.statements import fetch_statement
+from actors.adapters.route import DIRECT, Route, Way, fetch_by
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
 from protocol.ids import node_id, parse_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
@@ -30,6 +30,7 @@ from protocol.wire.door import Challenge, Welcome
 from protocol.wire.peers import Refused
 
 REQUEST_LIMIT_S: Final = 10.0
+_LOOK_MS: Final = 250  # while it waits for an answer: whether the way can be opened at all
 _SESSION: Final = b"dial:submitter"
 
 
@@ -77,9 +78,13 @@ class ControlChannel:
 class DoorChannel:
     """Through the door of a node elsewhere, as a submitter who knows the project's token. Every wait is bounded."""
 
-    def __init__(self, address: str, project: ProjectKey, key: SigningKey) -> None:
-        """Raises UnreachableError, AddressError, or DeniedError when the token is not the node's."""
+    def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route = DIRECT) -> None:
+        """The caller closes the route. Raises UnreachableError, AddressError, or DeniedError when the token is not the
+        node's, or the proxy's owner does not permit it.
+        """
         self._address = address
+        self._route = route
+        self._way: Way | None = None
         self._project = project
         self._key = key
         self._clock = SystemClock()
@@ -107,8 +112,7 @@ class DoorChannel:
         return self._node
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close(0)
+        self._hang_up()
         self._context.term()
 
     def _knock(self) -> None:
@@ -125,7 +129,7 @@ class DoorChannel:
             target=target,
             project=self._project,
         )
-        limit_s = HANDSHAKE_LIMIT_MS / 1000
+        limit_s = (HANDSHAKE_LIMIT_MS + self._route.opening_ms) / 1000
         challenge = self._await(joiner.hello, lambda one: isinstance(one, Challenge | Refused), limit_s)
         if not isinstance(challenge, Challenge):
             refused(challenge, self._address)
@@ -135,7 +139,7 @@ class DoorChannel:
     def _statement(self) -> Certified:
         host, port = parse_address(self._address, default_port=NODE_PORT)
         try:
-            return verify_key_statement(fetch_statement(host, port), self._clock.now().wall_ms)
+            return verify_key_statement(fetch_by(self._route, host, port).statement, self._clock.now().wall_ms)
         except RemoteProtocolError as error:
             raise UnreachableError(
                 Code.NODE_UNREACHABLE,
@@ -144,14 +148,15 @@ class DoorChannel:
             ) from error
 
     def _dial(self, target: Certified) -> None:
-        if self._socket is not None:
-            self._socket.close(0)
+        self._hang_up()
         host, port = parse_address(self._address, default_port=NODE_PORT)
+        self._way = self._route.way(f"{host}:{port}")
         self._socket = self._context.socket(zmq.DEALER)
         harden(self._socket)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS + self._route.opening_ms)
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, target.statement.curve_key)
         set_keys(self._socket, CurveKeys(secret=self._project.door_secret, public=self._project.door_public))
-        self._socket.connect(endpoint(f"{host}:{port}"))
+        self._socket.connect(self._way.endpoint)
         now = self._clock.now()
         self._gate = Gate(self._key, now.wall_ms, {})
         self._gate.step(
@@ -167,20 +172,31 @@ class DoorChannel:
             now,
         )
 
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+            self._socket = None
+        if self._way is not None:
+            self._way.close()
+            self._way = None
+
     def _ask(self, message: Any, limit_s: float) -> Any:
         return self._await(message, lambda _: True, limit_s)
 
     def _await(self, message: Any, wanted: Callable[[Any], bool], limit_s: float) -> Any:
         """Sends one message and returns the first wanted answer to it."""
         assert self._socket is not None
+        assert self._way is not None
         send = Send(message=message, session=_SESSION, project=self._project.project_id)
         for effect in self._gate.step(Outgoing(send=send), self._clock.now()):
             if isinstance(effect, Publish) and isinstance(effect.event, Transmit):
                 self._socket.send(effect.event.raw)
         deadline_ns = self._clock.now().after_ms(int(limit_s * 1000))
         while (left_ms := (deadline_ns - self._clock.now().boot_ns) // 1_000_000) > 0:
-            if not self._socket.poll(left_ms):
-                break
+            if not self._socket.poll(min(left_ms, _LOOK_MS)):
+                if (problem := self._way.problem()) is not None:
+                    raise problem
+                continue
             answer = self._open(self._socket.recv())
             if answer is not None and wanted(answer):
                 return answer

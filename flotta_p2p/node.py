@@ -13,7 +13,9 @@ from actors.adapters.clock import SystemClock
 from actors.adapters.control_socket import control_path, note_control_path
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.folder_lock import FolderLock, check_disk_space, lock_folder, prepare_workdir
+from actors.adapters.route import Route
 from actors.adapters.store import LocalStore
+from actors.adapters.tunnel import route_by
 from actors.base import ActorHandle, Context
 from actors.bus import Bus
 from actors.child_spec import ChildSpec
@@ -74,6 +76,7 @@ class _Parts:
     timers: TimerService
     bus: Bus
     spawner: Spawner
+    route: Route
     handles: dict[str, ActorHandle]  # of all actors by name; filled when their specs are made
 
     @property
@@ -135,9 +138,21 @@ class Node:
         handles: dict[str, ActorHandle] = {}
         spawner = self._make_spawner(lambda event: self._child_event(handles, event))
         self._undo.append(spawner.stop)
-        sequences = itertools.count(boot_id)
+        route = route_by(configuration.settings.proxy, self._on_fatal)
+        self._undo.append(route.close)
         parts = _Parts(
-            configuration, identity, listening, projects, boot_id, sequences, clock, timers, bus, spawner, handles
+            configuration=configuration,
+            identity=identity,
+            listening=listening,
+            projects=projects,
+            boot_id=boot_id,
+            statement_sequences=itertools.count(boot_id),
+            clock=clock,
+            timers=timers,
+            bus=bus,
+            spawner=spawner,
+            route=route,
+            handles=handles,
         )
         facts = Facts(
             node=identity.node,
@@ -242,6 +257,7 @@ class Node:
             listening.port,
             parts.clock,
             parts.bus.publish,
+            parts.route,
         )
 
     def _enrolment(self, parts: _Parts) -> Callable[[Rows], Machine]:
@@ -339,6 +355,7 @@ class Node:
             interfaces=parts.listening.hosts,
             port=parts.listening.port,
             zeroconf=parts.configuration.discovery,
+            route=parts.route,
             spawner=parts.spawner,
             clock=parts.clock,
             timers=parts.timers,
@@ -358,7 +375,7 @@ class Node:
                 or name.startswith("source ")
             ),
             publish=parts.bus.publish,
-            describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.clock.now()),
+            describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.route.values(), parts.clock.now()),
             reload=parts.projects.read,
             clock=parts.clock,
             timers=parts.timers,

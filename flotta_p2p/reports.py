@@ -40,8 +40,10 @@ class Facts:
     started_wall_ms: int
 
 
-def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> dict[str, Any]:
-    """The values of a report. An actor that did not answer is named under `silent`."""
+def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[str, Any], now: Now) -> dict[str, Any]:
+    """The values of a report. An actor that did not answer is named under `silent`; `way_out` is empty without a
+    proxy.
+    """
     peers = _peers(facts, snapshots.get("membership"), snapshots.get("enrolment"), now)
     if kind == "peers":
         return peers
@@ -70,6 +72,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "strangers": len(peers["strangers"]),
         "schedulers": _schedulers(snapshots.get("poller"), now),
         "discovery": snapshots.get("discovery") or {},
+        "way_out": way_out,
         "door": _door(snapshots.get("gate"), snapshots.get("transport")),
         "work": _work(snapshots.get("worker")),
         "jobs": _jobs(snapshots.get("scheduler")),

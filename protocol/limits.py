@@ -185,6 +185,23 @@ STATEMENT_ADDRESSES_MAX: Final = 1_024  # addresses whose questions are counted;
 STATEMENT_QUESTION_BYTES_MAX: Final = 64  # the question line with its end
 STATEMENT_LIMIT_MS: Final = 2_000  # one question and answer, both ends
 
+# --- the way out through a proxy -----------------------------------------------------------------
+PROXY_LOGIN_BYTES_MAX: Final = 255  # user, and password: what RFC 1929 has room for
+PROXY_HEAD_BYTES_MAX: Final = 8 * KIB  # of what a proxy says before the way is open; its pages of refusal are cut off
+# from the first packet to the proxy until the way to the target is open; with STATEMENT_LIMIT_MS below FETCH_LIMIT_MS
+PROXY_OPEN_LIMIT_MS: Final = 3_500
+ZMTP_COMMAND_BYTES_MAX: Final = 1 * KIB  # kept by doctor of a handshake; the longest command of CURVE has some 300
+TUNNEL_BUFFER_BYTES: Final = 64 * KIB  # waiting in each direction of one passage; then the sender is read no further
+TUNNEL_WAYS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + DISCOVERY_FETCHES_MAX  # targets: all that are dialled or asked
+TUNNEL_PASSAGES_MAX: Final = 2  # connections of one way at once: a new one, and one that has not noticed its end
+TUNNEL_PROBLEMS_MAX: Final = 8  # addresses whose last problem is shown, the newest; all that are dialled grow it
+TUNNEL_DRAIN_MS: Final = 2_000  # for the last bytes of a passage whose other side has ended
+TUNNEL_BACKOFF_MS_MIN: Final = 100  # pause after a way could not be opened; doubles
+TUNNEL_BACKOFF_MS_MAX: Final = 5_000  # a proxy that is down is asked twelve times a minute for each way
+TUNNEL_NAME_KEEP_MS: Final = 60_000  # the addresses of the proxy's name are looked up anew after that
+# longer than on a direct way a link stays at one of several addresses: two round trips to a proxy 200 ms away
+TUNNEL_PATIENCE_MS: Final = 400
+
 # --- disclosure ----------------------------------------------------------------------------------
 COHORT_ROWS_MIN: Final = 10  # fewer selected rows than this and the holder lets nothing out
 CELL_ROWS_MIN: Final = 5  # histogram cells and counts of missing values in a group below it, zero apart, are withheld

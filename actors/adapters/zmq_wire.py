@@ -12,14 +12,15 @@ from typing import Final
 
 import zmq
 
-from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, seed_routing_ids, set_keys
+from actors.adapters.curve_sockets import CurveKeys, harden, seed_routing_ids, set_keys
 from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
+from actors.adapters.route import DIRECT, Route, Way
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, asker_address, is_door, refusal, refuses
 from actors.failpoints import Point, reached
 from actors.ports import Clock
-from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
+from protocol.errors import Code, ConfigError, DeniedError, FlottaError
 from protocol.limits import (
     DIALS_BURST,
     DIALS_PER_S,
@@ -27,6 +28,7 @@ from protocol.limits import (
     DOOR_DIALS_PER_S,
     DOOR_ROTATE_MS,
     DOOR_SESSIONS_MAX,
+    HANDSHAKE_LIMIT_MS,
     LINK_FRAMES_WAITING_MAX,
     PEER_ROTATE_MS,
     PEERS_MAX,
@@ -79,28 +81,32 @@ SESSION_IN: Final = b"in:"  # prefix of sessions that knocked here
 class _Link:
     """One DEALER: at one address at a time; the next one is tried while the handshake does not complete."""
 
-    def __init__(self, dial: Dial, socket: zmq.Socket[bytes], now_ms: int) -> None:
+    def __init__(self, dial: Dial, route: Route, socket: zmq.Socket[bytes], now_ms: int) -> None:
         self.dial = dial
+        self.route = route
         self.socket = socket
         self.turn = -1
-        self.endpoint = ""  # the present one
+        self.way: Way | None = None  # to the present address
         self.since_ms = now_ms
         self.waiting: deque[bytes] = deque()  # limits.LINK_FRAMES_WAITING_MAX
 
     def rotate(self, now_ms: int) -> None:
         """Leaves the present address, if any, for the next one. Others choose the addresses: none is a fault here."""
         addresses = self.dial.addresses
-        if self.turn < 0 or len(addresses) > 1:
+        if self.way is None or len(addresses) > 1:
             self.turn += 1
-            with contextlib.suppress(zmq.ZMQError):
-                if self.endpoint:
-                    self.socket.disconnect(self.endpoint)
-            self.endpoint = ""
-            with contextlib.suppress(zmq.ZMQError, AddressError):
-                following = endpoint(addresses[self.turn % len(addresses)])
-                self.socket.connect(following)
-                self.endpoint = following
+            self.leave()
+            with contextlib.suppress(zmq.ZMQError, FlottaError):
+                self.way = self.route.way(addresses[self.turn % len(addresses)])
+                self.socket.connect(self.way.endpoint)
         self.since_ms = now_ms
+
+    def leave(self) -> None:
+        if self.way is not None:
+            with contextlib.suppress(zmq.ZMQError):
+                self.socket.disconnect(self.way.endpoint)
+            self.way.close()
+            self.way = None
 
 
 class ZmqWire:
@@ -118,8 +124,10 @@ class ZmqWire:
         deliver: Callable[[Arrived], None],
         fail: Callable[[FlottaError], None],
         ready: Callable[[], None],
+        route: Route = DIRECT,
     ) -> None:
         self._keys = keys
+        self._route = route
         self._clock = clock
         self._deliver = deliver
         self._fail = fail
@@ -437,8 +445,9 @@ class ZmqWire:
         harden(dealer)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
         dealer.setsockopt(zmq.CURVE_SERVERKEY, dial.server_curve)
+        dealer.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS + self._route.opening_ms)
         set_keys(dealer, dial.own)
-        link = _Link(dial, dealer, self._now_ms())
+        link = _Link(dial, self._route, dealer, self._now_ms())
         if before is not None:
             link.waiting = before.waiting
         self._links[dial.name] = link
@@ -457,6 +466,7 @@ class ZmqWire:
         if link is not None:
             self._poller.unregister(link.socket)
             del self._by_socket[link.socket]
+            link.leave()
             link.socket.close(0)
 
     def _tick(self) -> None:
@@ -471,7 +481,7 @@ class ZmqWire:
             if self._memory.has_grown():
                 self._shed(now_ms)
         for link in self._links.values():
-            patience = DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS
+            patience = (DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS) + self._route.patience_ms
             if link.waiting and now_ms - link.since_ms > patience:
                 link.rotate(now_ms)
 

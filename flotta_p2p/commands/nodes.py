@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
-from flotta_p2p.commands.output import many, show, span, table
+from flotta_p2p.commands.output import code_mark, many, show, span, table
 
 
 @click.command()
@@ -111,6 +111,7 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("tasks", _work(values["work"])),
         ("discovery", _discovery(values["discovery"])),
         ("door", _door(values["door"])),
+        *((("way out", _way_out(values["way_out"])),) if values["way_out"] else ()),
     ]
     lines = [f"{name:<10} {text}" for name, text in facts]
     lines += [f"scheduler  {_scheduler(one)}" for one in values["schedulers"]]
@@ -158,6 +159,14 @@ def _door(door: dict[str, Any]) -> str:
     passed_on = f", {door['passed_on']} passed on for clients" if door.get("passed_on") else ""
     frames = f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out{passed_on}"
     return f"{frames}; refused: {refused or 'none'}"
+
+
+def _way_out(way: dict[str, Any]) -> str:
+    problems = "".join(
+        f"; {one['address']}: {one['sentence']}. Next: {one['next_step']} {code_mark(one['code']).strip()}"
+        for one in way["problems"]
+    )
+    return f"by {way['proxy']}; opened {way['opened']} times, failed {way['failed']} times{problems}"
 
 
 def _peers_lines(values: dict[str, Any]) -> list[str]:

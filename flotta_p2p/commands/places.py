@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ import click
 from actors.adapters.clock import SystemClock
 from actors.adapters.key_files import load_signing_key
 from actors.adapters.token_files import list_projects
+from actors.adapters.tunnel import route_by
 from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
 from flotta_p2p.configuration.read import read_home
@@ -26,6 +27,7 @@ from flotta_p2p.submission import JobClient
 from protocol.errors import AddressError, Code, ConfigError, DeniedError
 from protocol.ids import format_project_id, parse_project_id
 from protocol.limits import TOKEN_CHARS_MAX
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey, check_token
@@ -165,12 +167,21 @@ class Link:
 def link_to(place: Place, project: str | None = None) -> Iterator[Link]:
     """Through the door with --to, else over the control socket of this machine's node."""
     channel: Channel
-    if place.to is None:
-        channel, held = ControlChannel(workdir_of(place)), None
-    else:
-        key = project_key(place, project)
-        channel, held = DoorChannel(place.to, key, person_key(place.key)), key.project_id
-    try:
+    with ExitStack() as stack:
+        if place.to is None:
+            channel, held = ControlChannel(workdir_of(place)), None
+        else:
+            key = project_key(place, project)
+            person = person_key(place.key)
+            route = route_by(proxy_of(place), lambda error: None)  # without it the requests run into their limits
+            stack.callback(route.close)
+            channel, held = DoorChannel(place.to, key, person, route), key.project_id
+        stack.callback(channel.close)
         yield Link(channel, JobClient(channel, SystemClock(), time.sleep), held)
-    finally:
-        channel.close()
+
+
+def proxy_of(place: Place) -> Proxy | None:
+    """That of the option, else of the configuration that is named. Raises ConfigError."""
+    if place.proxy is not None or place.config is None:
+        return place.proxy
+    return read_home(place.config, os.environ).proxy

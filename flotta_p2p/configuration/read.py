@@ -23,6 +23,7 @@ from flotta_p2p.safe_yaml import Keys, kind_of, load
 from protocol.errors import Code, ConfigError
 from protocol.limits import CONFIG_BYTES_MAX, NAME_CHARS_MAX
 from protocol.names import is_name
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 
 LOOPBACK: Final = "127.0.0.1"
@@ -34,10 +35,11 @@ _STANDALONE: Final = (
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, and the projects that its file brings."""
+    """Where a node works, the projects that its file brings, and its way out."""
 
     workdir: Path
     projects: Mapping[str, SecretText]
+    proxy: Proxy | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     located = _located(path, environ, faults)
     Checks(located.document, located.lines, faults).projects()
     faults.raise_if_any()
-    return Home(located.workdir, _initial_projects(located.document))
+    return Home(located.workdir, _initial_projects(located.document), located.document.settings.proxy)
 
 
 def _faults_of(path: Path | None) -> Faults:

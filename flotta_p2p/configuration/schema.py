@@ -19,6 +19,7 @@ from flotta_p2p.configuration.shapes import (
     PATH,
     PERSON,
     PORT,
+    PROXY,
     TEXT,
     TOKEN,
     TOKEN_OR_PROJECT,
@@ -39,6 +40,7 @@ from protocol.limits import (
     SOURCES_MAX,
     SUBMITTERS_PER_SOURCE_MAX,
 )
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 
 DAY_S = 86_400.0
@@ -237,7 +239,7 @@ class Database(Section, frozen=True, kw_only=True):
 
 
 class Settings(Section, frozen=True, kw_only=True):
-    """`discovery` None: not said, and then true exactly in mode node."""
+    """`discovery` None: not said, and then true exactly in mode node. `proxy` None: addresses are dialled directly."""
 
     discovery: Annotated[
         bool | None,
@@ -256,6 +258,16 @@ class Settings(Section, frozen=True, kw_only=True):
     policy: Annotated[
         Policy, Key("what this holder lets out of each of its sources, unless the source's own `policy` says otherwise")
     ] = Policy()
+    proxy: Annotated[
+        Proxy | None,
+        PROXY,
+        Key(
+            "the proxy by which every address is dialled: `socks5://[user:password@]host:port` or "
+            "`http://[user:password@]host:port`",
+            "http://node:${PROXY_PASSWORD}@proxy:3128",
+            "none: addresses are dialled directly",
+        ),
+    ] = None
 
 
 class Document(Section, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from protocol.errors import AddressError, Code, ConfigError
 from protocol.ids import parse_id
 from protocol.key_statement import parse_address
 from protocol.names import NAME_PATTERN, NAME_RULE, is_name
+from protocol.proxies.proxy import PROXY_RULE, parse_proxy
 from protocol.secret_text import SecretText
 from protocol.tokens import check_token
 
@@ -185,3 +186,4 @@ INTERFACE: Final = Value('an IPv4 address of this machine, "0.0.0.0" for all of 
 ADDRESS: Final = Value("host:port, http://host:port or https://host:port", _address)
 PERSON: Final = Value("a person id", _person)
 PORT: Final = whole(1, 65_535)
+PROXY: Final = Value(PROXY_RULE, parse_proxy, secret=True)

@@ -20,8 +20,6 @@ STRANGERS_SHOWN_MAX: Final = 5
 WAITING_GOOD: Final = 1_000  # messages without an answer: a peer that is away for long, or a disk that is slow
 SOURCE_BYTES_READ_MAX: Final = 64 * MIB  # a larger table is left to the node: reading it takes seconds
 
-_JOIN_STEP: Final = "check the address, that node, the firewall (its port and the next one), and the token"
-
 
 def peers(patient: Patient) -> Iterator[Finding]:
     """Each peer: present or away, since when, what is in common."""
@@ -71,7 +69,8 @@ def joins(patient: Patient) -> Iterator[Finding]:
         if one["problem"]:
             why, _, step = one["problem"].rstrip(".").partition(" Next: ")
             seen = f"{one['state']} after {many(one['attempts'], 'attempt')}: {why.rstrip('.')}"
-            yield wrong(name, seen, step or _JOIN_STEP, Code.NODE_UNREACHABLE)
+            step = step or f"flotta-p2p doctor --to {one['address']}; then compare the tokens of both sides"
+            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
         else:
             yield ok(name, one["state"])
 
@@ -83,7 +82,8 @@ def schedulers(patient: Patient) -> Iterator[Finding]:
         if one["state"] == "silent":
             heard = "never in this life of the node" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
             seen = f"{many(one['unanswered'], 'poll')} without an answer; the last answer came {heard}"
-            yield wrong(name, seen, _JOIN_STEP, Code.NODE_UNREACHABLE)
+            step = "see what its operator says, and look at the way: flotta-p2p doctor --to ADDRESS"
+            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
         else:
             yield ok(name, one["state"])
 

@@ -29,6 +29,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     network.interfaces,
     network.ports,
     network.discovery,
+    network.way_out,
     company.peers,
     company.strangers,
     company.joins,

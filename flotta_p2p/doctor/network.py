@@ -17,6 +17,7 @@ from protocol.errors import Code, ConfigError, FlottaError
 from protocol.ids import format_id
 from protocol.key_statement import parse_address, verify_key_statement
 from protocol.limits import NODE_PORT
+from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
 
 CONNECT_LIMIT_S: Final = 1.0  # to an address of this machine
 _CHOOSE: Final = "set node.interface to an address that others can reach"
@@ -105,6 +106,26 @@ def discovery(patient: Patient) -> Iterator[Finding]:
         yield ok(name, f"on {', '.join(sorted(able))}{heard}")
 
 
+def way_out(patient: Patient) -> Iterator[Finding]:
+    """The proxy, of a node that goes out by one. An address that it cannot open may be one of several of a peer."""
+    name, told = "way out", patient.configuration
+    if patient.status is None:
+        if told is not None and told.settings.proxy is not None:
+            step = "flotta-p2p doctor --to ADDRESS, with the same -c, tries it"
+            yield note(name, f"by {told.settings.proxy}, while the node runs", step)
+        return
+    values = patient.status["way_out"]
+    if not values:
+        return
+    broken = next((one for one in values["problems"] if one["code"] in FAULTS_OF_THE_PROXY), None)
+    if broken is not None:
+        yield wrong(name, broken["sentence"], broken["next_step"], Code(broken["code"]))
+        return
+    yield ok(name, f"by {values['proxy']}; opened {values['opened']} times")
+    for one in values["problems"]:
+        yield note(f"way to {one['address']}", one["sentence"], one["next_step"])
+
+
 def _answers(patient: Patient, listening: list[tuple[str, int]]) -> Iterator[Finding]:
     assert patient.status is not None
     name = "ports"
@@ -128,7 +149,7 @@ def _statement_fault(patient: Patient, host: str, port: int) -> Finding | None:
     assert patient.status is not None
     name, own = "statement", patient.status["node"]
     try:
-        served = verify_key_statement(fetch_statement(host, port), SystemClock().now().wall_ms)
+        served = verify_key_statement(fetch_statement(host, port).statement, SystemClock().now().wall_ms)
     except FlottaError as error:
         seen = error.sentence.rstrip(".")
         step = f"free port {port + 1}, which shows the node's key to those who were given its address"

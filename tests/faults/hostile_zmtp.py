@@ -45,7 +45,7 @@ class Attacker:
     def __init__(self, port: int, token: str) -> None:
         self.endpoint = f"tcp://{HOST}:{port}"
         self.project = ProjectKey.derive(token)
-        self.victim: Certified = verify_key_statement(fetch_statement(HOST, port), 0)
+        self.victim: Certified = verify_key_statement(fetch_statement(HOST, port).statement, 0)
         self.key = SigningKey(os.urandom(32))
         self.id = node_id(self.key.public_key)
         self.curve = new_curve()

@@ -52,6 +52,14 @@ ONE_FAULT = {
     ),
     "join: {url: lab}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab"',
     "join: {url: 'lab:²'}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab:²"',
+    "settings: {proxy: 'ftp://ada:secret@proxy:21'}": (
+        "line 1: settings.proxy: this is no address of a proxy; write socks5://[user:password@]host:port or "
+        "http://[user:password@]host:port"
+    ),
+    "settings: {proxy: 'http://ada@proxy:21'}": (
+        "line 1: settings.proxy: user and password of the proxy have 1 to 255 bytes each, without control characters; "
+        "write socks5://[user:password@]host:port or http://[user:password@]host:port"
+    ),
     "node: 1456": (
         "line 1: node: expected the keys name, healthcheck, heartbeat, allow_resource_download, protocol, interface, "
         "url, port, token_projects_initial, saw a single value"

@@ -126,6 +126,18 @@ def test_a_node_is_the_first_unless_it_is_told_to_join(tmp_path: Path, join: str
     assert (found.first, str(found.join_url) if found.join_url else None) == (first, url)
 
 
+def test_a_proxy_takes_its_password_from_a_variable_and_does_not_show_it(tmp_path: Path) -> None:
+    text = "settings: {proxy: 'http://ada:${PROXY_PASSWORD}@proxy.example.org:3128'}"
+    found = read(tmp_path, text, {"PROXY_PASSWORD": "p@ss:w/rd"})
+    proxy = found.settings.proxy
+    assert proxy is not None
+    assert (proxy.kind, proxy.address, proxy.user) == ("http", "proxy.example.org:3128", "ada")
+    assert proxy.password is not None and proxy.password.reveal() == "p@ss:w/rd"
+    assert "p@ss" not in repr(found)
+    assert read(tmp_path, "").settings.proxy is None
+    assert read(tmp_path, "settings: {proxy: ''}").settings.proxy is None
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_web_address_means_host_and_port_and_a_note_says_so(tmp_path: Path, scheme: str) -> None:
     found = read(tmp_path, f"join: {{url: '{scheme}://node.example.org:443/'}}")

@@ -48,6 +48,24 @@ def test_a_scheduler_that_answers_no_polls_is_wrong_and_since_when(tmp_path: Pat
     assert one(company.schedulers(running(tmp_path, status={"schedulers": [scheduler("answered")]}))).verdict == "ok"
 
 
+# --- the way out -------------------------------------------------------------------------------
+
+
+def test_the_way_out_is_wrong_when_the_proxy_is_and_noted_when_one_address_is(tmp_path: Path) -> None:
+    def seen(*problems: tuple[str, Code]) -> list[tuple[str, str]]:
+        told = [
+            {"address": address, "code": code.value, "sentence": "it fails", "next_step": "mend it"}
+            for address, code in problems
+        ]
+        values = {"proxy": "http://proxy:3128", "ways": 1, "opened": 2, "failed": len(told), "problems": told}
+        return [(each.check, each.verdict) for each in network.way_out(running(tmp_path, {"way_out": values}))]
+
+    assert seen() == [("way out", "ok")]
+    assert seen(("lab:1456", Code.PROXY_REFUSED)) == [("way out", "ok"), ("way to lab:1456", "note")]
+    assert seen(("lab:1456", Code.NODE_UNREACHABLE), ("x:1", Code.PROXY_UNREACHABLE)) == [("way out", "wrong")]
+    assert list(network.way_out(running(tmp_path))) == []
+
+
 # --- the company -------------------------------------------------------------------------------
 
 
