@@ -14,7 +14,16 @@ from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
 from protocol.errors import FlottaError
 from protocol.ids import format_id
-from protocol.machines.events import DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
+from protocol.machines.events import (
+    Departed,
+    DialDoor,
+    DoorsOpened,
+    HangUp,
+    PeerAdmitted,
+    PeersAllowed,
+    ProjectsHeld,
+    Transmit,
+)
 from protocol.record import Record
 from protocol.tokens import ProjectKey
 
@@ -55,6 +64,9 @@ class TransportActor(SupervisedActor):
         self._nodes: dict[bytes, bytes] = {}  # limits.PEERS_MAX: CURVE key → node id
         self._curves: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node id → CURVE key
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._invitations: tuple[ProjectKey, ...] = ()  # limits.INVITATIONS_MAX
+        self._peers_allowed = PeersAllowed()
+        self._left = False
 
     def begin(self) -> None:
         self._wire.open(self._hosts, self._port)
@@ -73,9 +85,18 @@ class TransportActor(SupervisedActor):
                 self._wire.post(Close(name=session))
             case PeerAdmitted():
                 self._admit(message)
-            case ProjectsHeld(projects=projects):
+            case PeersAllowed():
+                self._peers_allowed = message
+                self._cut_off([node for node in self._curves if not message.admits(node)])
+            case ProjectsHeld(projects=projects, left=left):
                 self._projects = {project.project_id: project for project in projects}
+                self._left = left
                 self._tell_allowed()
+            case DoorsOpened(doors=doors):
+                self._invitations = doors
+                self._tell_allowed()
+            case Departed() if self._left:
+                self._cut_off(list(self._curves))
             case SnapshotWanted(ticket=ticket, reply_to=reply_to):
                 reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._wire.counts()))
 
@@ -103,6 +124,8 @@ class TransportActor(SupervisedActor):
         """A CURVE key stays with the first node that it was certified for: a peer must not cut off another one by
         certifying that one's key as its own.
         """
+        if not self._peers_allowed.admits(peer.node):
+            return  # membership has not heard of the ban yet
         if self._nodes.get(peer.curve_key, peer.node) != peer.node:
             _log.warning("node %s claims the transport key of another peer and is not connected", format_id(peer.node))
             return
@@ -122,6 +145,16 @@ class TransportActor(SupervisedActor):
             )
         )
 
+    def _cut_off(self, nodes: list[bytes]) -> None:
+        """They are dialled no more and their keys are refused; what they send over open connections the gate refuses."""
+        for node in nodes:
+            self._nodes.pop(self._curves.pop(node), None)
+            self._wire.post(Close(name=node))
+        self._tell_allowed()
+
     def _tell_allowed(self) -> None:
+        """A node that has left opens to nobody; those whom it still has as peers hear its farewell first."""
         doors = {project.door_public: project_id for project_id, project in self._projects.items()}
+        if not self._left:
+            doors |= {one.door_public: one.project_id for one in self._invitations}
         self._wire.post(Allowed(nodes=dict(self._nodes), doors=doors))

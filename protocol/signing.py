@@ -58,6 +58,10 @@ class SigningKey:
         """64 bytes; the same message always gives the same signature."""
         return self._private.sign(message)
 
+    def derived_secret(self, domain: bytes) -> bytes:
+        """32 bytes that nobody can make without this key; for each domain others."""
+        return hmac.digest(self._private.private_bytes_raw(), domain, "sha256")
+
     def __repr__(self) -> str:
         return f"SigningKey(public_key={self.public_key.hex()})"
 

@@ -11,7 +11,7 @@ from typing import assert_never, get_args
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
-from protocol.ids import message_id, node_id
+from protocol.ids import format_id, message_id, node_id
 from protocol.limits import BODY_BYTES_DOOR_MAX, REPLAY_PEERS_MAX
 from protocol.machines.contract import (
     Effects,
@@ -33,6 +33,8 @@ from protocol.machines.events import (
     HangUp,
     Outgoing,
     PeerAdmitted,
+    PeersAllowed,
+    ProjectsHeld,
     SubmitterProved,
     Transmit,
 )
@@ -78,7 +80,18 @@ class GateSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-GateEvent = Arrived | Outgoing | Refuse | Received | PeerAdmitted | DialDoor | SubmitterProved | HangUp
+GateEvent = (
+    Arrived
+    | Outgoing
+    | Refuse
+    | Received
+    | PeerAdmitted
+    | PeersAllowed
+    | ProjectsHeld
+    | DialDoor
+    | SubmitterProved
+    | HangUp
+)
 
 
 class Gate:
@@ -96,6 +109,10 @@ class Gate:
         self._floors = {
             node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
         }  # limits.PEERS_MAX
+        self._allowed = PeersAllowed()
+        self._held: frozenset[bytes] = frozenset()
+        self._dropped: frozenset[bytes] = frozenset()  # projects that were held in this life and are no longer
+        self._left = False
         self._sequence = first_sequence
         self._refused: dict[str, int] = {}  # bounded by Code: one for each
         self._frames_in = self._frames_out = 0
@@ -112,6 +129,10 @@ class Gate:
                 return self._count(Code.REFUSED_BY_PEER, sentence, sender)
             case PeerAdmitted():
                 return self._admit(event)
+            case PeersAllowed():
+                return self._allow(event)
+            case ProjectsHeld():
+                return self._hold(event)
             case DialDoor():
                 return self._open_session(
                     event.session,
@@ -148,6 +169,7 @@ class Gate:
             opened = open_frame(event.raw, self._rules(link, event, now))
             message = decode_message(opened.header.type, opened.body)
             self._check_project(link, opened.header)
+            self._check_not_banned(node_id(opened.header.sender_key))
         except RemoteProtocolError as error:
             return self._count(error.code, error.sentence, event.node)
         self._frames_in += 1
@@ -170,6 +192,9 @@ class Gate:
 
     def _link_of(self, event: Arrived) -> _Link:
         if event.node:
+            if self._left:
+                raise RemoteProtocolError(Code.NODE_LEFT, "this node has left its projects and hears no peer")
+            self._check_not_banned(event.node)
             link = self._peers.get(event.node)
             if link is None:
                 raise RemoteProtocolError(Code.STRANGER, "a connection of a node that is no peer")
@@ -193,7 +218,13 @@ class Gate:
             boot_floor=link.boot_floor,
         )
 
+    def _check_not_banned(self, node: bytes) -> None:
+        if node in self._allowed.banned:
+            raise RemoteProtocolError(Code.NODE_BANNED, f"a frame of the node {format_id(node)}, which is banned here")
+
     def _check_project(self, link: _Link, header: Header) -> None:
+        if header.project in self._dropped:
+            raise RemoteProtocolError(Code.PROJECT_ROTATED, "this node no longer holds the token of that project")
         if header.project != _NO_PROJECT and header.project not in link.projects:
             raise RemoteProtocolError(Code.PROJECT_UNKNOWN, "the sender has not proved to be in this project")
 
@@ -280,7 +311,25 @@ class Gate:
         send = Send(message=message, to=refuse.to, session=refuse.session, reply_to=refuse.reply_to)
         return (*counted, *self._seal(send, now))
 
+    def _allow(self, allowed: PeersAllowed) -> Effects:
+        """Whoever is not let in any more is cut off with the next frame, whatever connections it has."""
+        self._allowed = allowed
+        for node in [node for node in self._peers if not allowed.admits(node)]:
+            del self._peers[node]
+        banned = [name for name, link in self._sessions.items() if link.key and node_id(link.key) in allowed.banned]
+        for session in banned:
+            del self._sessions[session]
+        return ()
+
+    def _hold(self, event: ProjectsHeld) -> Effects:
+        held = frozenset(project.project_id for project in event.projects)
+        self._dropped = (self._dropped | self._held) - held
+        self._held, self._left = held, event.left
+        return ()
+
     def _admit(self, peer: PeerAdmitted) -> Effects:
+        if not self._allowed.admits(peer.node):
+            return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
             link = self._peers[peer.node] = _Link("peer", peer.node_key, ())
