@@ -9,16 +9,20 @@ from typing import Any, Final
 
 from flotta_p2p import __version__
 from protocol.ids import format_id, format_project_id
+from protocol.machines.admission import AdmissionSnapshot
 from protocol.machines.contract import Now
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
-from protocol.machines.membership import MembershipSnapshot
+from protocol.machines.membership_view import MembershipSnapshot
+from protocol.machines.strangers import StrangerView
 from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.worker import WorkerSnapshot
 
 KNOCKING: Final = "it seems to know a common token, but the handshake has not succeeded yet"
 NOTHING_IN_COMMON: Final = "it holds no project token in common"
+WAITING: Final = "it knows a common token; nobody has accepted it here"
+BANNED: Final = "it is banned here"
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,12 @@ class Facts:
 def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> dict[str, Any]:
     """The values of a report. An actor that did not answer is named under `silent`."""
     peers = _peers(facts, snapshots.get("membership"), snapshots.get("enrolment"), now)
+    admission: AdmissionSnapshot | None = snapshots.get("admission")
+    peers |= {"bans": _bans(admission), "only_accepted": admission.listed if admission is not None else None}
     if kind == "peers":
         return peers
     return {
+        "left": admission.left if admission is not None else None,
         "name": facts.name,
         "node": format_id(facts.node),
         "version": __version__,
@@ -57,9 +64,11 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "sources": [values for name, values in snapshots.items() if name.startswith("source ") and values],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
-            for presence in ("present", "quiet", "away", "admitted")
+            for presence in ("present", "quiet", "away", "left", "admitted")
         },
-        "strangers": len(peers["strangers"]),
+        "strangers": sum(one["standing"] == "stranger" for one in peers["strangers"]),
+        "waiting": sum(one["standing"] == "waiting" for one in peers["strangers"]),
+        "bans": len(peers["bans"]),
         "discovery": snapshots.get("discovery") or {},
         "door": _door(snapshots.get("gate"), snapshots.get("transport")),
         "work": _work(snapshots.get("worker")),
@@ -95,7 +104,8 @@ def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapsho
                 "name": one.name,
                 "node": format_id(one.node),
                 "addresses": list(one.addresses),
-                "why": KNOCKING if one.node in knocking else NOTHING_IN_COMMON,
+                "standing": one.standing,
+                "why": _why(one, knocking),
             }
             for one in snapshot.strangers
         ],
@@ -104,6 +114,17 @@ def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapsho
             for join in snapshot.joins
         ],
     }
+
+
+def _why(stranger: StrangerView, knocking: tuple[bytes, ...]) -> str:
+    if stranger.standing != "stranger":
+        return WAITING if stranger.standing == "waiting" else BANNED
+    return KNOCKING if stranger.node in knocking else NOTHING_IN_COMMON
+
+
+def _bans(snapshot: AdmissionSnapshot | None) -> list[dict[str, Any]]:
+    bans = snapshot.bans if snapshot is not None else ()
+    return [{"node": format_id(ban.node), "since_ms": ban.since_ms, "reason": ban.reason} for ban in bans]
 
 
 def _door(snapshot: GateSnapshot | None, wire: dict[str, int] | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from protocol.tokens import ProjectKey
 from protocol.wire.codec import decode_record, encode
 
 PREFIX: Final = "fp2p-invite:"
+ROOT_DOMAIN: Final = b"flotta-p2p/invitation-root/v1"  # of the node's own secret, from which those secrets follow
 SECRET_BYTES: Final = 20
 NONCE_BYTES: Final = 16
 

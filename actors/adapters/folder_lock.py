@@ -15,7 +15,7 @@ from actors.adapters.private_files import make_private_folder, remove_unfinished
 from protocol.errors import Code, ConfigError, StorageError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB
 
-_PRIVATE_FOLDERS: Final = ("keys", "projects")
+_PRIVATE_FOLDERS: Final = ("keys", "projects", "joins", ".")
 _NOTE_BYTES_MAX: Final = 256  # of the lock file: a process id and a node id
 
 

@@ -27,10 +27,13 @@ from protocol.tokens import check_token
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, and the projects that its file brings."""
+    """Where a node works, and what its file says of projects. `source_tokens`: tokens, or names, as they stand under
+    data sources.
+    """
 
     workdir: Path
     projects: Mapping[str, SecretText]
+    source_tokens: tuple[SecretText, ...]
 
 
 def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
@@ -57,7 +60,11 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     The projects of data sources are not looked up: a project is often named in the file before it is made.
     """
     document, _, _, workdir = _located(path, environ, Faults(str(path)))
-    return Home(workdir, {project.name: project.token for project in document.node.token_projects_initial})
+    return Home(
+        workdir,
+        {project.name: project.token for project in document.node.token_projects_initial},
+        tuple(token for source in document.datasources for token in source.token),
+    )
 
 
 def _located(
@@ -180,6 +187,7 @@ def _settled(
         datasources=sources,
         database=database,
         database_file=None if in_memory or database.host is None else base / database.host,
+        settings=document.settings,
         notes=_notes(document),
     )
 

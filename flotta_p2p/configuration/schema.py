@@ -14,6 +14,7 @@ from flotta_p2p.configuration.shapes import (
     BOOLEAN,
     INTERFACE,
     NAME,
+    NODE,
     PASSWORD,
     PATH,
     PERSON,
@@ -29,6 +30,7 @@ from flotta_p2p.configuration.shapes import (
     whole,
 )
 from protocol.limits import (
+    ACCEPTED_MAX,
     CELL_ROWS_MIN,
     COHORT_ROWS_MIN,
     COLUMNS_MAX,
@@ -104,6 +106,14 @@ class Database(Section, frozen=True, kw_only=True):
     port: Annotated[int | None, PORT] = None
 
 
+class Settings(Section, frozen=True, kw_only=True):
+    """What the seed of the file does not have. `peers` are node ids."""
+
+    peers: Annotated[
+        Literal["any"] | frozenset[bytes], ListOf(NODE, most=ACCEPTED_MAX, word="any", build=frozenset)
+    ] = "any"
+
+
 class Document(Section, frozen=True, kw_only=True):
     """The whole file, as it was written."""
 
@@ -113,6 +123,7 @@ class Document(Section, frozen=True, kw_only=True):
     join: Join = Join()
     datasources: Annotated[tuple[DataSource, ...], ListOf(DataSource, most=SOURCES_MAX)] = ()
     database: Database = Database()
+    settings: Settings = Settings()
 
 
 class Configuration(Section, frozen=True, kw_only=True):
@@ -131,4 +142,5 @@ class Configuration(Section, frozen=True, kw_only=True):
     datasources: tuple[DataSource, ...]
     database: Database
     database_file: Path | None
+    settings: Settings
     notes: tuple[str, ...]
