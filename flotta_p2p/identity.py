@@ -109,6 +109,8 @@ class Projects:
                 f"the configuration and the work directory name {len(keys)} projects; at most {PROJECTS_MAX} are held",
                 next_step="take the tokens of some projects away",
             )
+        for gone in self.names.keys() - keys.keys():
+            del self.names[gone]
         return tuple(keys.values())
 
     def policy(self) -> NodePolicy:
@@ -136,12 +138,13 @@ class Projects:
 
     def _note_replaced(self, in_files: Iterable[tuple[str, SecretText]]) -> None:
         """A data source that names a project goes with its new token; the file was read with the former one."""
-        for name, token in in_files:
-            before = self._read.get(name, token)
-            if before != token:
-                self._newer.pop(token.reveal(), None)
-                self._newer[before.reveal()] = token
-            self._read[name] = token
+        with self._lock:
+            for name, token in in_files:
+                before = self._read.get(name, token)
+                if before != token:
+                    self._newer.pop(token.reveal(), None)
+                    self._newer[before.reveal()] = token
+                self._read[name] = token
 
     def _current(self, token: SecretText) -> SecretText:
         while token.reveal() in self._newer:

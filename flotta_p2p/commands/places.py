@@ -23,13 +23,13 @@ from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
 from flotta_p2p.configuration.read import read_home
 from flotta_p2p.submission import JobClient
-from protocol.errors import AddressError, Code, ConfigError, DeniedError
+from protocol.errors import AddressError, Code, ConfigError, DeniedError, UnreachableError
 from protocol.ids import format_project_id, parse_project_id
 from protocol.limits import TOKEN_CHARS_MAX
 from protocol.secret_text import SecretText
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey, check_token
-from protocol.wire.control import AskStatus, Report
+from protocol.wire.control import AskStatus, ReloadProjects, Report
 
 TOKEN_VARIABLE: Final = "FLOTTA_TOKEN"
 
@@ -148,6 +148,38 @@ class Link:
                 next_step="flotta-p2p project add, or name one of these",
             )
         return parse_project_id(known[name])
+
+
+    def project_name(self, project: str) -> str:
+        """The node's name of a project that is named by its name or its id."""
+        found = project_id_in(project)
+        if found is None:
+            return project
+        names = {one["id"]: one["name"] for one in self.channel.request(AskStatus()).values["projects"]}
+        return str(names.get(format_project_id(found)) or "project")
+
+    def only_project(self) -> str:
+        """The name of the node's project, where there is one. Raises click.UsageError."""
+        names = [one["name"] or one["id"] for one in self.channel.request(AskStatus()).values["projects"]]
+        if len(names) != 1:
+            known = ", ".join(sorted(names)) or "none"
+            raise click.UsageError(f"name the project with --project; this node has {known}")
+        return str(names[0])
+
+
+def tell_node(workdir: Path) -> bool:
+    """Whether a node runs there and has read tokens and join addresses anew. Raises DeniedError when it refuses."""
+    try:
+        channel = ControlChannel(workdir)
+    except UnreachableError as error:
+        if error.code == Code.NODE_NOT_RUNNING:
+            return False
+        raise
+    try:
+        channel.request(ReloadProjects())
+        return True
+    finally:
+        channel.close()
 
 
 @contextmanager
