@@ -26,6 +26,8 @@ def peers(context: click.Context, place: Place, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         _list(place, as_json=as_json)
+    elif as_json or place != Place():
+        raise click.UsageError(f"write the options behind the word {context.invoked_subcommand}")
 
 
 @peers.command("list")

@@ -17,7 +17,8 @@ from typing import Final
 import click
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.key_files import load_signing_key
+from actors.adapters.entropy import SystemEntropy
+from actors.adapters.key_files import create_signing_key, load_signing_key
 from actors.adapters.token_files import list_projects
 from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
@@ -61,6 +62,15 @@ def person_key(file: Path | None) -> SigningKey:
             Code.KEY_FILE_MALFORMED, "you have no key yet, and an order is signed", next_step="flotta-p2p key new"
         )
     return SigningKey(load_signing_key(path))
+
+
+def signing_key(file: Path | None) -> SigningKey:
+    """As `person_key`, but the first signature makes the key where there is none at its usual place."""
+    path = default_key_file()
+    if file is None and not path.exists():
+        create_signing_key(path, SystemEntropy())
+        click.echo(f"your key is made: {path}; keep a copy of it in a safe place", err=True)
+    return person_key(file)
 
 
 def ask_token(what: str) -> SecretText:
