@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from protocol.limits import KIB
-from protocol.machines import enrolment, membership, scheduler, worker
+from protocol.machines import enrolment, invitations, membership, scheduler, worker
 from protocol.wire.registry import MESSAGES
 
 MACHINES: Final[dict[str, Mapping[Any, Mapping[str, Any]]]] = {
     "enrolment": enrolment.TRANSITIONS,
+    "invitations": invitations.TRANSITIONS,
     "membership": membership.TRANSITIONS,
     "scheduler": scheduler.TRANSITIONS,
     "worker": worker.TRANSITIONS,

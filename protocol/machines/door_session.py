@@ -55,11 +55,6 @@ def joining_node(hello: Hello, sender: bytes, now: Now) -> Certified | None:
     return certified
 
 
-def banned(event: Received) -> Refuse:
-    sentence = "the operator of this node has banned the node that knocks"
-    return Refuse(code=Code.NODE_BANNED, sentence=sentence, session=event.session)
-
-
 def waiting(event: Received) -> Refuse:
     return Refuse(
         code=Code.NODE_WAITING,

@@ -50,7 +50,7 @@ from protocol.machines.contract import (
     TimerFired,
     unexpected,
 )
-from protocol.machines.door_session import Knock, Session, banned, joining_node, not_granted, waiting
+from protocol.machines.door_session import Knock, Session, joining_node, not_granted, waiting
 from protocol.machines.events import (
     DialDoor,
     DoorsOpened,
@@ -298,8 +298,6 @@ class Enrolment:
         project = self._doors.get(event.project)
         if project is None or event.session in self._sessions or len(self._sessions) >= DOOR_SESSIONS_MAX:
             return self._unexpected("Hello")
-        if event.sender in self._allowed.banned:
-            return (banned(event),)
         if (hello.role == "invited") != (event.project in self._invitations):
             return self._unexpected("Hello")
         try:

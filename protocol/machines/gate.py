@@ -169,13 +169,14 @@ class Gate:
             opened = open_frame(event.raw, self._rules(link, event, now))
             message = decode_message(opened.header.type, opened.body)
             self._check_project(link, opened.header)
-            self._check_not_banned(node_id(opened.header.sender_key))
         except RemoteProtocolError as error:
             return self._count(error.code, error.sentence, event.node)
-        self._frames_in += 1
         if link.key is None:
             link.key = opened.header.sender_key
             self._open_session(event.session, link)
+        if not event.node and node_id(link.key) in self._allowed.banned:
+            return self._refuse(_banned_at_the_door(event.session, opened.header), now)
+        self._frames_in += 1
         if opened.header.type in TIME_FREE:
             link.clock_offset_ms = opened.header.issued_ms - now.wall_ms
         received = Received(
@@ -194,7 +195,8 @@ class Gate:
         if event.node:
             if self._left:
                 raise RemoteProtocolError(Code.NODE_LEFT, "this node has left its projects and hears no peer")
-            self._check_not_banned(event.node)
+            if event.node in self._allowed.banned:
+                raise RemoteProtocolError(Code.NODE_BANNED, f"a frame of {format_id(event.node)}, which is banned here")
             link = self._peers.get(event.node)
             if link is None:
                 raise RemoteProtocolError(Code.STRANGER, "a connection of a node that is no peer")
@@ -217,10 +219,6 @@ class Gate:
             window=link.window,
             boot_floor=link.boot_floor,
         )
-
-    def _check_not_banned(self, node: bytes) -> None:
-        if node in self._allowed.banned:
-            raise RemoteProtocolError(Code.NODE_BANNED, f"a frame of the node {format_id(node)}, which is banned here")
 
     def _check_project(self, link: _Link, header: Header) -> None:
         if header.project in self._dropped:
@@ -350,6 +348,12 @@ class Gate:
         if link is not None and link.connection == "knocking":
             link.connection = "submitter"
         return ()
+
+
+def _banned_at_the_door(session: bytes, header: Header) -> Refuse:
+    """Who knocks is told, since its operator may not know."""
+    sentence = "the operator of this node has banned the node that knocks"
+    return Refuse(code=Code.NODE_BANNED, sentence=sentence, session=session, reply_to=header.message_id)
 
 
 def _fitting(text: str, bytes_max: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from protocol.machines.admission import AdmissionEvent
 from protocol.machines.enrolment import EnrolmentEvent
 from protocol.machines.gate import GateEvent
 from protocol.machines.membership import MembershipEvent
@@ -20,6 +21,7 @@ TAKEN: dict[str, tuple[type[Any], ...]] = {
     "membership": get_args(MembershipEvent),
     "scheduler": get_args(SchedulerEvent),
     "worker": get_args(WorkerEvent),
+    "admission": get_args(AdmissionEvent),
 }
 SHELLS = {"transport", "discovery", "gateway", "journal", "store"}
 
