@@ -99,9 +99,7 @@ class ProjectsActor(SupervisedActor):
         )
         self._timers.set(self.address, "sign again", self._clock.now().after_ms(RENEW_MS))
         signed = sign_key_statement(statement, self._key)
-        self._publish(
-            ProjectsHeld(projects=held.projects, statement=signed, sources=held.sources, left=held.left)
-        )
+        self._publish(ProjectsHeld(projects=held.projects, statement=signed, sources=held.sources, left=held.left))
         self._publish(JoinsKept(joins=held.joins))
         if held.left:
             self._timers.set(self.address, "depart", self._clock.now().after_ms(LEAVE_FLUSH_MS))

@@ -146,7 +146,7 @@ class TransportActor(SupervisedActor):
         )
 
     def _cut_off(self, nodes: list[bytes]) -> None:
-        """They are dialled no more and their keys are refused; what they send over open connections the gate refuses."""
+        """They are dialled no more and their keys are refused; the gate refuses what open connections bring."""
         for node in nodes:
             self._nodes.pop(self._curves.pop(node), None)
             self._wire.post(Close(name=node))

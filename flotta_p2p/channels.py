@@ -74,7 +74,7 @@ class ControlChannel:
 
 
 class Door:
-    """A connection to the door of a node elsewhere: one handshake, then questions and answers. Every wait is bounded."""
+    """A connection to the door of a node elsewhere: a handshake, questions and answers. Every wait is bounded."""
 
     def __init__(self, address: str, project: ProjectKey, key: SigningKey) -> None:
         self.address = address

@@ -52,9 +52,9 @@ def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
             continue  # a node has addresses in several networks; this one may not reach from here
     raise UnreachableError(
         Code.NODE_UNREACHABLE,
-        f"nobody opened at {', '.join(invitation.addresses)}: the inviter does not run, cannot be reached from here, or "
-        "knows the invitation no longer",
-        next_step="look there with `flotta-p2p status` and `flotta-p2p peers invitations`, and at the firewalls between",
+        f"nobody opened at {', '.join(invitation.addresses)}: the inviter does not run, cannot be reached from here, "
+        "or knows the invitation no longer",
+        next_step="look there with `flotta-p2p status` and `flotta-p2p peers invitations`, and at firewalls between",
     )
 
 

@@ -329,12 +329,7 @@ class Node:
             context,
             socket_path=control_path(parts.configuration.workdir),
             siblings=parts.handles,
-            reporters=tuple(
-                name
-                for name in parts.handles
-                if name in _REPORTERS
-                or name.startswith("source ")
-            ),
+            reporters=tuple(name for name in parts.handles if name in _REPORTERS or name.startswith("source ")),
             publish=parts.bus.publish,
             describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.clock.now()),
             reload=parts.projects.held,

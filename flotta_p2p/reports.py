@@ -15,8 +15,8 @@ from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
-from protocol.machines.strangers import StrangerView
 from protocol.machines.scheduler import SchedulerSnapshot
+from protocol.machines.strangers import StrangerView
 from protocol.machines.worker import WorkerSnapshot
 
 KNOCKING: Final = "it seems to know a common token, but the handshake has not succeeded yet"

@@ -6,6 +6,7 @@ costs about 0.05 ms, verifying about 0.12 ms.
 
 from __future__ import annotations
 
+import hmac
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature

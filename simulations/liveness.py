@@ -8,7 +8,7 @@ from protocol import kinds
 from protocol.ids import short_job_id
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.jobs import JobRow
-from protocol.machines.membership import MembershipSnapshot
+from protocol.machines.membership_view import MembershipSnapshot
 from protocol.machines.worker import WorkerSnapshot
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import ENDED

@@ -18,7 +18,7 @@ from typing import Any, Final
 from protocol import signing
 from protocol.limits import PARTICIPANTS_MAX
 from protocol.machines.delivery import CourierSnapshot
-from protocol.machines.membership import MembershipSnapshot
+from protocol.machines.membership_view import MembershipSnapshot
 from protocol.record import Record
 from protocol.wire import frame
 from protocol.wire.frame import parse_header

@@ -31,11 +31,11 @@ def create_private_file(path: Path, data: bytes) -> None:
 
 
 def replace_private_file(path: Path, data: bytes) -> None:
-    """As `create_private_file`, but in the place of what is there: whoever reads meanwhile sees the one or the other."""
-    _write(path, data, lambda temporary: os.replace(temporary, path))
+    """As `create_private_file`, but in the place of what is there; readers see the one or the other."""
+    _write(path, data, lambda temporary: Path(temporary).replace(path))
 
 
-def _write(path: Path, data: bytes, name: Callable[[str], None]) -> None:
+def _write(path: Path, data: bytes, name: Callable[[str], object]) -> None:
     """`name` gives the finished file at this path its name."""
     folder = path.parent
     try:

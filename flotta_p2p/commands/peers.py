@@ -98,8 +98,8 @@ def invite(place: Place, project: str | None, valid_ms: int, revoke: str | None,
     lines = (
         made.text,
         "",
-        f"It lets one node into the project {ask.name}, once, within {span(valid_ms)}. There: flotta-p2p join, and paste",
-        f"it at the prompt. That machine must reach this one at {' or '.join(made.addresses)}.",
+        f"It lets one node into the project {ask.name}, once, within {span(valid_ms)}. There: flotta-p2p join, and",
+        f"paste it at the prompt. That machine must reach this one at {' or '.join(made.addresses)}.",
     )
     show(values, lines, as_json=as_json)
 
@@ -161,8 +161,8 @@ def accept(place: Place, node: str, as_json: bool) -> None:
 def ban(place: Place, node: str, reason: str, as_json: bool) -> None:
     """Keep a node out, at once and over restarts, whatever it proves.
 
-    Its frames and connections are refused, its tasks here are stopped, and jobs led here in which it takes part fail. It
-    is a ban of a key: whoever knows the token can come back with another one, until `flotta-p2p project rotate`.
+    Its frames and connections are refused, its tasks here are stopped, and jobs led here in which it takes part fail.
+    It is a ban of a key: whoever knows the token can come back with another one, until `flotta-p2p project rotate`.
 
     \b
     Example:
@@ -176,7 +176,7 @@ def ban(place: Place, node: str, reason: str, as_json: bool) -> None:
     values = _ask(place, BanPeer(node=parse_id(node), reason=reason))
     lines = (
         f"The node {values['node']} is banned. Lift it with: flotta-p2p peers accept {values['node']}",
-        "Whoever knows a project's token can come back with a new key. To keep them out: flotta-p2p project rotate NAME",
+        "Whoever knows a project's token can come back with a new key; flotta-p2p project rotate NAME keeps them out.",
     )
     show(values, lines, as_json=as_json)
 

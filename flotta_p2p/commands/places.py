@@ -159,7 +159,6 @@ class Link:
             )
         return parse_project_id(known[name])
 
-
     def project_name(self, project: str) -> str:
         """The node's name of a project that is named by its name or its id."""
         found = project_id_in(project)

@@ -112,8 +112,8 @@ def rotate(place: Place, name: str, received: bool, token_file: Path | None, as_
         lines += [
             f"The new token, shown this once: {token.reveal()}",
             "Give it to the members who stay, by a way that you trust. Each of them types",
-            f"`flotta-p2p project rotate {name} --received` and pastes it at the prompt. Until a member has done so, it and",
-            "this node have this project no longer in common.",
+            f"`flotta-p2p project rotate {name} --received` and pastes it at the prompt. Until a member has done so,",
+            "it and this node have the project no longer in common.",
         ]
     show(values, lines, as_json=as_json)
 

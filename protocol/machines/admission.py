@@ -38,8 +38,8 @@ from protocol.wire.control import (
     AcceptPeer,
     AskInvitations,
     BanPeer,
-    Invited,
     Invite,
+    Invited,
     Report,
     RevokeInvitation,
 )

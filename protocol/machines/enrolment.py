@@ -88,14 +88,7 @@ class EnrolmentSnapshot(Record, frozen=True):
 
 # All that this machine takes.
 EnrolmentEvent = (
-    ProjectsHeld
-    | PeersAllowed
-    | DoorsOpened
-    | Encountered
-    | PeerAdmitted
-    | InvitationAnswered
-    | TimerFired
-    | Received
+    ProjectsHeld | PeersAllowed | DoorsOpened | Encountered | PeerAdmitted | InvitationAnswered | TimerFired | Received
 )
 
 
@@ -141,18 +134,22 @@ class Enrolment:
                 return self._admitted(node, projects, now)
             case TimerFired(name=name):
                 return self._timer(name, now)
-            case Received(message=Hello() as hello):
-                return self._hello(event, hello, now)
-            case Received(message=Challenge() as challenge):
-                return self._challenge(event, challenge, now)
-            case Received(message=Proof() as proof):
-                return self._proof(event, proof, now)
-            case Received(message=Welcome()):
-                return self._welcome(event)
-            case Received(message=message):
-                raise unexpected(message)
+            case Received():
+                return self._received(event, now)
             case _:
                 assert_never(event)
+
+    def _received(self, event: Received, now: Now) -> Effects:
+        match event.message:
+            case Hello() as hello:
+                return self._hello(event, hello, now)
+            case Challenge() as challenge:
+                return self._challenge(event, challenge, now)
+            case Proof() as proof:
+                return self._proof(event, proof, now)
+            case Welcome():
+                return self._welcome(event)
+        raise unexpected(event.message)
 
     def check(self) -> None:
         assert len(self._sessions) <= DOOR_SESSIONS_MAX
@@ -364,9 +361,7 @@ class Enrolment:
         ]
         return tuple(effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
 
-    def _let_in(
-        self, session_id: bytes, idle_ms: int, now: Now, message: Welcome | Granted | None = None
-    ) -> Effects:
+    def _let_in(self, session_id: bytes, idle_ms: int, now: Now, message: Welcome | Granted | None = None) -> Effects:
         """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""
         session = self._sessions.pop(session_id)
         return (

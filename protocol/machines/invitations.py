@@ -68,7 +68,9 @@ class Invitations:
         self._rows = {  # limits.INVITATIONS_MAX: id → row
             key: decode_record(value, InvitationRow, bytes_max=RECORD_BYTES_MAX) for key, value in rows
         }
-        self._keys = {key: invitation_key(self.secret(row)) for key, row in self._rows.items()}  # limits.INVITATIONS_MAX
+        self._keys = {
+            key: invitation_key(self.secret(row)) for key, row in self._rows.items()
+        }  # limits.INVITATIONS_MAX
 
     def doors(self) -> tuple[ProjectKey, ...]:
         """Of the used and expired ones too: who knocks with one is told what is the matter."""
@@ -159,6 +161,4 @@ def _refusal(state: InvitationState, row: InvitationRow) -> DeniedError:
         "expired": (Code.INVITATION_EXPIRED, "this invitation has expired"),
         "revoked": (Code.INVITATION_REVOKED, "this invitation was revoked by its operator"),
     }[state]
-    return DeniedError(
-        code, sentence, next_step=f"ask for another one: flotta-p2p peers invite --project {row.name}"
-    )
+    return DeniedError(code, sentence, next_step=f"ask for another one: flotta-p2p peers invite --project {row.name}")

@@ -1,4 +1,4 @@
-"""The joiner's half of the handshake at the door: for the machine `Enrolment`, a submitter's channel, and the invited."""
+"""The joiner's half of the handshake at the door: for the machine `Enrolment`, a submitter, and the invited."""
 
 from __future__ import annotations
 

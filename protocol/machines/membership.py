@@ -86,21 +86,9 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-# All that this machine takes.
-MembershipEvent = (
-    Received
-    | TimerFired
-    | Discovered
-    | DiscoveryLost
-    | PeerProved
-    | PeerWaiting
-    | PeersAllowed
-    | ProjectsHeld
-    | JoinsKept
-    | StatementMissing
-    | EnrolmentFailed
-    | RollCallWanted
-)
+# News of others, and all that this machine takes.
+Meeting = Discovered | DiscoveryLost | PeerProved | PeerWaiting | StatementMissing | EnrolmentFailed
+MembershipEvent = Received | TimerFired | PeersAllowed | ProjectsHeld | JoinsKept | RollCallWanted | Meeting
 
 
 class Membership:
@@ -137,10 +125,21 @@ class Membership:
         match event:
             case Received():
                 return self._received(event, now)
-            case TimerFired(name="beat"):
-                return self._beat(now)
             case TimerFired(name=name):
-                return (self._joins.ask(name.removeprefix("join:")),)
+                return self._beat(now) if name == "beat" else (self._joins.ask(name.removeprefix("join:")),)
+            case PeersAllowed():
+                return self._allow(event)
+            case ProjectsHeld():
+                return self._hold(event, now)
+            case JoinsKept(joins=joins):
+                return self._joins.keep(joins, now)
+            case RollCallWanted(project=project, envelope=envelope):
+                return tuple(self._pass_on(project, envelope, now))
+            case _:
+                return self._met(event, now)
+
+    def _met(self, event: Meeting, now: Now) -> Effects:
+        match event:
             case Discovered():
                 return self._discovered(event, now)
             case DiscoveryLost(node=node):
@@ -154,19 +153,11 @@ class Membership:
                     self._strangers.add(certified, waiting=True)
                 self._search.failed(certified.node)
                 return ()
-            case PeersAllowed():
-                return self._allow(event)
-            case JoinsKept(joins=joins):
-                return self._joins.keep(joins, now)
-            case ProjectsHeld():
-                return self._hold(event, now)
             case StatementMissing(address=address, sentence=sentence):
                 return self._joins.retry(address, sentence, now)
             case EnrolmentFailed(node=node, address=address, sentence=sentence):
                 self._search.failed(node)
                 return self._joins.retry(address, sentence, now)
-            case RollCallWanted(project=project, envelope=envelope):
-                return tuple(self._pass_on(project, envelope, now))
             case _:
                 assert_never(event)
 

@@ -157,8 +157,9 @@ class Scheduler:
                 self._holders.own(event.sources)
                 return self._withdraw(causes.of_projects_given_up(self._book, self._projects, left=left), now)
             case PeersAllowed(banned=banned):
+                ending = causes.of_banned_holders(self._book, banned, self._holders)
                 self._holders.keep_only(event.admits)
-                return self._withdraw(causes.of_banned_holders(self._book, banned, self._holders), now)
+                return self._withdraw(ending, now)
             case MembersPartlyKnown():
                 self._gathering.partly = True
                 return ()

@@ -29,7 +29,7 @@ from protocol.machines.events import (
     ProjectsHeld,
 )
 from protocol.tokens import ProjectKey
-from protocol.wire.control import AcceptPeer, AskInvitations, BanPeer, Invited, Invite, Report, RevokeInvitation
+from protocol.wire.control import AcceptPeer, AskInvitations, BanPeer, Invite, Invited, Report, RevokeInvitation
 from tests.protocol.builders import OTHER_PROJECT, messages, news, node_key, now, received, statement, writes
 
 TOKEN = "9d41c7f0a2b85e3617dd094c5b8e12fa6073bd2e"

@@ -67,10 +67,12 @@ EXAMPLES: tuple[Record, ...] = (
     door.Proof(proof=b"p"),
     door.Welcome(),
     peers.Refused(code="busy", sentence="no"),
+    door.Granted(token="t", name="n"),
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
     peers.Acknowledge(type=40, message_ids=()),
     peers.RollCall(envelope=b"e"),
+    peers.Farewell(),
     jobs.Submit(order=_ORDER),
     jobs.AskJob(job_id=b"j" * 32),
     jobs.AskResult(job_id=b"j" * 32),
@@ -253,7 +255,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
     gate, ahead = new_gate(), 3 * CLOCK_TOLERANCE_MS
     early = frame(peers.Heartbeat(), issued_ms=WALL_MS + ahead)
     assert refused(gate, Arrived(raw=early, node=PEER)) == Code.TIME_OUTSIDE
-    gate.step(Arrived(raw=frame(EXAMPLES[5], issued_ms=WALL_MS + ahead), node=PEER), now())
+    gate.step(Arrived(raw=frame(EXAMPLES[6], issued_ms=WALL_MS + ahead), node=PEER), now())
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): ahead}
     assert admitted(gate.step(Arrived(raw=early, node=PEER), now()))
     right = frame(peers.Heartbeat())
@@ -262,7 +264,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
 
 def test_a_forged_frame_teaches_no_clock() -> None:
     gate = new_gate()
-    raw = bytearray(frame(EXAMPLES[5], issued_ms=WALL_MS + 10**9))
+    raw = bytearray(frame(EXAMPLES[6], issued_ms=WALL_MS + 10**9))
     raw[BODY_OFFSET - 1] ^= 1
     assert refused(gate, Arrived(raw=bytes(raw), node=PEER)) == Code.SIGNATURE_WRONG
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): 0}
@@ -361,7 +363,7 @@ def test_sequence_numbers_only_rise() -> None:
 
 
 def test_a_message_to_itself_never_reaches_the_wire() -> None:
-    effects = new_gate().step(Outgoing(send=Send(message=EXAMPLES[18], to=OWN)), now())
+    effects = new_gate().step(Outgoing(send=Send(message=EXAMPLES[20], to=OWN)), now())
     assert [one.sender for one in admitted(effects)] == [OWN] and not news(effects, Transmit)
 
 

@@ -18,7 +18,7 @@ from protocol.machines.gate import Gate
 from protocol.machines.joiner import Joiner
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
-from protocol.wire.control import BanPeer, Invited, Invite
+from protocol.wire.control import BanPeer, Invite, Invited
 from protocol.wire.door import Challenge, Granted, Hello, Proof, Welcome
 from protocol.wire.peers import Refused
 from protocol.wiring import takers
@@ -26,13 +26,13 @@ from tests.protocol.builders import node_key, now, received, statement
 
 TOKEN = "9d41c7f0a2b85e3617dd094c5b8e12fa6073bd2e"
 HEART = ProjectKey.derive(TOKEN)
-GUEST, OTHER = node_key(2), node_key(3)
+INVITER, GUEST, OTHER = node_key(1), node_key(2), node_key(3)
 
 
 class Inviter:
     """Gate, enrolment and admission of one node, and its answers to a session."""
 
-    def __init__(self, key: SigningKey = node_key(1)) -> None:
+    def __init__(self, key: SigningKey = INVITER) -> None:
         self.key, self.id = key, node_id(key.public_key)
         self.says = statement(key, projects=(HEART,))
         self.at: Now = now()
@@ -116,7 +116,7 @@ class Guest:
         self.gate.step(dial, now())
 
     def send(self, message: Any, to: Inviter) -> list[Any]:
-        """One message, and all answers that this gate lets through. ZAP is played: who lacks the door key is not heard."""
+        """One message, and all answers that this gate lets through. Who lacks the door key is not heard, as by ZAP."""
         known = {door.project_id for door in to.machines["enrolment"]._doors.values()}
         if self.door.project_id not in known:
             return []
@@ -308,9 +308,7 @@ def test_a_grant_out_of_turn_reaches_nobody() -> None:
         now(),
     )
     for message, code in ((Granted(token=TOKEN, name="heart"), Code.TYPE_NOT_ALLOWED), (Welcome(), None)):
-        (sent,) = sender.step(
-            Outgoing(send=Send(message=message, session=b"s", project=HEART.project_id)), now()
-        )
+        (sent,) = sender.step(Outgoing(send=Send(message=message, session=b"s", project=HEART.project_id)), now())
         assert isinstance(sent, Publish)
         (told,) = gate.step(Arrived(raw=sent.event.raw, session=b"dial", dialled=True), now())
         assert isinstance(told, Publish) and getattr(told.event, "code", None) == code
