@@ -190,7 +190,7 @@ class Membership:
 
     def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
-        farewells = [Send(message=Farewell(), to=node) for node in self._peers if event.left and self._common(node)]
+        shared = [node for node in self._peers if self._common(node)]
         self._search.projects = event.projects
         self._held = frozenset(project.project_id for project in event.projects)
         self._statement = event.statement
@@ -204,10 +204,14 @@ class Membership:
                 self._strangers.add(peer.certified)
         self._rows = []
         self._told_partly = False
-        effects: list[Publish | Send] = [*farewells, *self._partly()]
-        effects += [] if event.left else self._joins.ask_all()
-        for node in self._peers:
+        if event.left:
+            return tuple(Send(message=Farewell(), to=node) for node in shared)
+        effects: list[Publish | Send] = [*self._partly(), *self._joins.ask_all()]
+        for node, peer in self._peers.items():
             effects += self._admit(node)
+            if node in shared and not self._common(node):  # it shall know our new hints: it may get the new token too
+                effects.append(self._greeting(node, answer_wanted=False))
+            effects += self._search.tell(Discovered(certified=peer.certified), known=True)
         return tuple(effects)
 
     def _common(self, node: bytes) -> frozenset[bytes]:
@@ -318,6 +322,7 @@ class Membership:
             peer.certified = certified
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
+            effects += self._search.tell(Discovered(certified=certified), known=True)
         peer.sources = sources
         peer.greeted(now)
         peer.settled = common == peer.proved & self._held
