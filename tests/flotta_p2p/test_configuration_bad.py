@@ -13,7 +13,7 @@ from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B, faults, refus
 
 SOURCE = f"datasources:\n- {{name: iris, type: csv, path: iris.csv, token: [{TOKEN_A}]"
 PROJECTS = "node:\n  token_projects_initial:\n"
-TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database"
+TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database, settings"
 A_NAME = "a name of 1 to 64 ASCII letters, digits, dots, hyphens or underscores, the first a letter or digit"
 
 ONE_FAULT = {
@@ -70,6 +70,13 @@ ONE_FAULT = {
     ),
     SOURCE + ", policy: {submitters: [MFZWI3D]}}": (
         "line 2: datasources[0].policy.submitters[0]: an id has 56 characters in 8 groups of 7, this one has 7"
+    ),
+    # settings
+    "settings: {peers: nobody}": (
+        'line 1: settings.peers: expected "any" or a list, each entry a node id, saw a single value'
+    ),
+    "settings: {peers: [MFZWI3D]}": (
+        "line 1: settings.peers[0]: an id has 56 characters in 8 groups of 7, this one has 7"
     ),
     # tokens
     "datasources: [{name: a, type: csv, path: p, token: []}]": (
