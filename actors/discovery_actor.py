@@ -87,6 +87,7 @@ class DiscoveryActor(SupervisedActor):
         self._problems: dict[str, None] = {}  # at most eight, the newest
         self._counts: dict[str, int] = {}
         self._heard: dict[str, bytes] = {}  # limits.STRANGERS_MAX: instance → node id
+        self._left = False  # the node is out of its projects: nothing is announced, nobody is asked
         self._runs = False  # the process has started and has not ended
         self._fetches: dict[int, str] = {}  # limits.DISCOVERY_FETCHES_MAX: ticket → address
         self._ways: dict[int, Way] = {}  # limits.DISCOVERY_FETCHES_MAX: ticket → the way to the statement port
@@ -106,13 +107,16 @@ class DiscoveryActor(SupervisedActor):
 
     def handle(self, message: Any) -> None:
         match message:
-            case ProjectsHeld(statement=statement):
+            case ProjectsHeld(statement=statement, left=left):
                 self._statement = statement
+                self._leave_or_return(left)
                 self._announce()
             case StatementWanted(address=address):
                 self._fetch(address)
             case ChildStarted(key=key) if key == self._child:
                 self._runs = True
+                if self._left:
+                    self._tell(Stop())
                 self._announce()
                 for ticket, address in list(self._fetches.items()):
                     self._ask(ticket, address)
@@ -121,7 +125,10 @@ class DiscoveryActor(SupervisedActor):
             case ChildGone(key=key, reason=reason) if key == self._child:
                 self._gone(reason)
             case TimerFired(name="spawn"):
-                self._spawn()
+                if self._left:
+                    self._state = "left"
+                else:
+                    self._spawn()
             case TimerFired(name=name):
                 self._missed(int(name), "discovery gave no answer in time")
             case SnapshotWanted(ticket=ticket, reply_to=reply_to):
@@ -159,8 +166,21 @@ class DiscoveryActor(SupervisedActor):
         self._state = "starting"
         self._spawner.spawn(self._child, ROLE, on_node_death="kill", rss_bytes_max=DISCOVERY_MEMORY_BYTES_MAX)
 
+    def _leave_or_return(self, left: bool) -> None:
+        """The process says goodbye to the network and ends; it is started again when the node is back."""
+        before, self._left = self._left, left
+        if left and not before:
+            self._state = "leaving"
+            self._tell(Stop())
+        elif before and not left and self._state == "left":
+            self._spawn()
+
     def _gone(self, reason: str) -> None:
-        self._state, self._runs = "down", False
+        self._runs = False
+        if self._left:
+            self._state = "left"
+            return
+        self._state = "down"
         self._note(f"the discovery process ended ({reason}) and is started again")
         now = self._clock.now()
         ran_well = now.boot_ns - self._spawned_ns >= RESTART_WINDOW_MS * 1_000_000
@@ -172,7 +192,7 @@ class DiscoveryActor(SupervisedActor):
         self._spawner.send(self._child, encode_command(command))
 
     def _announce(self) -> None:
-        if self._runs and self._statement:
+        if self._runs and self._statement and not self._left:
             self._tell(
                 Announce(
                     instance_prefix=short_id(self._own_id),
@@ -185,6 +205,10 @@ class DiscoveryActor(SupervisedActor):
 
     def _fetch(self, address: str) -> None:
         """Asks the process now, or as soon as it runs (again). Answered within FETCH_LIMIT_MS whatever happens."""
+        if self._left:
+            sentence = "this node has left its projects; flotta-p2p rejoin brings it back"
+            self._publish(StatementMissing(address=address, sentence=sentence))
+            return
         if len(self._fetches) >= DISCOVERY_FETCHES_MAX:
             self._publish(StatementMissing(address=address, sentence="too many addresses are being asked"))
             return

@@ -11,7 +11,7 @@ from actors.base import ActorHandle, Context, SupervisedActor
 from actors.failpoints import Point, reached
 from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
-from actors.projects import HoldProjects
+from actors.projects import Held, HoldProjects
 from actors.timers import TimerService
 from protocol.errors import Code, FlottaError, RemoteProtocolError
 from protocol.limits import ASK_LIMIT_MS, CONTROL_WAIT_MS_MAX, REPORT_LIMIT_MS
@@ -19,7 +19,20 @@ from protocol.machines.contract import Received, TimerFired
 from protocol.machines.events import CONTROL_SESSION, OPERATOR, ControlAnswer, JobChanged
 from protocol.record import Record
 from protocol.tokens import ProjectKey
-from protocol.wire.control import AskPeers, AskProof, AskStatus, ProofGiven, ReloadProjects, Report, WaitJob
+from protocol.wire.control import (
+    AcceptPeer,
+    AskInvitations,
+    AskPeers,
+    AskProof,
+    AskStatus,
+    BanPeer,
+    Invite,
+    ProofGiven,
+    ReloadProjects,
+    Report,
+    RevokeInvitation,
+    WaitJob,
+)
 from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, JobStatus, Submit
 from protocol.wire.peers import AskSchema, AskSources, Refused
 
@@ -76,7 +89,7 @@ class _Wait(_Open):
 
 
 class GatewayActor(SupervisedActor):
-    """`describe` turns the snapshots into the values of a report; `reload` reads the project tokens anew."""
+    """`describe` turns the snapshots into the values of a report; `reload` reads tokens and join addresses anew."""
 
     def __init__(
         self,
@@ -87,7 +100,7 @@ class GatewayActor(SupervisedActor):
         reporters: tuple[str, ...],
         publish: Callable[[Any], None],
         describe: Callable[[str, dict[str, Any]], dict[str, Any]],
-        reload: Callable[[], tuple[ProjectKey, ...]],
+        reload: Callable[[], Held],
         clock: Clock,
         timers: TimerService,
     ) -> None:
@@ -107,7 +120,7 @@ class GatewayActor(SupervisedActor):
         self._server: ControlServer | None = None
 
     def begin(self) -> None:
-        self._projects = self._reload()
+        self._projects = self._reload().projects
         self._server = ControlServer(
             self._socket_path,
             on_request=lambda client, message: self._tell_self(Requested(client=client, message=message)),
@@ -156,9 +169,12 @@ class GatewayActor(SupervisedActor):
                 self._send(client, self._reload_projects())
             case WaitJob(job_id=job_id, wait_ms=wait_ms):
                 number = self._opened(_Wait(client, request), max(0, min(wait_ms, CONTROL_WAIT_MS_MAX)))
-                self._ask(number, AskJob(job_id=job_id, with_tasks=False))
+                self._publish(_from_operator(number, AskJob(job_id=job_id, with_tasks=False)))
             case Submit() | AskJob() | AskResult() | AskCancel() | AskJobs() | AskSources() | AskSchema():
-                self._ask(self._opened(_Open(client), ASK_LIMIT_MS), request)
+                self._publish(_from_operator(self._opened(_Open(client), ASK_LIMIT_MS), request))
+            case Invite() | AskInvitations() | RevokeInvitation() | BanPeer() | AcceptPeer():
+                number = self._opened(_Open(client), ASK_LIMIT_MS)
+                self._siblings["admission"].tell(_from_operator(number, request))
             case _:
                 refused = Refused(code=Code.TYPE_NOT_ALLOWED, sentence=f"{type(request).__name__} is no request")
                 self._send(client, refused)
@@ -185,17 +201,6 @@ class GatewayActor(SupervisedActor):
             self._server.answer(client, message)
         except RemoteProtocolError as error:
             self._server.answer(client, Refused(code=error.code, sentence=error.sentence))
-
-    def _ask(self, number: int, message: Any) -> None:
-        """Hands a message to the machine that takes it, as from the operator of this node."""
-        self._publish(
-            Received(
-                message=message,
-                sender=OPERATOR,
-                message_id=number.to_bytes(16),
-                session=CONTROL_SESSION + str(number).encode(),
-            )
-        )
 
     def _answered(self, number: int, answer: Any) -> None:
         opened = self._open.get(number)
@@ -236,11 +241,12 @@ class GatewayActor(SupervisedActor):
 
     def _reload_projects(self) -> Report | Refused:
         try:
-            self._projects = self._reload()
+            held = self._reload()
         except FlottaError as error:
             return Refused(code=error.code, sentence=error.sentence, next_step=error.next_step)
-        self._siblings["projects"].tell(HoldProjects(projects=self._projects))
-        return Report(values={"projects": len(self._projects)})
+        self._projects = held.projects
+        self._siblings["projects"].tell(HoldProjects(held=held))
+        return Report(values={"projects": len(held.projects), "left": held.left})
 
     def _gather(self, report: _Report) -> None:
         number = self._opened(report, REPORT_LIMIT_MS)
@@ -260,3 +266,12 @@ class GatewayActor(SupervisedActor):
 
     def _finish_report(self, number: int, report: _Report) -> None:
         self._close(number, Report(values=self._describe(report.kind, report.parts)))
+
+
+def _from_operator(number: int, message: Any) -> Received:
+    return Received(
+        message=message,
+        sender=OPERATOR,
+        message_id=number.to_bytes(16),
+        session=CONTROL_SESSION + str(number).encode(),
+    )

@@ -7,9 +7,17 @@ from typing import Any, Final
 
 from actors.base import Context, SupervisedActor
 from actors.ports import Clock
-from protocol.ids import short_id, short_job_id
+from protocol.ids import format_id, short_id, short_job_id
 from protocol.limits import JOURNAL_PAUSE_MS
-from protocol.machines.events import Counted, EnrolmentFailed, JobChanged, PeerAway, PeerSeen
+from protocol.machines.events import (
+    Counted,
+    EnrolmentFailed,
+    JobChanged,
+    PeerAway,
+    PeerLeft,
+    PeerSeen,
+    PeerWaiting,
+)
 from protocol.wire.jobs import ENDED, JobStatus
 
 _log: Final = logging.getLogger("flotta-p2p")
@@ -32,6 +40,12 @@ class JournalActor(SupervisedActor):
             case PeerAway(node=node, name=name):
                 self._present.pop(node, None)
                 _log.warning("peer %s (%s) is away: nothing was heard of it", _clean(name), short_id(node))
+            case PeerLeft(node=node, name=name):
+                self._present.pop(node, None)
+                _log.info("peer %s (%s) has left", _clean(name), short_id(node))
+            case PeerWaiting(certified=one):
+                step = f"flotta-p2p peers accept {format_id(one.node)}"
+                self._refused("node-waiting", f"{one.statement.name} knows a common token and waits: {step}")
             case EnrolmentFailed(sentence=sentence):
                 self._refused("enrolment-failed", sentence)
             case JobChanged(status=status) if status.state in ENDED:

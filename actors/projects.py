@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from actors.base import Context, SupervisedActor
@@ -10,17 +10,30 @@ from actors.ports import Clock
 from actors.timers import TimerService
 from protocol.ids import node_id
 from protocol.key_statement import LIFE_MS, RENEW_MS, KeyStatement, sign_key_statement
+from protocol.limits import LEAVE_FLUSH_MS
 from protocol.machines.contract import TimerFired
-from protocol.machines.events import ProjectsHeld
+from protocol.machines.events import Departed, JoinsKept, KeptJoin, ProjectsHeld
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 
 
-class HoldProjects(Record, frozen=True):
-    """The tokens of the configuration and of the work directory, read anew."""
+class Held(Record, frozen=True):
+    """What configuration and work directory say of projects and joining. A node that has left holds no project.
+
+    `sources`: of this node, each with the projects that may reach it; None: as at the start.
+    """
 
     projects: tuple[ProjectKey, ...]
+    sources: Mapping[str, frozenset[bytes]] | None = None
+    joins: tuple[KeptJoin, ...] = ()
+    left: bool = False
+
+
+class HoldProjects(Record, frozen=True):
+    """Read anew."""
+
+    held: Held
 
 
 class ProjectsActor(SupervisedActor):
@@ -36,13 +49,13 @@ class ProjectsActor(SupervisedActor):
         addresses: tuple[str, ...],
         name: str,
         sequences: Iterator[int],
-        read: Callable[[], tuple[ProjectKey, ...]],
+        read: Callable[[], Held],
         clock: Clock,
         timers: TimerService,
         publish: Callable[[Any], None],
     ) -> None:
-        """`sequences` number the node's key statements and rise, through restarts of node and actor; `read` gives the
-        projects held at a start of this actor.
+        """`sequences` number the node's key statements and rise, through restarts of node and actor; `read` gives what
+        is held at a start of this actor.
         """
         super().__init__(context)
         self._key = key
@@ -52,21 +65,23 @@ class ProjectsActor(SupervisedActor):
         self._node_name = name
         self._sequences = sequences
         self._read = read
-        self._projects: tuple[ProjectKey, ...] = ()
+        self._held = Held(projects=())
         self._clock = clock
         self._timers = timers
         self._publish = publish
 
     def begin(self) -> None:
-        self._projects = self._read()
+        self._held = self._read()
         self._tell()
         self.ready()
 
     def handle(self, message: Any) -> None:
         match message:
-            case HoldProjects(projects=projects):
-                self._projects = projects
+            case HoldProjects(held=held):
+                self._held = held
                 self._tell()
+            case TimerFired(name="depart"):
+                self._publish(Departed())
             case TimerFired():
                 self._tell()
 
@@ -74,7 +89,7 @@ class ProjectsActor(SupervisedActor):
         self._timers.clear_all(self.address)
 
     def _tell(self) -> None:
-        own_id = node_id(self._key.public_key)
+        held, own_id = self._held, node_id(self._key.public_key)
         statement = KeyStatement(
             version=1,
             curve_key=self._curve_public,
@@ -83,7 +98,11 @@ class ProjectsActor(SupervisedActor):
             sequence=next(self._sequences),
             not_after_ms=self._clock.now().wall_ms + LIFE_MS,
             name=self._node_name,
-            hints=tuple(sorted(project.hint(own_id) for project in self._projects)),
+            hints=tuple(sorted(project.hint(own_id) for project in held.projects)),
         )
         self._timers.set(self.address, "sign again", self._clock.now().after_ms(RENEW_MS))
-        self._publish(ProjectsHeld(projects=self._projects, statement=sign_key_statement(statement, self._key)))
+        signed = sign_key_statement(statement, self._key)
+        self._publish(ProjectsHeld(projects=held.projects, statement=signed, sources=held.sources, left=held.left))
+        self._publish(JoinsKept(joins=held.joins))
+        if held.left:
+            self._timers.set(self.address, "depart", self._clock.now().after_ms(LEAVE_FLUSH_MS))

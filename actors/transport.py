@@ -16,7 +16,18 @@ from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
 from protocol.errors import FlottaError
 from protocol.ids import format_id
-from protocol.machines.events import Arrived, DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit, Unseal
+from protocol.machines.events import (
+    Arrived,
+    Departed,
+    DialDoor,
+    DoorsOpened,
+    HangUp,
+    PeerAdmitted,
+    PeersAllowed,
+    ProjectsHeld,
+    Transmit,
+    Unseal,
+)
 from protocol.machines.relaying import asked_to_pass_on
 from protocol.record import Record
 from protocol.tokens import ProjectKey
@@ -66,6 +77,9 @@ class TransportActor(SupervisedActor):
         self._nodes: dict[bytes, bytes] = {}  # limits.PEERS_MAX: CURVE key → node id
         self._curves: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node id → CURVE key
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._invitations: tuple[ProjectKey, ...] = ()  # limits.INVITATIONS_MAX
+        self._peers_allowed = PeersAllowed()
+        self._left = False
 
     def begin(self) -> None:
         self._wire.open(self._hosts, self._port)
@@ -76,6 +90,33 @@ class TransportActor(SupervisedActor):
                 self.ready()
             case WireFailed(error=error):
                 raise error
+            case Transmit() | Unseal() | DialDoor() | HangUp():
+                self._connect(message)
+            case PeerAdmitted():
+                self._admit(message)
+            case PeersAllowed():
+                self._peers_allowed = message
+                self._cut_off([node for node in self._curves if not message.admits(node)])
+            case ProjectsHeld(projects=projects, left=left):
+                self._projects = {project.project_id: project for project in projects}
+                self._left = left
+                self._tell_allowed()
+            case DoorsOpened(doors=doors):
+                self._invitations = doors
+                self._tell_allowed()
+            case Departed() if self._left:
+                self._cut_off(list(self._curves))
+            case SnapshotWanted(ticket=ticket, reply_to=reply_to):
+                reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._wire.counts()))
+
+    def end(self) -> None:
+        self._wire.close()
+
+    def _tell_self(self, message: Any) -> None:
+        self.address.tell(message)
+
+    def _connect(self, message: Transmit | Unseal | DialDoor | HangUp) -> None:
+        match message:
             case Transmit(raw=raw, node=node, session=session, via=b""):
                 self._wire.post(Carry(name=node or session, raw=raw))
             case Transmit():
@@ -86,19 +127,6 @@ class TransportActor(SupervisedActor):
                 self._dial_door(message)
             case HangUp(session=session):
                 self._wire.post(Close(name=session))
-            case PeerAdmitted():
-                self._admit(message)
-            case ProjectsHeld(projects=projects):
-                self._projects = {project.project_id: project for project in projects}
-                self._tell_allowed()
-            case SnapshotWanted(ticket=ticket, reply_to=reply_to):
-                reply_to.tell(Snapshot(ticket=ticket, name=self.name, values=self._wire.counts()))
-
-    def end(self) -> None:
-        self._wire.close()
-
-    def _tell_self(self, message: Any) -> None:
-        self.address.tell(message)
 
     def _send_sealed(self, event: Transmit) -> None:
         sealed = seal_for(event.seal_key, event.raw, sender=self._own_id, receiver=event.node)
@@ -129,6 +157,8 @@ class TransportActor(SupervisedActor):
         """A CURVE key stays with the first node that it was certified for: a peer must not cut off another one by
         certifying that one's key as its own.
         """
+        if not self._peers_allowed.admits(peer.node):
+            return  # membership has not heard of the ban yet
         if self._nodes.get(peer.curve_key, peer.node) != peer.node:
             _log.warning("node %s claims the transport key of another peer and is not connected", format_id(peer.node))
             return
@@ -148,6 +178,16 @@ class TransportActor(SupervisedActor):
             )
         )
 
+    def _cut_off(self, nodes: list[bytes]) -> None:
+        """They are dialled no more and their keys are refused; the gate refuses what open connections bring."""
+        for node in nodes:
+            self._nodes.pop(self._curves.pop(node), None)
+            self._wire.post(Close(name=node))
+        self._tell_allowed()
+
     def _tell_allowed(self) -> None:
+        """A node that has left opens to nobody; those whom it still has as peers hear its farewell first."""
         doors = {project.door_public: project_id for project_id, project in self._projects.items()}
+        if not self._left:
+            doors |= {one.door_public: one.project_id for one in self._invitations}
         self._wire.post(Allowed(nodes=dict(self._nodes), doors=doors))

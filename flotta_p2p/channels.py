@@ -4,9 +4,8 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import zmq
 
@@ -26,7 +25,7 @@ from protocol.machines.joiner import Joiner
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.control import AskProof, AskStatus, ProofGiven
-from protocol.wire.door import Challenge, Welcome
+from protocol.wire.door import Challenge, Granted, Welcome
 from protocol.wire.peers import Refused
 
 REQUEST_LIMIT_S: Final = 10.0
@@ -75,14 +74,12 @@ class ControlChannel:
         self._client.close()
 
 
-class DoorChannel:
-    """Through the door of a node elsewhere, as a submitter who knows the project's token. Every wait is bounded."""
+class Door:
+    """A connection to the door of a node elsewhere: a handshake, questions and answers. Every wait is bounded."""
 
     def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route = DIRECT) -> None:
-        """The caller closes the route. Raises UnreachableError, AddressError, or DeniedError when the token is not the
-        node's, or the proxy's owner does not permit it.
-        """
-        self._address = address
+        """The caller closes the route."""
+        self.address = address
         self._route = route
         self._way: Way | None = None
         self._project = project
@@ -90,38 +87,18 @@ class DoorChannel:
         self._clock = SystemClock()
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
-        try:
-            self._knock()
-        except BaseException:
-            self.close()
-            raise
-
-    def request(self, message: Any, *, limit_s: float = REQUEST_LIMIT_S) -> Any:
-        """Asks; after a silence knocks once more, since a node forgets idle sessions. Every request may be repeated."""
-        try:
-            return refused(self._ask(message, limit_s / 2), self._address)
-        except UnreachableError:
-            self._knock()
-            return refused(self._ask(message, limit_s / 2), self._address)
-
-    def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes:
-        return self._project.submit_proof(job_id, submitter_key)
-
-    def node(self) -> bytes:
-        """The id of the node at the other end, which has proved to know the token."""
-        return self._node
 
     def close(self) -> None:
         self._hang_up()
         self._context.term()
 
-    def _knock(self) -> None:
-        """One handshake at the door: both sides prove to know the token."""
-        target = self._statement()
-        self._node = target.node
+    def knock(self, target: Certified, role: Literal["submitter", "invited"]) -> tuple[Certified, Any]:
+        """Both sides prove to know the token, or the invitation. Returns what the node says of itself, and its answer
+        to the proof: Welcome or Granted. Raises UnreachableError, or DeniedError with the node's own words.
+        """
         self._dial(target)
         joiner = Joiner(
-            role="submitter",
+            role=role,
             own_id=node_id(self._key.public_key),
             statement=b"",
             curve_key=self._project.door_public,
@@ -130,26 +107,39 @@ class DoorChannel:
             project=self._project,
         )
         limit_s = (HANDSHAKE_LIMIT_MS + self._route.opening_ms) / 1000
-        challenge = self._await(joiner.hello, lambda one: isinstance(one, Challenge | Refused), limit_s)
-        if not isinstance(challenge, Challenge):
-            refused(challenge, self._address)
-        proof = joiner.answer(challenge, self._clock.now())
-        refused(self._await(proof, lambda one: isinstance(one, Welcome | Refused), limit_s), self._address)
-
-    def _statement(self) -> Certified:
-        host, port = parse_address(self._address, default_port=NODE_PORT)
+        challenge = self.ask(joiner.hello, limit_s, Challenge)
         try:
-            return verify_key_statement(fetch_by(self._route, host, port).statement, self._clock.now().wall_ms)
+            proof = joiner.answer(challenge, self._clock.now())
         except RemoteProtocolError as error:
-            raise UnreachableError(
-                Code.NODE_UNREACHABLE,
-                f"what answers at {self._address} is no node of this version ({error.sentence})",
-                next_step="check the address and the port",
-            ) from error
+            raise DeniedError(error.code, error.sentence, node=self.address) from error
+        return joiner.target, self.ask(proof, limit_s, Welcome | Granted)
+
+    def ask(self, message: Any, limit_s: float, wanted: Any = object) -> Any:
+        """Sends one message and returns the first wanted answer to it; a refusal is raised as DeniedError."""
+        assert self._socket is not None
+        assert self._way is not None
+        send = Send(message=message, session=_SESSION, project=self._project.project_id)
+        for effect in self._gate.step(Outgoing(send=send), self._clock.now()):
+            if isinstance(effect, Publish) and isinstance(effect.event, Transmit):
+                self._socket.send(effect.event.raw)
+        deadline_ns = self._clock.now().after_ms(int(limit_s * 1000))
+        while (left_ms := (deadline_ns - self._clock.now().boot_ns) // 1_000_000) > 0:
+            if not self._socket.poll(min(left_ms, _LOOK_MS)):
+                if (problem := self._way.problem()) is not None:
+                    raise problem
+                continue
+            answer = self._open(self._socket.recv())
+            if isinstance(answer, Refused) or (answer is not None and isinstance(answer, wanted)):
+                return refused(answer, self.address)
+        raise UnreachableError(
+            Code.NODE_UNREACHABLE,
+            f"the node at {self.address} did not answer within {limit_s:g} s",
+            next_step="check that the token is one of its projects and that it runs (`flotta-p2p status` there)",
+        )
 
     def _dial(self, target: Certified) -> None:
         self._hang_up()
-        host, port = parse_address(self._address, default_port=NODE_PORT)
+        host, port = parse_address(self.address, default_port=NODE_PORT)
         self._way = self._route.way(f"{host}:{port}")
         self._socket = self._context.socket(zmq.DEALER)
         harden(self._socket)
@@ -180,35 +170,61 @@ class DoorChannel:
             self._way.close()
             self._way = None
 
-    def _ask(self, message: Any, limit_s: float) -> Any:
-        return self._await(message, lambda _: True, limit_s)
-
-    def _await(self, message: Any, wanted: Callable[[Any], bool], limit_s: float) -> Any:
-        """Sends one message and returns the first wanted answer to it."""
-        assert self._socket is not None
-        assert self._way is not None
-        send = Send(message=message, session=_SESSION, project=self._project.project_id)
-        for effect in self._gate.step(Outgoing(send=send), self._clock.now()):
-            if isinstance(effect, Publish) and isinstance(effect.event, Transmit):
-                self._socket.send(effect.event.raw)
-        deadline_ns = self._clock.now().after_ms(int(limit_s * 1000))
-        while (left_ms := (deadline_ns - self._clock.now().boot_ns) // 1_000_000) > 0:
-            if not self._socket.poll(min(left_ms, _LOOK_MS)):
-                if (problem := self._way.problem()) is not None:
-                    raise problem
-                continue
-            answer = self._open(self._socket.recv())
-            if answer is not None and wanted(answer):
-                return answer
-        raise UnreachableError(
-            Code.NODE_UNREACHABLE,
-            f"the node at {self._address} did not answer within {limit_s:g} s",
-            next_step="check that the token is one of its projects and that it runs (`flotta-p2p status` there)",
-        )
-
     def _open(self, raw: bytes) -> Any:
         arrived = Arrived(raw=raw, session=_SESSION, dialled=True)
         for effect in self._gate.step(arrived, self._clock.now()):
             if isinstance(effect, Publish) and isinstance(effect.event, Received):
                 return effect.event.message
         return None
+
+
+class DoorChannel:
+    """Through the door of a node elsewhere, as a submitter who knows the project's token."""
+
+    def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route = DIRECT) -> None:
+        """The caller closes the route. Raises UnreachableError, AddressError, or DeniedError when the token is not the
+        node's, or the proxy's owner does not permit it.
+        """
+        self._project = project
+        self._route = route
+        self._door = Door(address, project, key, route)
+        try:
+            self._knock()
+        except BaseException:
+            self.close()
+            raise
+
+    def request(self, message: Any, *, limit_s: float = REQUEST_LIMIT_S) -> Any:
+        """Asks; after a silence knocks once more, since a node forgets idle sessions. Every request may be repeated."""
+        try:
+            return self._door.ask(message, limit_s / 2)
+        except UnreachableError:
+            self._knock()
+            return self._door.ask(message, limit_s / 2)
+
+    def proof(self, project: bytes, job_id: bytes, submitter_key: bytes) -> bytes:
+        return self._project.submit_proof(job_id, submitter_key)
+
+    def node(self) -> bytes:
+        """The id of the node at the other end, which has proved to know the token."""
+        return self._node
+
+    def close(self) -> None:
+        self._door.close()
+
+    def _knock(self) -> None:
+        target, _ = self._door.knock(statement_at(self._door.address, self._route), "submitter")
+        self._node = target.node
+
+
+def statement_at(address: str, route: Route = DIRECT) -> Certified:
+    """What the node there says of itself. Raises UnreachableError, AddressError, DeniedError of a proxy."""
+    host, port = parse_address(address, default_port=NODE_PORT)
+    try:
+        return verify_key_statement(fetch_by(route, host, port).statement, SystemClock().now().wall_ms)
+    except RemoteProtocolError as error:
+        raise UnreachableError(
+            Code.NODE_UNREACHABLE,
+            f"what answers at {address} is no node of this version ({error.sentence})",
+            next_step="check the address and the port",
+        ) from error

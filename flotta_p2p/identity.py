@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from actors.adapters.curve_sockets import CurveKeys
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.interfaces import choose_interfaces
+from actors.adapters.joining_files import has_left, list_joins
 from actors.adapters.key_files import (
     load_curve_secret,
     load_or_create_curve_secret,
@@ -20,6 +22,7 @@ from actors.adapters.key_files import (
 from actors.adapters.private_files import remove_unfinished
 from actors.adapters.sealing import SealKeys, derive_seal_keys
 from actors.adapters.token_files import list_projects
+from actors.projects import Held
 from flotta_p2p.configuration.schema import Configuration
 from protocol.errors import Code, ConfigError
 from protocol.ids import node_id
@@ -81,7 +84,20 @@ class Projects:
         self._configuration = configuration
         self._lock = threading.Lock()
         self._derived: dict[str, ProjectKey] = {}  # as many as the operator adds while the node runs
+        self._read: dict[str, SecretText] = {}  # of the token files, as they were read last
+        self._newer: dict[str, SecretText] = {}  # a token that was replaced while the node runs → its successor
         self.names: dict[bytes, str] = {}
+
+    def held(self) -> Held:
+        """All that the work directory and the configuration say now. Raises ConfigError as `read` does."""
+        projects, workdir = self.read(), self._configuration.workdir
+        left = has_left(workdir)
+        return Held(
+            projects=() if left else projects,
+            sources={name: source.projects for name, source in self.policy().sources.items()},
+            joins=list_joins(workdir),
+            left=left,
+        )
 
     def read(self) -> tuple[ProjectKey, ...]:
         """Every project held now; reads the work directory's token files anew.
@@ -89,9 +105,11 @@ class Projects:
         A project that only a data source knows is named after the first such source, unless another project has that
         name: then it has none. Raises ConfigError for a weak token, and for more than PROJECTS_MAX projects in all.
         """
+        in_files = list_projects(self._configuration.workdir)
+        self._note_replaced(in_files)
         named: list[tuple[str, SecretText]] = [
             *((project.name, project.token) for project in self._configuration.node.token_projects_initial),
-            *list_projects(self._configuration.workdir),
+            *in_files,
         ]
         keys: dict[bytes, ProjectKey] = {}
         names: dict[bytes, str] = {}
@@ -101,7 +119,7 @@ class Projects:
             names.setdefault(key.project_id, name)
         for source in self._configuration.datasources:
             for token in source.token:
-                key = self._derive(token, f"a token of the data source {source.name}")
+                key = self._derive(self._current(token), f"a token of the data source {source.name}")
                 keys.setdefault(key.project_id, key)
                 names.setdefault(key.project_id, "" if source.name in names.values() else source.name)
         self.names.update(names)
@@ -111,6 +129,8 @@ class Projects:
                 f"the configuration and the work directory name {len(keys)} projects; at most {PROJECTS_MAX} are held",
                 next_step="take the tokens of some projects away",
             )
+        for gone in self.names.keys() - keys.keys():
+            del self.names[gone]
         return tuple(keys.values())
 
     def policy(self) -> NodePolicy:
@@ -126,7 +146,7 @@ class Projects:
             sources={
                 source.name: SourcePolicy(
                     projects=frozenset(
-                        self._derive(token, f"a token of the data source {source.name}").project_id
+                        self._derive(self._current(token), f"a token of the data source {source.name}").project_id
                         for token in source.token
                     ),
                     submitters=source.policy.submitters,
@@ -135,6 +155,21 @@ class Projects:
                 for source in self._configuration.datasources
             }
         )
+
+    def _note_replaced(self, in_files: Iterable[tuple[str, SecretText]]) -> None:
+        """A data source that names a project goes with its new token; the file was read with the former one."""
+        with self._lock:
+            for name, token in in_files:
+                before = self._read.get(name, token)
+                if before != token:
+                    self._newer.pop(token.reveal(), None)
+                    self._newer[before.reveal()] = token
+                self._read[name] = token
+
+    def _current(self, token: SecretText) -> SecretText:
+        while token.reveal() in self._newer:
+            token = self._newer[token.reveal()]
+        return token
 
     def _derive(self, token: SecretText, what: str) -> ProjectKey:
         text = token.reveal()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.control_socket import control_path, note_control_path
@@ -47,6 +47,8 @@ from flotta_p2p.reports import Facts, describe
 from protocol import kinds
 from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.ids import format_id
+from protocol.invitation import ROOT_DOMAIN as INVITATION_ROOT
+from protocol.machines.admission import Admission
 from protocol.machines.catalogue import Catalogue
 from protocol.machines.contract import Machine
 from protocol.machines.delivery import Courier
@@ -59,6 +61,17 @@ from protocol.machines.worker import Worker
 
 _log = logging.getLogger(__name__)
 
+_REPORTERS: Final = (
+    "gate",
+    "transport",
+    "enrolment",
+    "membership",
+    "scheduler",
+    "worker",
+    "discovery",
+    "admission",
+    "poller",
+)
 MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
 
 
@@ -218,6 +231,7 @@ class Node:
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
             *([self._machine("poller", parts, self._poller(parts), ())] if parts.client else []),
             ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
+            self._machine("admission", parts, self._admission(parts), (kinds.BAN, kinds.ACCEPTED, kinds.INVITATION)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
             ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
         ]
@@ -320,6 +334,12 @@ class Node:
         sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
         return lambda rows: Catalogue(identity.node, name, sources)
 
+    def _admission(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        """Behind all who take its news, and before the tokens are told."""
+        identity, peers = parts.identity, parts.configuration.settings.peers
+        listed = None if peers == "any" else peers
+        return lambda rows: Admission(identity.node, identity.key.derived_secret(INVITATION_ROOT), listed, rows)
+
     def _runner(self, context: Context, parts: _Parts) -> Any:
         return TaskRunnerActor.start(
             context,
@@ -367,16 +387,10 @@ class Node:
             context,
             socket_path=control_path(parts.configuration.workdir),
             siblings=parts.handles,
-            reporters=tuple(
-                name
-                for name in parts.handles
-                if name
-                in ("gate", "transport", "enrolment", "membership", "scheduler", "worker", "discovery", "poller")
-                or name.startswith("source ")
-            ),
+            reporters=tuple(name for name in parts.handles if name in _REPORTERS or name.startswith("source ")),
             publish=parts.bus.publish,
             describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.route.values(), parts.clock.now()),
-            reload=parts.projects.read,
+            reload=parts.projects.held,
             clock=parts.clock,
             timers=parts.timers,
         )
@@ -390,7 +404,7 @@ class Node:
             addresses=parts.listening.addresses,
             name=parts.configuration.node.name,
             sequences=parts.statement_sequences,
-            read=parts.projects.read,
+            read=parts.projects.held,
             clock=parts.clock,
             timers=parts.timers,
             publish=parts.bus.publish,

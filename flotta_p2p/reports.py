@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from flotta_p2p import __version__
 from protocol.ids import format_id, format_project_id
+from protocol.machines.admission import AdmissionSnapshot
 from protocol.machines.contract import Now
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
@@ -17,10 +18,13 @@ from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
 from protocol.machines.poller import PollerSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
+from protocol.machines.strangers import StrangerView
 from protocol.machines.worker import WorkerSnapshot
 
 KNOCKING: Final = "it seems to know a common token, but the handshake has not succeeded yet"
 NOTHING_IN_COMMON: Final = "it holds no project token in common"
+WAITING: Final = "it knows a common token; nobody has accepted it here"
+BANNED: Final = "it is banned here"
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,12 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
     proxy.
     """
     peers = _peers(facts, snapshots.get("membership"), snapshots.get("enrolment"), now)
+    admission: AdmissionSnapshot | None = snapshots.get("admission")
+    peers |= {"bans": _bans(admission), "only_accepted": admission.listed if admission is not None else None}
     if kind == "peers":
         return peers
     return {
+        "left": admission.left if admission is not None else None,
         "name": facts.name,
         "node": format_id(facts.node),
         "mode": facts.mode,
@@ -67,9 +74,11 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         ],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
-            for presence in ("present", "quiet", "away", "admitted")
+            for presence in ("present", "quiet", "away", "left", "admitted")
         },
-        "strangers": len(peers["strangers"]),
+        "strangers": sum(one["standing"] == "stranger" for one in peers["strangers"]),
+        "waiting": sum(one["standing"] == "waiting" for one in peers["strangers"]),
+        "bans": len(peers["bans"]),
         "schedulers": _schedulers(snapshots.get("poller"), now),
         "discovery": snapshots.get("discovery") or {},
         "way_out": way_out,
@@ -116,7 +125,8 @@ def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapsho
                 "name": one.name,
                 "node": format_id(one.node),
                 "addresses": list(one.addresses),
-                "why": KNOCKING if one.node in knocking else NOTHING_IN_COMMON,
+                "standing": one.standing,
+                "why": _why(one, knocking),
             }
             for one in snapshot.strangers
         ],
@@ -139,6 +149,17 @@ def _schedulers(snapshot: PollerSnapshot | None, now: Now) -> list[dict[str, Any
         }
         for one in (snapshot.schedulers if snapshot is not None else ())
     ]
+
+
+def _why(stranger: StrangerView, knocking: tuple[bytes, ...]) -> str:
+    if stranger.standing != "stranger":
+        return WAITING if stranger.standing == "waiting" else BANNED
+    return KNOCKING if stranger.node in knocking else NOTHING_IN_COMMON
+
+
+def _bans(snapshot: AdmissionSnapshot | None) -> list[dict[str, Any]]:
+    bans = snapshot.bans if snapshot is not None else ()
+    return [{"node": format_id(ban.node), "since_ms": ban.since_ms, "reason": ban.reason} for ban in bans]
 
 
 def _door(snapshot: GateSnapshot | None, wire: dict[str, int] | None) -> dict[str, Any]:

@@ -71,6 +71,14 @@ class Code(StrEnum):
     # permission
     POLICY_DENIED = "policy-denied"
     STRANGER = "stranger"
+    NODE_BANNED = "node-banned"
+    NODE_WAITING = "node-waiting"
+    NODE_LEFT = "node-left"
+    PROJECT_ROTATED = "project-rotated"
+    INVITATION_MALFORMED = "invitation-malformed"
+    INVITATION_EXPIRED = "invitation-expired"
+    INVITATION_USED = "invitation-used"
+    INVITATION_REVOKED = "invitation-revoked"
     # artifact and data
     ARTIFACT_MALFORMED = "artifact-malformed"
     OPERATION_UNKNOWN = "operation-unknown"

@@ -5,6 +5,7 @@
 | node, person | 32 | 8 groups of 7 base32 characters with check characters: `MFZWI3D-…` |
 | job | 32 | `j` and 52 lowercase base32 characters |
 | project | 16 | `p` and 32 lowercase hexadecimal characters |
+| invitation | 16 | `i` and 32 lowercase hexadecimal characters |
 | message | 16 | none; logs show hexadecimal |
 
 Parsing raises AddressError(ID_MALFORMED) naming the fault. Formatting bytes of another length is a bug of the
@@ -101,6 +102,12 @@ def format_project_id(project: bytes) -> str:
     """The text of a project id."""
     _need(project, PROJECT_ID_BYTES, "a project id")
     return "p" + project.hex()
+
+
+def format_invitation_id(invitation: bytes) -> str:
+    """The text of an invitation's id. Nobody types it: commands take its beginning."""
+    _need(invitation, PROJECT_ID_BYTES, "an invitation id")
+    return "i" + invitation.hex()
 
 
 def parse_project_id(text: str) -> bytes:

@@ -10,6 +10,9 @@ from typing import Final
 
 BOOT: Final = "boot"  # key b"": the highest boot id of this node
 PEER: Final = "peer"  # key node id: an accepted peer (membership)
+BAN: Final = "ban"  # key node id: a node that the operator keeps out (admission)
+ACCEPTED: Final = "accepted"  # key node id: a node that the operator lets in (admission)
+INVITATION: Final = "invitation"  # key invitation id: whom it let in, or until when it is open (admission)
 SEEN_BOOT: Final = "seen-boot"  # key node id: highest boot id seen from a peer (gate)
 EXECUTED: Final = "executed"  # key job id: an order that this node accepted, its scheduler and highest epoch (worker)
 JOB: Final = "job"  # key job id: a job of the scheduler
@@ -18,5 +21,5 @@ ATTEMPT: Final = "attempt"  # key job id + task index: a task at this node (work
 OUTBOX: Final = "outbox"  # key owner + message id: frames not yet acknowledged (delivery)
 INBOX: Final = "inbox"  # key owner + sender + message id: frames already applied (delivery)
 
-SAFETY_KINDS: Final = frozenset({BOOT, PEER, SEEN_BOOT, EXECUTED})
+SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, ACCEPTED, INVITATION, SEEN_BOOT, EXECUTED})
 KINDS: Final = SAFETY_KINDS | {JOB, TASK, ATTEMPT, OUTBOX, INBOX}

@@ -28,6 +28,9 @@ ADDRESSES_PER_NODE_MAX: Final = 8  # addresses in a key statement; a peer could 
 NAME_CHARS_MAX: Final = 64  # names of nodes, projects, sources, steps, outputs
 # the longest address with names of 64 characters has 208; a store key stays below LMDB's 511 bytes
 EUI_CHARS_MAX: Final = 256
+# an invitation; eight addresses with names of 253 characters have 3 KiB, usual ones 250 characters
+INVITATION_CHARS_MAX: Final = 4_096
+REASON_CHARS_MAX: Final = 200  # why a node was banned; its operator writes it, and every status shows it
 TOKEN_CHARS_MAX: Final = 256  # a project token; typed, piped or read from a file by the operator
 
 # --- time ----------------------------------------------------------------------------------------
@@ -47,6 +50,12 @@ PEER_ROTATE_MS: Final = 3_000  # so does a link to a peer
 ENROL_RETRY_MS_MIN: Final = 500  # first pause before a door is tried again; doubles
 ENROL_RETRY_MS_MAX: Final = 30_000  # two tries a minute at a door that stays shut
 ENROL_PATIENCE_MS: Final = 1_500  # the node with the higher id lets the other dial first
+INVITATION_LIFE_MS: Final = 86_400_000  # how long an invitation is open; a day to pass it on
+INVITATION_LIFE_MS_MIN: Final = 60_000  # shorter, and clocks that differ would make it stillborn
+INVITATION_LIFE_MS_MAX: Final = 30 * 86_400_000  # a month: what is open longer is forgotten, and found by others
+INVITATION_REPEAT_MS: Final = 600_000  # the node that used one may ask again: its connection may have died in between
+INVITATION_KEEP_MS: Final = 7 * 86_400_000  # so long after its end whoever knocks with one is told what is the matter
+LEAVE_FLUSH_MS: Final = 1_000  # a node that leaves closes its connections so long after its farewell was written
 WALL_MS_MAX: Final = 253_402_214_400_000  # the last day of the year 9999, where calendars of computers end
 
 # --- neighbours: what keeps a large network from talking to itself -----------------------------------------------
@@ -96,6 +105,10 @@ DESCRIPTORS_RESERVED: Final = 128  # of them for the node alone: channels of chi
 WIRE_GROWTH_BYTES_MAX: Final = 128 * MIB
 REBIND_LIMIT_MS: Final = 2_000  # a listener that was closed must be gone by then; it takes a millisecond
 PEERS_MAX: Final = 1_024  # accepted peers; each holds one DEALER socket and one outbox
+BANS_MAX: Final = 1_024  # nodes that the operator keeps out, 300 bytes each; beyond it a new token does more
+ACCEPTED_MAX: Final = 1_024  # nodes that the operator, or an invitation, let in; as many as there may be peers
+INVITATIONS_MAX: Final = 64  # remembered invitations of one node; its operator makes them, 200 bytes and a door each
+KEPT_JOINS_MAX: Final = 16  # join addresses in the work directory; its operator adds them, 1.5 KiB each
 STRANGERS_MAX: Final = 256  # discovered nodes without a common project; anybody on the LAN grows it; 1 KiB each
 DOOR_SESSIONS_MAX: Final = 256  # half-done enrolments; whoever knows a door key grows it; 5 KiB each, 2 s each
 SUBMITTER_IDLE_MS: Final = 120_000  # a submitter that asked nothing so long is hung up; four of its longest polls

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
+
+import msgspec
 
 from protocol.columns import ColumnRules
 from protocol.errors import Code
@@ -24,6 +27,17 @@ class SourcePolicy(Record, frozen=True):
 
 class NodePolicy(Record, frozen=True):
     sources: dict[str, SourcePolicy]
+
+    def opened_to(self, projects: Mapping[str, frozenset[bytes]] | None) -> NodePolicy:
+        """The same rules with these projects for each source; None: as before."""
+        if projects is None:
+            return self
+        return NodePolicy(
+            sources={
+                name: msgspec.structs.replace(source, projects=projects.get(name, frozenset()))
+                for name, source in self.sources.items()
+            }
+        )
 
 
 class Allow(Record, frozen=True):

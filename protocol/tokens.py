@@ -1,7 +1,7 @@
 """Project tokens: the secret that makes a group of nodes, and all that is derived from it.
 
-A token is known to its members, kept in memory as a `ProjectKey`, and never sent, stored, logged or shown in
-an error.
+A token is known to its members, kept in memory as a `ProjectKey`, and never stored in a database, logged or shown in
+an error. It is sent in one case only: to the node that uses an invitation, over the connection that it opens.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from protocol.errors import Code, ConfigError, LocalProtocolError
 from protocol.ids import PROJECT_ID_BYTES, check_character, length_safe
 from protocol.limits import TOKEN_CHARS_MAX
+from protocol.secret_text import SecretText
 
 TOKEN_ENTROPY_BYTES: Final = 20
 TOKEN_BITS_MIN: Final = 128  # below, a recorded proof could be searched for the token
@@ -133,14 +134,18 @@ def _bits(text: str) -> float:
 
 
 class ProjectKey:
-    """What a member can do with a token. Its repr shows nothing. All methods are pure."""
+    """What a member can do with a token. Its repr shows nothing. All methods are pure.
 
-    __slots__ = ("_key", "door_public", "door_secret", "project_id")
+    `token` is the text itself, for those whom the operator invites; None where only the key is known.
+    """
 
-    def __init__(self, key: bytes) -> None:
+    __slots__ = ("_key", "door_public", "door_secret", "project_id", "token")
+
+    def __init__(self, key: bytes, token: SecretText | None = None) -> None:
         if len(key) != 32:
             raise LocalProtocolError(f"a project key has 32 bytes, not {len(key)}")
         self._key = key
+        self.token = token
         self.project_id: bytes = self._mac(_ID_DOMAIN)[:PROJECT_ID_BYTES]
         # The CURVE client pair that opens the door: whoever knows the token may say hello, and nothing else.
         self.door_secret: bytes = self._mac(_DOOR_DOMAIN)
@@ -151,7 +156,7 @@ class ProjectKey:
     def derive(cls, token: str) -> ProjectKey:
         """The key of this token; `check_token` comes first. Takes 16 MiB and about 60 ms."""
         key = hashlib.scrypt(token.encode(), salt=_SCRYPT_SALT, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P, dklen=32)
-        return cls(key)
+        return cls(key, SecretText(token))
 
     def hint(self, node_id: bytes) -> bytes:
         """8 bytes by which members recognise this node in discovery. Strangers link no two of them."""

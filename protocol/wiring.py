@@ -9,7 +9,7 @@ from protocol.machines.contract import Received
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
-# Machines: gate, enrolment, membership, scheduler, worker, catalogue, and in client mode the poller.
+# Machines: gate, enrolment, membership, scheduler, worker, catalogue, admission, and in client mode the poller.
 # Ends of the shells: transport, discovery, gateway, journal, store.
 NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.Arrived: ("gate",),
@@ -34,8 +34,26 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.MembersPartlyKnown: ("scheduler",),
     events.RollCallWanted: ("membership",),
     events.PeerAway: ("journal",),
-    events.ProjectsHeld: ("transport", "discovery", "enrolment", "scheduler", "worker", "catalogue", "membership"),
+    events.PeerLeft: ("scheduler", "journal"),
+    events.PeersAllowed: ("gate", "transport", "enrolment", "membership", "scheduler", "worker"),
+    events.PeerWaiting: ("membership", "journal"),
+    events.DoorsOpened: ("transport", "enrolment"),
+    events.InvitationProved: ("admission",),
+    events.InvitationAnswered: ("enrolment",),
+    events.JoinsKept: ("membership",),
+    events.ProjectsHeld: (
+        "gate",
+        "transport",
+        "discovery",
+        "admission",
+        "enrolment",
+        "scheduler",
+        "worker",
+        "catalogue",
+        "membership",
+    ),
     events.SourceInspected: ("catalogue",),
+    events.Departed: ("transport",),
     events.ResourceWanted: ("store",),
     events.ResourceFound: ("scheduler",),
     events.JobChanged: ("gateway", "journal"),

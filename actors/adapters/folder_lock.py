@@ -107,6 +107,9 @@ def _is_locked(descriptor: int) -> bool:
     return any(words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode for words in map(str.split, lines))
 
 
+_PRIVATE_FOLDERS: Final = ("projects", "joins", ".")
+
+
 def prepare_workdir(path: Path) -> None:
     """Make `path` a folder that only this user may enter and can write in.
 
@@ -123,7 +126,8 @@ def prepare_workdir(path: Path) -> None:
         raise _unusable(path, str(error.strerror)) from error
     check_workdir(path)
     try:
-        remove_unfinished(path / "projects")
+        for folder in _PRIVATE_FOLDERS:
+            remove_unfinished(path / folder)
     except OSError as error:
         raise _unusable(path, str(error.strerror)) from error
 

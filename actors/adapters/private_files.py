@@ -8,6 +8,7 @@ import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from actors.failpoints import Point, reached
@@ -26,6 +27,16 @@ def create_private_file(path: Path, data: bytes) -> None:
     whatever it is. Raises ConfigError(KEY_FILE_UNSAFE) when others may write in the folder,
     ConfigError(FOLDER_UNUSABLE) when the file cannot be written. Any thread.
     """
+    _write(path, data, lambda temporary: os.link(temporary, path, follow_symlinks=False))
+
+
+def replace_private_file(path: Path, data: bytes) -> None:
+    """As `create_private_file`, but in the place of what is there; readers see the one or the other."""
+    _write(path, data, lambda temporary: Path(temporary).replace(path))
+
+
+def _write(path: Path, data: bytes, name: Callable[[str], object]) -> None:
+    """`name` gives the finished file at this path its name."""
     folder = path.parent
     try:
         make_private_folder(folder)
@@ -34,8 +45,7 @@ def create_private_file(path: Path, data: bytes) -> None:
             raise _unsafe(folder, "folder", f"it belongs to user {status.st_uid}", "choose a folder of this user")
         if status.st_mode & _OTHERS_WRITE:
             raise _unsafe(folder, "folder", "other users may change it", f"chmod 700 {folder}")
-        # mkstemp opens with O_EXCL, O_NOFOLLOW and 0600; the link gives the finished file its name, or
-        # fails if that is taken.
+        # mkstemp opens with O_EXCL, O_NOFOLLOW and 0600; a link fails if the name is taken.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY_SUFFIX, dir=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -44,10 +54,10 @@ def create_private_file(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
                 reached(Point.FILE_UNNAMED)
-                os.link(temporary, path, follow_symlinks=False)
+                name(temporary)
                 reached(Point.FILE_NAMED)
         finally:
-            Path(temporary).unlink()
+            Path(temporary).unlink(missing_ok=True)
         sync_folder(folder)
     except FileExistsError:
         raise

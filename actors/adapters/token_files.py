@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.adapters.private_files import create_private_file, read_private_file
+from actors.adapters.private_files import create_private_file, read_private_file, replace_private_file
 from protocol.errors import Code, ConfigError
 from protocol.limits import PROJECTS_MAX
 from protocol.names import NAME_RULE, is_name
@@ -41,6 +41,26 @@ def add_project(workdir: Path, name: str, token: SecretText) -> None:
         create_private_file(_folder(workdir) / f"{name}{_SUFFIX}", f"{token.reveal()}\n".encode())
     except FileExistsError as error:
         raise _taken(f'the project "{name}" was added by another program just now', "try again") from error
+
+
+def replace_token(workdir: Path, name: str, token: SecretText) -> None:
+    """Keep another token of a project of `workdir` in place of its former one; on disk when this returns. Any thread.
+
+    Raises ConfigError: PROJECT_UNKNOWN for a name without a token file, PROJECT_NAME_TAKEN when the token has another
+    name, what `check_token` raises, KEY_FILE_UNSAFE, FOLDER_UNUSABLE.
+    """
+    check_token(token.reveal())
+    known = dict(list_projects(workdir))
+    if name not in known:
+        raise ConfigError(
+            Code.PROJECT_UNKNOWN,
+            f'{_folder(workdir)} holds no project "{name}"',
+            next_step="flotta-p2p project list",
+        )
+    other = next((one for one, its_token in known.items() if its_token == token and one != name), None)
+    if other is not None:
+        raise _taken(f'the project with this token is known as "{other}"', f'use the name "{other}"')
+    replace_private_file(_folder(workdir) / f"{name}{_SUFFIX}", f"{token.reveal()}\n".encode())
 
 
 def list_projects(workdir: Path) -> tuple[tuple[str, SecretText], ...]:

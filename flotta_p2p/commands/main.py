@@ -15,9 +15,11 @@ from flotta_p2p.commands.data import data
 from flotta_p2p.commands.demo import demo
 from flotta_p2p.commands.doctor import doctor, explain
 from flotta_p2p.commands.jobs import job, jobs
+from flotta_p2p.commands.joining import join, leave, rejoin
 from flotta_p2p.commands.keys import key
-from flotta_p2p.commands.nodes import peers, status, up
+from flotta_p2p.commands.nodes import status, up
 from flotta_p2p.commands.output import Interrupted, show_bug, show_error, show_fault
+from flotta_p2p.commands.peers import peers
 from flotta_p2p.commands.projects import project
 from flotta_p2p.commands.submitting import send, sign, submit
 from protocol.errors import FlottaError
@@ -86,5 +88,6 @@ def cli() -> None:
     """
 
 
-for _command in (demo, up, status, peers, doctor, explain, config, project, data, key, submit, sign, send, jobs, job):
+_NODE = (demo, up, status, peers, join, leave, rejoin, doctor, explain)
+for _command in (*_NODE, config, project, data, key, submit, sign, send, jobs, job):
     cli.add_command(_command)

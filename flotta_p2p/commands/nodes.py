@@ -1,4 +1,4 @@
-"""`up`, `status` and `peers`: the node of this machine."""
+"""`up` and `status`: the node of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
-from flotta_p2p.commands.output import code_mark, many, show, span, table
+from flotta_p2p.commands.output import code_mark, many, show, span
 
 
 @click.command()
@@ -68,23 +68,6 @@ def status(place: Place, as_json: bool) -> None:
     show(values, _status_lines(values), as_json=as_json)
 
 
-@click.command()
-@place_options()
-@json_option
-def peers(place: Place, as_json: bool) -> None:
-    """Whom the node works with, sees and joins.
-
-    \b
-    Examples:
-      flotta-p2p peers
-      flotta-p2p peers --json
-    """
-    from protocol.wire.control import AskPeers
-
-    values = _ask(place, AskPeers())
-    show(values, _peers_lines(values), as_json=as_json)
-
-
 def _ask(place: Place, message: Any) -> dict[str, Any]:
     from flotta_p2p.commands.places import link_to
 
@@ -106,13 +89,15 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
             "projects",
             ", ".join(f"{one['name'] or 'without a name'} ({one['id']})" for one in values["projects"]) or "none",
         ),
-        ("peers", f"{counts}; {values['strangers']} strangers"),
+        ("peers", f"{counts}; {_others(values)}"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
         ("tasks", _work(values["work"])),
         ("discovery", _discovery(values["discovery"])),
         ("door", _door(values["door"])),
         *((("way out", _way_out(values["way_out"])),) if values["way_out"] else ()),
     ]
+    if values["left"]:
+        facts.insert(0, ("left", "this node is out of its projects; flotta-p2p rejoin brings it back"))
     lines = [f"{name:<10} {text}" for name, text in facts]
     lines += [f"scheduler  {_scheduler(one)}" for one in values["schedulers"]]
     lines += [f"source     {_source(source)}" for source in values["sources"] if source is not None]
@@ -126,6 +111,11 @@ def _scheduler(one: dict[str, Any]) -> str:
         heard = "never" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
         return f"{one['name']}: {one['unanswered']} polls without an answer, the last answer {heard}"
     return f"{one['name']}: {one['state']}"
+
+
+def _others(values: dict[str, Any]) -> str:
+    counts = (("strangers", values["strangers"]), ("waiting", values["waiting"]), ("banned", values["bans"]))
+    return ", ".join(f"{number} {word}" for word, number in counts if number or word == "strangers")
 
 
 def _source(source: dict[str, Any]) -> str:
@@ -167,37 +157,3 @@ def _way_out(way: dict[str, Any]) -> str:
         for one in way["problems"]
     )
     return f"by {way['proxy']}; opened {way['opened']} times, failed {way['failed']} times{problems}"
-
-
-def _peers_lines(values: dict[str, Any]) -> list[str]:
-    lines: list[str] = []
-    if values["peers"]:
-        rows = [
-            (
-                one["name"],
-                one["presence"],
-                ",".join(project["name"] or project["id"] for project in one["projects"]),
-                ",".join(one["sources"]) or "none",
-                ",".join(one["addresses"]) or "a client",
-            )
-            for one in values["peers"]
-        ]
-        head, *body = table(("peer", "presence", "projects", "sources", "addresses"), rows)
-        lines.append(head)
-        for line, one in zip(body, values["peers"], strict=True):
-            lines += [line, f"  {one['node']}"]
-    else:
-        lines.append("No peers yet: nobody with a common project was met.")
-    if values["strangers"]:
-        lines += ["", "Strangers, shown, not trusted:"]
-        strangers = [(one["name"], ",".join(one["addresses"])) for one in values["strangers"]]
-        for line, one in zip(table(("stranger", "addresses"), strangers)[1:], values["strangers"], strict=True):
-            lines += [line, f"  {one['node']}", f"  {one['why']}"]
-    if values["joins"]:
-        lines += ["", "Joining:"]
-        lines += [
-            f"  {one['address']}  {one['state']}"
-            + (f" after {one['attempts']} attempts: {one['problem']}" if one["problem"] else "")
-            for one in values["joins"]
-        ]
-    return lines

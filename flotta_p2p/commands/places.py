@@ -17,21 +17,22 @@ from typing import Final
 import click
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.key_files import load_signing_key
+from actors.adapters.entropy import SystemEntropy
+from actors.adapters.key_files import create_signing_key, load_signing_key
 from actors.adapters.token_files import list_projects
 from actors.adapters.tunnel import route_by
 from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
 from flotta_p2p.configuration.read import read_home
 from flotta_p2p.submission import JobClient
-from protocol.errors import AddressError, Code, ConfigError, DeniedError
+from protocol.errors import AddressError, Code, ConfigError, DeniedError, UnreachableError
 from protocol.ids import format_project_id, parse_project_id
 from protocol.limits import TOKEN_CHARS_MAX
 from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey, check_token
-from protocol.wire.control import AskStatus, Report
+from protocol.wire.control import AskStatus, ReloadProjects, Report
 
 TOKEN_VARIABLE: Final = "FLOTTA_TOKEN"
 
@@ -63,6 +64,15 @@ def person_key(file: Path | None) -> SigningKey:
             Code.KEY_FILE_MALFORMED, "you have no key yet, and an order is signed", next_step="flotta-p2p key new"
         )
     return SigningKey(load_signing_key(path))
+
+
+def signing_key(file: Path | None) -> SigningKey:
+    """As `person_key`, but the first signature makes the key where there is none at its usual place."""
+    path = default_key_file()
+    if file is None and not path.exists():
+        create_signing_key(path, SystemEntropy())
+        click.echo(f"your key is made: {path}; keep a copy of it in a safe place", err=True)
+    return person_key(file)
 
 
 def ask_token(what: str) -> SecretText:
@@ -161,6 +171,37 @@ class Link:
         """The projects of this machine's node: name, or the id of one without, → id."""
         report: Report = self.channel.request(AskStatus())
         return {one["name"] or one["id"]: parse_project_id(one["id"]) for one in report.values["projects"]}
+
+    def project_name(self, project: str) -> str:
+        """The node's name of a project that is named by its name or its id."""
+        found = project_id_in(project)
+        if found is None:
+            return project
+        names = {one["id"]: one["name"] for one in self.channel.request(AskStatus()).values["projects"]}
+        return str(names.get(format_project_id(found)) or "project")
+
+    def only_project(self) -> str:
+        """The name of the node's project, where there is one. Raises click.UsageError."""
+        names = [one["name"] or one["id"] for one in self.channel.request(AskStatus()).values["projects"]]
+        if len(names) != 1:
+            known = ", ".join(sorted(names)) or "none"
+            raise click.UsageError(f"name the project with --project; this node has {known}")
+        return str(names[0])
+
+
+def tell_node(workdir: Path) -> bool:
+    """Whether a node runs there and has read tokens and join addresses anew. Raises DeniedError when it refuses."""
+    try:
+        channel = ControlChannel(workdir)
+    except UnreachableError as error:
+        if error.code == Code.NODE_NOT_RUNNING:
+            return False
+        raise
+    try:
+        channel.request(ReloadProjects())
+        return True
+    finally:
+        channel.close()
 
 
 @contextmanager

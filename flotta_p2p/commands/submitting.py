@@ -35,12 +35,12 @@ def submit(place: Place, given: Given, wait: bool, as_json: bool) -> int:
       flotta-p2p submit question.yaml --to node.example.org --token-file heart.token
     """
     from flotta_p2p.commands.jobs import follow, outlived_by
-    from flotta_p2p.commands.places import link_to, person_key
+    from flotta_p2p.commands.places import link_to, signing_key
     from flotta_p2p.commands.results import job_sentence, job_values
     from protocol.ids import short_job_id
 
     question = make_question(given)
-    key = person_key(place.key)
+    key = signing_key(place.key)
     with link_to(place, question.project) as link:
         # This node alone may lead it: another member that gets to see the order must not, and see the shares.
         prepared = _prepare(question, link.project_id(question.project), key, (link.channel.node(),))
@@ -70,13 +70,13 @@ def sign(place: Place, given: Given, output: Path, as_json: bool) -> None:
       flotta-p2p sign --project heart --columns age -o order.flp
       flotta-p2p sign question.yaml --token-file heart.token --life 2d -o order.flp
     """
-    from flotta_p2p.commands.places import person_key, project_key
+    from flotta_p2p.commands.places import project_key, signing_key
     from flotta_p2p.submission import order_to_bytes
     from protocol.ids import format_job_id
     from protocol.plan.order import SignedOrder
 
     question = make_question(given)
-    key = person_key(place.key)
+    key = signing_key(place.key)
     project = project_key(place, question.project)
     prepared = _prepare(question, project.project_id, key)
     proof = project.submit_proof(prepared.job_id, key.public_key)

@@ -35,10 +35,13 @@ _STANDALONE: Final = (
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, the projects that its file brings, and its way out."""
+    """Where a node works, what its file says of projects, and its way out. `source_tokens`: tokens, or names, as they
+    stand under data sources.
+    """
 
     workdir: Path
     projects: Mapping[str, SecretText]
+    source_tokens: tuple[SecretText, ...]
     proxy: Proxy | None
 
 
@@ -78,9 +81,15 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     """
     faults = _faults_of(path)
     located = _located(path, environ, faults)
-    Checks(located.document, located.lines, faults).projects()
+    document = located.document
+    Checks(document, located.lines, faults).projects()
     faults.raise_if_any()
-    return Home(located.workdir, _initial_projects(located.document), located.document.settings.proxy)
+    return Home(
+        located.workdir,
+        _initial_projects(document),
+        tuple(token for source in document.datasources for token in source.token),
+        document.settings.proxy,
+    )
 
 
 def _faults_of(path: Path | None) -> Faults:

@@ -15,6 +15,7 @@ from flotta_p2p.configuration.shapes import (
     BOOLEAN,
     INTERFACE,
     NAME,
+    NODE,
     PASSWORD,
     PATH,
     PERSON,
@@ -33,6 +34,7 @@ from flotta_p2p.configuration.shapes import (
 )
 from protocol.columns import ColumnRules
 from protocol.limits import (
+    ACCEPTED_MAX,
     CELL_ROWS_MIN,
     COHORT_ROWS_MIN,
     COLUMNS_MAX,
@@ -45,8 +47,8 @@ from protocol.secret_text import SecretText
 
 DAY_S = 86_400.0
 COLUMNS = ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset)
-COLUMNS_OR_NONE = ListOf(TEXT, most=COLUMNS_MAX, build=frozenset)  # an empty list: no column groups
-COLUMNS_OR_ALL = ListOf(TEXT, least=1, most=COLUMNS_MAX, word="all", build=frozenset)
+COLUMNS_OR_NONE = ListOf(TEXT, most=COLUMNS_MAX, build=frozenset)  # an empty list: none
+COLUMNS_OR_ALL = ListOf(TEXT, most=COLUMNS_MAX, word="all", build=frozenset)
 ROWS_MAX = 1_000_000_000  # of a threshold: more than any table that a node reads
 
 Mode = Literal["node", "client", "standalone"]
@@ -156,11 +158,11 @@ class Policy(Section, frozen=True, kw_only=True):
         Key("`any` member of the project, or a list of person ids (`flotta-p2p key show`)", "any"),
     ] = "any"
     columns: Annotated[
-        frozenset[str] | None, COLUMNS, Key("the columns that may be used", "[age, sex, days]", "all but hidden ones")
+        frozenset[str] | None, COLUMNS, Key("the columns that may be used", "[age, sex, site, days]", "all but hidden ones")
     ] = None
     hidden: Annotated[
         frozenset[str],
-        COLUMNS,
+        COLUMNS_OR_NONE,
         Key(
             "the columns that are not used and not seen: to others the table does not have them", "[name, ssn]", "none"
         ),
@@ -176,7 +178,7 @@ class Policy(Section, frozen=True, kw_only=True):
         Key(
             "columns that are used as numbers or not at all: they do not group, a filter compares them with numbers, "
             "and one that holds anything else is not seen; `all`: all that `groupable` does not name",
-            "[age, weight]",
+            "[age, days]",
             "none",
         ),
     ] = frozenset()
@@ -255,6 +257,16 @@ class Settings(Section, frozen=True, kw_only=True):
         PATH,
         Key("folder of the node's key files; others may not write in it", "./keys", "`keys` in the work directory"),
     ] = None
+    peers: Annotated[
+        Literal["any"] | frozenset[bytes],
+        ListOf(NODE, most=ACCEPTED_MAX, word="any", build=frozenset),
+        Key(
+            "`any` node that proves a common token may be a peer, or only the nodes of this list (ids, as "
+            "`flotta-p2p peers` shows them) and those accepted by `flotta-p2p peers accept` or by an invitation. "
+            "Others that prove it wait",
+            "any",
+        ),
+    ] = "any"
     policy: Annotated[
         Policy, Key("what this holder lets out of each of its sources, unless the source's own `policy` says otherwise")
     ] = Policy()

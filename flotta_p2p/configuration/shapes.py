@@ -168,7 +168,7 @@ def _address(text: str) -> Address:
     return Address(host, port, scheme)
 
 
-def _person(text: str) -> bytes:
+def _id(text: str) -> bytes:
     try:
         return parse_id(text)
     except AddressError as error:
@@ -184,6 +184,7 @@ TOKEN: Final = Value("a project token", _token, secret=True)
 TOKEN_OR_PROJECT: Final = Value("a project token or the name of a project", _secret, secret=True)
 INTERFACE: Final = Value('an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost"', _interface)
 ADDRESS: Final = Value("host:port, http://host:port or https://host:port", _address)
-PERSON: Final = Value("a person id", _person)
+PERSON: Final = Value("a person id", _id)
+NODE: Final = Value("a node id", _id)
 PORT: Final = whole(1, 65_535)
 PROXY: Final = Value(PROXY_RULE, parse_proxy, secret=True)

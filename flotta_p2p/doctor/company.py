@@ -20,6 +20,12 @@ STRANGERS_SHOWN_MAX: Final = 5
 WAITING_GOOD: Final = 1_000  # messages without an answer: a peer that is away for long, or a disk that is slow
 SOURCE_BYTES_READ_MAX: Final = 64 * MIB  # a larger table is left to the node: reading it takes seconds
 
+_STANDINGS: Final = {
+    "stranger": ("if it should be a peer, compare `flotta-p2p project list` on both sides", Code.STRANGER),
+    "waiting": ("let it in: flotta-p2p peers accept {node}", Code.NODE_WAITING),
+    "banned": ("lift the ban: flotta-p2p peers accept {node}", Code.NODE_BANNED),
+}
+
 
 def peers(patient: Patient) -> Iterator[Finding]:
     """Each peer: present or away, since when, what is in common."""
@@ -34,6 +40,8 @@ def peers(patient: Patient) -> Iterator[Finding]:
             yield ok(name, f"present{heard if one['silent_ms'] > PEER_AWAY_MS else ''}; {common}")
         elif one["presence"] == "quiet" and one["projects"]:
             yield ok(name, f"quiet: not watched, since this node has neighbours enough; {common}")
+        elif one["presence"] == "left":
+            yield note(name, f"it has left its projects{heard}; {common}", "it greets when it is back")
         elif not one["projects"]:
             step = "compare `flotta-p2p project list` on both sides, and add the token that is missing"
             yield note(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
@@ -56,8 +64,8 @@ def strangers(patient: Patient) -> Iterator[Finding]:
     seen = patient.peers["strangers"] if patient.peers is not None else ()
     for one in seen[:STRANGERS_SHOWN_MAX]:
         where = ", ".join(one["addresses"])
-        step = "if it should be a peer, compare `flotta-p2p project list` on both sides"
-        yield note(f"stranger {one['name']}", f"at {where}: {one['why']}", step, Code.STRANGER)
+        step, code = _STANDINGS[one["standing"]]
+        yield note(f"{one['standing']} {one['name']}", f"at {where}: {one['why']}", step.format(**one), code)
     if len(seen) > STRANGERS_SHOWN_MAX:
         yield note("strangers", f"{len(seen) - STRANGERS_SHOWN_MAX} more", "flotta-p2p peers")
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from protocol.errors import FlottaError
+from protocol.errors import Code, FlottaError
 from protocol.limits import NAME_CHARS_MAX, RENEWALS_PER_LEASE, SENTENCE_CHARS_MAX
 from protocol.machines.contract import Received
 from protocol.plan.order import VerifiedOrder
@@ -139,6 +139,13 @@ class AttemptRow(Record, frozen=True):
             started_ms=self.started_ms,
             ended_ms=self.ended_ms,
         )
+
+
+def withdrawal(*, left: bool) -> tuple[Code, str]:
+    """Why a task is stopped whose project this node no longer holds."""
+    if left:
+        return Code.NODE_LEFT, "this holder has left its projects"
+    return Code.PROJECT_ROTATED, "this holder no longer holds the project's token: it was rotated or taken away"
 
 
 def _reason(text: str) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from protocol.errors import Code
+from protocol.ids import format_id
 from protocol.limits import TASK_INPUT_BYTES_MAX
+from protocol.machines.jobs import Job, JobBook
 from protocol.machines.planning import Holders
 from protocol.plan.plan import Outcome, Task
 from protocol.wire.jobs import Cause
@@ -40,6 +44,39 @@ def heavy(task: Task, input_bytes: int, holders: Holders) -> Cause:
         f"at most {TASK_INPUT_BYTES_MAX} can be taken"
     )
     return _cause(task, holders, Code.RESULT_TOO_LARGE, sentence, "ask for fewer columns, bins or holders")
+
+
+def of_banned_holders(book: JobBook, banned: frozenset[bytes], holders: Holders) -> list[tuple[Job, Cause]]:
+    """The live jobs in which a banned node takes part: nobody here hears its answers any more."""
+    found = []
+    for job in book.live.values():
+        node = next((one.node for one in job.row.participants if one.node in banned), None)
+        if node is not None:
+            found.append((job, _banned(node, holders.name(node))))
+    return found
+
+
+def _banned(node: bytes, name: str) -> Cause:
+    return Cause(
+        code=Code.NODE_BANNED,
+        sentence=f"the holder {name} was banned by the operator of the node that leads this job",
+        node=node,
+        node_name=name,
+        next_step=f"submit again without it, or lift the ban there: flotta-p2p peers accept {format_id(node)}",
+    )
+
+
+def of_projects_given_up(book: JobBook, held: Container[bytes], *, left: bool) -> list[tuple[Job, Cause]]:
+    """The live jobs of projects whose token the node that leads them no longer holds."""
+    cause = Cause(
+        code=Code.PROJECT_ROTATED,
+        sentence="the node that leads this job no longer holds the project's token: it was rotated or taken away",
+        next_step="submit again to the project with its new token",
+    )
+    if left:
+        sentence, next_step = "the node that leads this job has left its projects", "submit again to another node"
+        cause = Cause(code=Code.NODE_LEFT, sentence=sentence, next_step=next_step)
+    return [(job, cause) for job in book.live.values() if job.row.project not in held]
 
 
 def _cause(task: Task, holders: Holders, code: str, sentence: str, next_step: str) -> Cause:

@@ -9,18 +9,22 @@ is let in.
 
 A client and a node that it cannot dial show each other credentials instead: `credentials`.
 
-The token itself is never sent: each proof is an HMAC under the key derived from it, over role, project, both ids,
+The token itself is not sent: each proof is an HMAC under the key derived from it, over role, project, both ids,
 both CURVE keys and both nonces.
+
+An invitation has a door like a project, and the same handshake. Behind it the answer is Granted with the token of a
+project in place of Welcome, once the machine `Admission` has noted the use, and nobody becomes a peer by it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final, assert_never
 
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
-from protocol.key_statement import Certified, hints_match, verify_key_statement
+from protocol.key_statement import Certified, hints_match
 from protocol.limits import (
     ADDRESSES_INTRODUCED_MAX,
     DOOR_SESSIONS_MAX,
@@ -49,20 +53,26 @@ from protocol.machines.contract import (
     unexpected,
 )
 from protocol.machines.credentials import Credentials
+from protocol.machines.door_session import Knock, Session, joining_node, not_granted, waiting
 from protocol.machines.events import (
     DialDoor,
+    DoorsOpened,
     Encountered,
     EnrolmentFailed,
     HangUp,
+    InvitationAnswered,
+    InvitationProved,
     PeerAdmitted,
     PeerProved,
+    PeersAllowed,
+    PeerWaiting,
     ProjectsHeld,
     SubmitterProved,
 )
 from protocol.machines.joiner import VERSION, Joiner
 from protocol.record import Record
 from protocol.tokens import ProjectKey
-from protocol.wire.door import Challenge, Credential, Hello, Proof, Welcome
+from protocol.wire.door import Challenge, Credential, Granted, Hello, Proof, Welcome
 
 # Sessions of both roles. A pair that is not listed is a refused event.
 TRANSITIONS: Final[dict[str, dict[str, str]]] = {
@@ -70,32 +80,8 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
     "knocking": {"Challenge": "proving", "TimerFired": "idle"},
     "proving": {"Welcome": "idle", "TimerFired": "idle"},
     "challenged": {"Proof": "proved", "TimerFired": "idle"},
-    "proved": {"PeerAdmitted": "idle", "SubmitterProved": "idle", "TimerFired": "idle"},
+    "proved": {"PeerAdmitted": "idle", "SubmitterProved": "idle", "InvitationAnswered": "idle", "TimerFired": "idle"},
 }
-
-
-class _Session:
-    """One handshake in progress; `joiner` on the dialling side, `hello` on the answering side."""
-
-    def __init__(self, state: str, project: ProjectKey) -> None:
-        self.state = state
-        self.project = project
-        self.joiner: Joiner | None = None
-        self.heard_at = ""
-        self.typed = False
-        self.hello: Hello | None = None
-        self.certified: Certified | None = None  # of the joiner, when it is a node
-        self.joiner_id = b""
-        self.nonce = b""
-        self.proof_id = b""  # the message that the welcome answers
-
-
-class _Knock:
-    """A node that we want to join, and when to try again."""
-
-    def __init__(self, event: Encountered) -> None:
-        self.event = event
-        self.attempts = 0
 
 
 class EnrolmentSnapshot(Record, frozen=True):
@@ -104,7 +90,9 @@ class EnrolmentSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-EnrolmentEvent = ProjectsHeld | Encountered | PeerAdmitted | TimerFired | Received
+EnrolmentEvent = (
+    ProjectsHeld | PeersAllowed | DoorsOpened | Encountered | PeerAdmitted | InvitationAnswered | TimerFired | Received
+)
 
 
 class Enrolment:
@@ -129,9 +117,11 @@ class Enrolment:
         self._client = client
         self._credentials = Credentials(own_id, curve_key, seal_key, client=client)
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
+        self._invitations: dict[bytes, ProjectKey] = {}  # limits.INVITATIONS_MAX
+        self._allowed = PeersAllowed()
         self._proved: dict[bytes, frozenset[bytes]] = {}  # limits.PEERS_MAX: node → projects in common
-        self._sessions: dict[bytes, _Session] = {}  # limits.DOOR_SESSIONS_MAX
-        self._knocks: dict[bytes, _Knock] = {}  # limits.STRANGERS_MAX: node → what we try
+        self._sessions: dict[bytes, Session] = {}  # limits.DOOR_SESSIONS_MAX
+        self._knocks: dict[bytes, Knock] = {}  # limits.STRANGERS_MAX: node → what we try
         self._counter = 0
 
     def step(self, event: EnrolmentEvent, now: Now) -> Effects:
@@ -141,28 +131,41 @@ class Enrolment:
                 self._projects = {project.project_id: project for project in projects}
                 self._statement = self._credentials.statement = statement
                 self._proved = {}  # membership tells it anew: it may have started again without what it was told last
+                return self._end_where(lambda session: session.project.project_id not in self._doors)
+            case PeersAllowed():
+                return self._allow(event)
+            case DoorsOpened(doors=doors):
+                self._invitations = {door.project_id: door for door in doors}
                 return ()
+            case InvitationAnswered():
+                return self._invitation_answered(event, now)
             case Encountered():
                 return self._encounter(event, now)
             case PeerAdmitted(node=node, projects=projects):
+                if not self._allowed.admits(node):
+                    return ()  # membership has not heard of it yet
                 self._proved[node] = frozenset(projects)
                 return self._admitted(node, projects, now)
             case TimerFired(name=name):
                 return self._timer(name, now)
-            case Received(message=Hello() as hello):
-                return self._hello(event, hello, now)
-            case Received(message=Challenge() as challenge):
-                return self._challenge(event, challenge, now)
-            case Received(message=Proof() as proof):
-                return self._proof(event, proof, now)
-            case Received(message=Welcome()):
-                return self._welcome(event)
-            case Received(message=Credential() as credential):
-                return self._credential(event, credential, now)
-            case Received(message=message):
-                raise unexpected(message)
+            case Received():
+                return self._received(event, now)
             case _:
                 assert_never(event)
+
+    def _received(self, event: Received, now: Now) -> Effects:
+        match event.message:
+            case Hello() as hello:
+                return self._hello(event, hello, now)
+            case Challenge() as challenge:
+                return self._challenge(event, challenge, now)
+            case Proof() as proof:
+                return self._proof(event, proof, now)
+            case Welcome():
+                return self._welcome(event)
+            case Credential() as credential:
+                return self._credential(event, credential, now)
+        raise unexpected(event.message)
 
     def check(self) -> None:
         assert len(self._sessions) <= DOOR_SESSIONS_MAX
@@ -173,14 +176,33 @@ class Enrolment:
     def snapshot(self) -> EnrolmentSnapshot:
         return EnrolmentSnapshot(sessions=len(self._sessions), knocking=tuple(self._knocks))
 
+    @property
+    def _doors(self) -> dict[bytes, ProjectKey]:
+        """Of projects, and of invitations into them."""
+        return self._projects | self._invitations
+
+    def _allow(self, allowed: PeersAllowed) -> Effects:
+        """Handshakes with those who are not let in any more end here; whoever is let in now is met again."""
+        self._allowed = allowed
+        for node in [node for node in (*self._knocks, *self._proved) if not allowed.admits(node)]:
+            self._knocks.pop(node, None)
+            self._proved.pop(node, None)
+        return self._end_where(lambda session: session.other in allowed.banned)
+
+    def _end_where(self, ends: Callable[[Session], bool]) -> Effects:
+        ending = [session_id for session_id, session in self._sessions.items() if ends(session)]
+        return tuple(effect for session_id in ending for effect in self._end(session_id))
+
     # --- the joiner -------------------------------------------------------------------------------
 
     def _encounter(self, event: Encountered, now: Now) -> Effects:
         node = event.certified.node
-        if node == self._own_id or event.certified.is_client:
+        if node == self._own_id or node in self._allowed.banned or event.certified.is_client:
             return ()  # a client knocks itself: nobody can dial it
         if not self._wanted(event):
             return self._nothing_in_common(event)
+        if not self._allowed.admits(node):
+            return (Publish(event=PeerWaiting(certified=event.certified)),)
         known = self._knocks.get(node)
         if known is not None:
             newest = event.certified.statement.sequence >= known.event.certified.statement.sequence
@@ -191,7 +213,7 @@ class Enrolment:
         if len(self._knocks) >= STRANGERS_MAX or (event.introduced and introduced >= KNOCKING_INTRODUCED_MAX):
             sentence = f"this node already knocks at {len(self._knocks)} others"
             return (Publish(event=EnrolmentFailed(node=node, address=event.heard_at, sentence=sentence)),)
-        self._knocks[node] = _Knock(event)
+        self._knocks[node] = Knock(event)
         patience = 0 if event.typed or self._own_id < node else ENROL_PATIENCE_MS
         return (SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(patience)),)
 
@@ -239,7 +261,7 @@ class Enrolment:
     def _dial(self, event: Encountered, project: ProjectKey, now: Now) -> list[Effect]:
         certified = event.certified
         session_id = b"dial:" + self._nonce()
-        session = self._sessions[session_id] = _Session("knocking", project)
+        session = self._sessions[session_id] = Session("knocking", project)
         session.heard_at, session.typed = event.heard_at, event.typed
         session.joiner = Joiner(
             role="node",
@@ -289,14 +311,16 @@ class Enrolment:
     # --- the responder ----------------------------------------------------------------------------
 
     def _hello(self, event: Received, hello: Hello, now: Now) -> Effects:
-        project = self._projects.get(event.project)
+        project = self._doors.get(event.project)
         if project is None or event.session in self._sessions or len(self._sessions) >= DOOR_SESSIONS_MAX:
             return self._unexpected("Hello")
+        if (hello.role == "invited") != (event.project in self._invitations):
+            return self._unexpected("Hello")
         try:
-            certified = _joining_node(hello, event.sender, now)
+            certified = joining_node(hello, event.sender, now)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence, session=event.session),)
-        session = _Session("challenged", project)
+        session = Session("challenged", project)
         session.hello, session.joiner_id, session.nonce = hello, event.sender, self._nonce()
         session.certified = certified
         self._sessions[event.session] = session
@@ -319,10 +343,28 @@ class Enrolment:
             refusal = Refuse(code=Code.PROOF_WRONG, sentence="the proof of the token is wrong", session=event.session)
             return (refusal, *self._end(event.session))
         session.state, session.proof_id = "proved", event.message_id
+        if session.project.project_id in self._invitations:
+            invited = InvitationProved(session=event.session, invitation=event.project, joiner=event.sender)
+            return (Publish(event=invited),)
+        if session.certified is not None and not self._allowed.admits(event.sender):
+            return self._keep_waiting(event, session.certified)
         if session.certified is not None:
             return self._prove(session.certified, session.project, "")
         proved = SubmitterProved(session=event.session, project=session.project.project_id)
         return (Publish(event=proved), *self._let_in(event.session, SUBMITTER_IDLE_MS, now))
+
+    def _keep_waiting(self, event: Received, certified: Certified) -> Effects:
+        """Its knowledge of the token is proved; the operator decides. It knocks again by itself."""
+        return (Publish(event=PeerWaiting(certified=certified)), waiting(event), *self._end(event.session))
+
+    def _invitation_answered(self, answer: InvitationAnswered, now: Now) -> Effects:
+        session = self._sessions.get(answer.session)
+        if session is None or session.state != "proved":
+            return ()  # it took too long; the same node may ask again
+        if answer.token is not None:
+            granted = Granted(token=answer.token.reveal(), name=answer.name)
+            return self._let_in(answer.session, HANDSHAKE_LIMIT_MS, now, granted)
+        return (not_granted(answer, session.proof_id), *self._end(answer.session))
 
     def _admitted(self, node: bytes, projects: tuple[bytes, ...], now: Now) -> Effects:
         """A joiner is welcomed once membership has stored it: else a crash in between would leave it a peer that we
@@ -339,16 +381,16 @@ class Enrolment:
         welcomed = (effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
         return (*welcomed, *self._credentials.answer(node))
 
-    def _let_in(self, session_id: bytes, idle_ms: int, now: Now) -> Effects:
+    def _let_in(self, session_id: bytes, idle_ms: int, now: Now, message: Welcome | Granted | None = None) -> Effects:
         """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""
         session = self._sessions.pop(session_id)
         return (
-            Send(message=Welcome(), session=session_id, reply_to=session.proof_id),
+            Send(message=message or Welcome(), session=session_id, reply_to=session.proof_id),
             ClearTimer(name=f"session:{session_id.hex()}"),
             SetTimer(name=f"idle:{session_id.hex()}", at_ns=now.after_ms(idle_ms)),
         )
 
-    def _bound(self, session: _Session) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+    def _bound(self, session: Session) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
         assert session.hello is not None
         return (
             session.joiner_id,
@@ -369,6 +411,8 @@ class Enrolment:
             certified = self._credentials.believe(event, credential, project, now)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence),)
+        if not self._allowed.admits(certified.node):
+            return (Publish(event=PeerWaiting(certified=certified)),)
         return self._prove(certified, project, "")
 
     # --- both -------------------------------------------------------------------------------------
@@ -396,7 +440,7 @@ class Enrolment:
         )
         return (*self._end(key), *self._failed(session, late))
 
-    def _failed(self, session: _Session, sentence: str) -> Effects:
+    def _failed(self, session: Session, sentence: str) -> Effects:
         """Of a handshake that this node began; membership may look for somebody else meanwhile."""
         if session.joiner is None:
             return ()
@@ -417,15 +461,3 @@ class Enrolment:
     def _nonce(self) -> bytes:
         self._counter += 1
         return hashlib.sha256(b"flotta-p2p/nonce/v1\0" + self._nonce_seed + self._counter.to_bytes(8)).digest()[:16]
-
-
-def _joining_node(hello: Hello, sender: bytes, now: Now) -> Certified | None:
-    """The node that knocks, or None for a submitter. Raises RemoteProtocolError."""
-    if VERSION not in hello.versions or len(hello.nonce) != 16 or len(hello.curve_key) != 32:
-        raise RemoteProtocolError(Code.BODY_MALFORMED, "a hello of an unknown version")
-    if hello.role != "node":
-        return None
-    certified = verify_key_statement(hello.statement, now.wall_ms)
-    if certified.node != sender or certified.statement.curve_key != hello.curve_key:
-        raise RemoteProtocolError(Code.SENDER_WRONG, "the statement is another node's")
-    return certified

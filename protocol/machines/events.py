@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
+from protocol.errors import Code
 from protocol.key_statement import Certified
 from protocol.machines.contract import Send
 from protocol.plan.tasks import Fault, Inspection
 from protocol.record import Record
+from protocol.secret_text import SecretText
 from protocol.tokens import ProjectKey
 from protocol.wire.jobs import JobStatus
 from protocol.wire.peers import SourceOffer
@@ -142,6 +145,63 @@ class PeerProved(Record, frozen=True):
     heard_at: str = ""
 
 
+class PeersAllowed(Record, frozen=True):
+    """Whom the operator lets be a peer. Told at every start, before the tokens are, and on every change.
+
+    `named` None: every node that proves a common token.
+    """
+
+    banned: frozenset[bytes] = frozenset()
+    named: frozenset[bytes] | None = None
+
+    def admits(self, node: bytes) -> bool:
+        return node not in self.banned and (self.named is None or node in self.named)
+
+
+class PeerWaiting(Record, frozen=True):
+    """A node knows a common token, and the operator has not accepted it."""
+
+    certified: Certified
+
+
+class DoorsOpened(Record, frozen=True):
+    """The doors of all invitations that this node remembers."""
+
+    doors: tuple[ProjectKey, ...]
+
+
+class InvitationProved(Record, frozen=True):
+    """Somebody at the door proved to have an invitation."""
+
+    session: bytes
+    invitation: bytes
+    joiner: bytes
+
+
+class InvitationAnswered(Record, frozen=True):
+    """With the project's token once the use is committed, or else with the reason."""
+
+    session: bytes
+    token: SecretText | None = None
+    name: str = ""
+    code: Code = Code.INTERNAL
+    sentence: str = ""
+    next_step: str = ""
+
+
+class KeptJoin(Record, frozen=True):
+    """An address of the work directory to join at, and what the node there said of itself, if that is known."""
+
+    address: str
+    statement: bytes = b""
+
+
+class JoinsKept(Record, frozen=True):
+    """The join addresses of the work directory. Told at start, behind the tokens, and on change."""
+
+    joins: tuple[KeptJoin, ...]
+
+
 class EnrolmentFailed(Record, frozen=True):
     node: bytes
     address: str
@@ -199,13 +259,29 @@ class PeerAway(Record, frozen=True):
     name: str
 
 
+class PeerLeft(Record, frozen=True):
+    """A peer said farewell."""
+
+    node: bytes
+    name: str
+
+
+class Departed(Record, frozen=True):
+    """This node has left and its farewell has had its time: connections are closed."""
+
+
 class ProjectsHeld(Record, frozen=True):
     """The project tokens that this node holds now, and its own key statement with their hints. Told at start and on
-    change.
+    change. What was begun for a project that is not among them ends.
+
+    `sources`: this node's own, each with the projects that may reach it now; None: as when the machine was made.
+    `left`: the operator took the node out of all its projects, for a while.
     """
 
     projects: tuple[ProjectKey, ...]
     statement: bytes
+    sources: Mapping[str, frozenset[bytes]] | None = None
+    left: bool = False
 
 
 class SourceInspected(Record, frozen=True):

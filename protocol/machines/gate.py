@@ -11,7 +11,7 @@ from typing import Any, assert_never, get_args
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
-from protocol.ids import message_id, node_id
+from protocol.ids import format_id, message_id, node_id
 from protocol.limits import BODY_BYTES_DOOR_MAX, REPLAY_PEERS_MAX
 from protocol.machines.contract import (
     Effects,
@@ -35,6 +35,8 @@ from protocol.machines.events import (
     Introduce,
     Outgoing,
     PeerAdmitted,
+    PeersAllowed,
+    ProjectsHeld,
     SubmitterProved,
     Transmit,
 )
@@ -71,7 +73,19 @@ class GateSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-GateEvent = Arrived | Outgoing | Refuse | Received | PeerAdmitted | DialDoor | Introduce | SubmitterProved | HangUp
+GateEvent = (
+    Arrived
+    | Outgoing
+    | Refuse
+    | Received
+    | PeerAdmitted
+    | PeersAllowed
+    | ProjectsHeld
+    | DialDoor
+    | Introduce
+    | SubmitterProved
+    | HangUp
+)
 
 
 class Gate:
@@ -96,6 +110,10 @@ class Gate:
         self._floors = {
             node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
         }  # limits.PEERS_MAX
+        self._allowed = PeersAllowed()
+        self._held: frozenset[bytes] = frozenset()
+        self._dropped: frozenset[bytes] = frozenset()  # projects that were held in this life and are no longer
+        self._left = False
         self._sequence = first_sequence
         self._refused: dict[str, int] = {}  # bounded by Code: one for each
         self._frames_in = self._frames_out = 0
@@ -112,18 +130,12 @@ class Gate:
                 return self._count(Code.REFUSED_BY_PEER, sentence, sender)
             case PeerAdmitted():
                 return self._admit(event)
-            case DialDoor():
-                return self._open_session(
-                    event.session,
-                    Link("scheduler" if event.submitting else "dialled", event.node_key, (event.project,)),
-                )
-            case Introduce():
-                return self._introduce(event)
-            case SubmitterProved():
-                return self._promote(event)
-            case HangUp(session=session):
-                self._sessions.pop(session, None)
-                return ()
+            case PeersAllowed():
+                return self._allow(event)
+            case ProjectsHeld():
+                return self._hold(event)
+            case DialDoor() | Introduce() | SubmitterProved() | HangUp():
+                return self._session(event)
             case Received(message=message):
                 raise unexpected(message)
             case _:
@@ -147,6 +159,7 @@ class Gate:
 
     def _arrived(self, event: Arrived, now: Now) -> Effects:
         try:
+            self._check_welcome(event)
             if is_relayed(event.raw):
                 return (self._relay.take(event),)
             link = self._link_of(event)
@@ -157,12 +170,14 @@ class Gate:
             self._check_sender(event, opened.header)
         except RemoteProtocolError as error:
             return self._count(error.code, error.sentence, event.node)
-        self._frames_in += 1
         if not link.dialled:
             link.via = event.via  # frames go back the way that the last one came
         if link.key is None:
             link.key = opened.header.sender_key
             self._open_session(event.session or RELAY_SESSION + event.node, link)
+        if not event.node and node_id(link.key) in self._allowed.banned:
+            return self._refuse(_banned_at_the_door(event.session, opened.header), now)
+        self._frames_in += 1
         if opened.header.type in TIME_FREE:
             link.clock_offset_ms = opened.header.issued_ms - now.wall_ms
         received = Received(
@@ -216,6 +231,14 @@ class Gate:
             boot_floor=link.boot_floor,
         )
 
+    def _check_welcome(self, event: Arrived) -> None:
+        """Nobody is heard who is banned, nor any peer while this node has left."""
+        if event.node and self._left:
+            raise RemoteProtocolError(Code.NODE_LEFT, "this node has left its projects and hears no peer")
+        for node in (event.node, event.via):
+            if node in self._allowed.banned:
+                raise RemoteProtocolError(Code.NODE_BANNED, f"a frame of {format_id(node)}, which is banned here")
+
     def _check_sender(self, event: Arrived, header: Header) -> None:
         """CURVE proves who sends straight; of a relayed frame only its signature does."""
         if event.via and node_id(header.sender_key) != event.node:
@@ -227,6 +250,8 @@ class Gate:
         return link.projects | hop.projects if hop is not None else link.projects
 
     def _check_project(self, projects: frozenset[bytes], header: Header) -> None:
+        if header.project in self._dropped:
+            raise RemoteProtocolError(Code.PROJECT_ROTATED, "this node no longer holds the token of that project")
         if header.project != _NO_PROJECT and header.project not in projects:
             raise RemoteProtocolError(Code.PROJECT_UNKNOWN, "the sender has not proved to be in this project")
 
@@ -320,7 +345,25 @@ class Gate:
         send = Send(message=message, to=refuse.to, session=refuse.session, reply_to=refuse.reply_to)
         return (*counted, *self._seal(send, now))
 
+    def _allow(self, allowed: PeersAllowed) -> Effects:
+        """Whoever is not let in any more is cut off with the next frame, whatever connections it has."""
+        self._allowed = allowed
+        for node in [node for node in self._peers if not allowed.admits(node)]:
+            del self._peers[node]
+        banned = [name for name, link in self._sessions.items() if link.key and node_id(link.key) in allowed.banned]
+        for session in banned:
+            del self._sessions[session]
+        return ()
+
+    def _hold(self, event: ProjectsHeld) -> Effects:
+        held = frozenset(project.project_id for project in event.projects)
+        self._dropped = (self._dropped | self._held) - held
+        self._held, self._left = held, event.left
+        return ()
+
     def _admit(self, peer: PeerAdmitted) -> Effects:
+        if not self._allowed.admits(peer.node):
+            return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
             link = self._sessions.pop(RELAY_SESSION + peer.node, None) or Link("peer", peer.node_key, ())
@@ -337,6 +380,19 @@ class Gate:
         link.dialled, link.seal_key = False, event.seal_key
         return self._open_session(event.session, link)
 
+    def _session(self, event: DialDoor | Introduce | SubmitterProved | HangUp) -> Effects:
+        match event:
+            case DialDoor():
+                kind: Connection = "scheduler" if event.submitting else "dialled"
+                return self._open_session(event.session, Link(kind, event.node_key, (event.project,)))
+            case Introduce():
+                return self._introduce(event)
+            case SubmitterProved():
+                return self._promote(event)
+            case HangUp(session=session):
+                self._sessions.pop(session, None)
+                return ()
+
     def _open_session(self, session: bytes, link: Link) -> Effects:
         if session not in self._sessions and len(self._sessions) >= REPLAY_PEERS_MAX:
             knocking = (name for name, one in self._sessions.items() if one.connection in ("knocking", "relayed"))
@@ -350,6 +406,12 @@ class Gate:
         if link is not None and link.connection == "knocking":
             link.connection = "submitter"
         return ()
+
+
+def _banned_at_the_door(session: bytes, header: Header) -> Refuse:
+    """Who knocks is told, since its operator may not know."""
+    sentence = "the operator of this node has banned the node that knocks"
+    return Refuse(code=Code.NODE_BANNED, sentence=sentence, session=session, reply_to=header.message_id)
 
 
 def _fitting(text: str, bytes_max: int) -> str:

@@ -19,7 +19,7 @@ from protocol.limits import (
     TASKS_OFFERED_MAX,
     TASKS_SHOWN_MAX,
 )
-from protocol.machines.contract import Now, Put
+from protocol.machines.contract import Now, Put, Received, Send
 from protocol.machines.planning import Holders
 from protocol.plan.artifact import read_artifact
 from protocol.plan.operations import operation
@@ -29,7 +29,7 @@ from protocol.plan.tasks import FACT_BYTES, fact_of
 from protocol.record import Record
 from protocol.signing import ORDER_STATEMENT, open_statement
 from protocol.wire.codec import decode_record, encode_record
-from protocol.wire.jobs import ENDED, Cause, JobState, TaskStatus
+from protocol.wire.jobs import ENDED, Cause, JobState, Stop, TaskStatus
 
 
 class JobRow(Record, frozen=True):
@@ -216,6 +216,11 @@ class Job:
             if state.state == "offered" and state.task.node == node:
                 state.lease_until_ns = until_ns
 
+    def stop(self, node: bytes, epoch: int, *, ended: bool) -> Send:
+        """Tells a worker that the job was cancelled, or that it is over."""
+        message = Stop(job_id=self.job_id, cancel=self.row.cancel, ended=ended)
+        return Send(message=message, to=node, project=self.row.project, fence=epoch)
+
     def task_key(self, index: int) -> bytes:
         return self.job_id + index.to_bytes(4)
 
@@ -237,6 +242,11 @@ class Job:
             )
             for state in sorted(unfinished_first, key=lambda one: one.task.index)
         )
+
+
+def forget(job_id: bytes, event: Received, epoch: int) -> Send:
+    """For a worker that still works at a job which is over here."""
+    return Send(message=Stop(job_id=job_id, ended=True), to=event.sender, project=event.project, fence=epoch)
 
 
 def new_job(verified: VerifiedOrder, holders: Holders, scheduler: bytes, epoch: int, now: Now) -> Job:

@@ -1,4 +1,4 @@
-"""The joiner's half of the handshake at the door, for the machine `Enrolment` and for a submitter's channel."""
+"""The joiner's half of the handshake at the door: for the machine `Enrolment`, a submitter, and the invited."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Joiner:
     def __init__(
         self,
         *,
-        role: Literal["node", "submitter"],
+        role: Literal["node", "submitter", "invited"],
         own_id: bytes,
         statement: bytes,
         curve_key: bytes,

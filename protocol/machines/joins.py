@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from protocol.errors import RemoteProtocolError
+from protocol.key_statement import verify_key_statement
 from protocol.limits import ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN
 from protocol.machines.contract import Effects, Now, Publish, SetTimer
-from protocol.machines.events import StatementWanted
+from protocol.machines.events import Discovered, KeptJoin, StatementWanted
 from protocol.record import Record
 
 
@@ -19,7 +21,8 @@ class JoinView(Record, frozen=True):
 
 
 class _Join:
-    def __init__(self) -> None:
+    def __init__(self, *, kept: bool = False) -> None:
+        self.kept = kept  # in the work directory, from where it may be taken away
         self.state: Literal["asking", "knocking", "joined"] = "asking"
         self.attempts = 0
         self.problem = ""
@@ -27,7 +30,25 @@ class _Join:
 
 class Joins:
     def __init__(self, addresses: Iterable[str]) -> None:
-        self._joins = {address: _Join() for address in addresses}  # bounded by the operator, who typed them
+        self._joins = {address: _Join() for address in addresses}  # bounded by the operator, and limits.KEPT_JOINS_MAX
+
+    def keep(self, joins: Iterable[KeptJoin], now: Now) -> Effects:
+        """Those of the work directory, all of them. A new one is asked for its statement, unless that came with an
+        invitation.
+        """
+        wanted = {one.address: one for one in joins}
+        for address in [address for address, join in self._joins.items() if join.kept and address not in wanted]:
+            del self._joins[address]
+        new = [one for one in wanted.values() if one.address not in self._joins]
+        self._joins |= {one.address: _Join(kept=True) for one in new}
+        return tuple(self._first(one, now) for one in new)
+
+    def _first(self, one: KeptJoin, now: Now) -> Publish:
+        try:
+            certified = verify_key_statement(one.statement, now.wall_ms)
+        except RemoteProtocolError:
+            return self.ask(one.address)  # there was none, or it has expired
+        return Publish(event=Discovered(certified=certified, heard_at=one.address, typed=True))
 
     def ask_all(self) -> list[Publish]:
         """For the key statements of addresses at which nobody has answered yet."""

@@ -15,8 +15,6 @@ from protocol.limits import (
     PEERS_MAX,
     PEERS_SOUGHT,
     SOURCES_MAX,
-    STRANGERS_MAX,
-    TXT_STATEMENT_BYTES_MAX,
 )
 from protocol.machines.contract import (
     Effects,
@@ -36,24 +34,31 @@ from protocol.machines.events import (
     DiscoveryLost,
     Encountered,
     EnrolmentFailed,
+    JoinsKept,
     MembersPartlyKnown,
     PeerAdmitted,
     PeerAway,
+    PeerLeft,
     PeerProved,
+    PeersAllowed,
     PeerSeen,
+    PeerWaiting,
     ProjectsHeld,
     RollCallWanted,
     StatementMissing,
 )
+from protocol.machines.greetings import read_greeting
 from protocol.machines.joins import Joins
-from protocol.machines.membership_view import MembershipSnapshot, PeerView, StrangerView
-from protocol.machines.neighbours import Peer, PeerRow, choose, close, introductions
+from protocol.machines.membership_view import MembershipSnapshot, peer_views
+from protocol.machines.neighbours import Peer, choose, close, introductions, restore_peer
 from protocol.machines.roll_calls import CallsHeard
 from protocol.machines.search import Search
-from protocol.names import is_name
+from protocol.machines.strangers import Strangers
 from protocol.roll_call import verify_roll_call
-from protocol.wire.codec import decode_record, encode_record
-from protocol.wire.peers import Greeting, Heartbeat, RollCall, SourceOffer
+from protocol.wire.codec import encode_record
+from protocol.wire.peers import Farewell, Greeting, Heartbeat, RollCall, SourceOffer
+
+_PARTING: Final = {"Farewell": "left", "PeersAllowed": "stranger"}  # banned, or no longer named: seen, not trusted
 
 # What another node is to us. A stranger is listed and gets nothing.
 TRANSITIONS: Final[dict[str, dict[str, str]]] = {
@@ -64,6 +69,7 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
         "Heartbeat": "admitted",  # it is greeted first: nobody knows yet what it offers
         "PeerProved": "admitted",
         "Discovered": "admitted",
+        **_PARTING,
     },
     "present": {
         "Greeting": "present",
@@ -72,24 +78,17 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
         "LetGo": "quiet",  # as silent as one that is away, but nobody promised to speak
         "PeerProved": "present",
         "Discovered": "present",
+        **_PARTING,
     },
-    "away": {"Greeting": "present", "Heartbeat": "away", "PeerProved": "away", "Discovered": "away"},
-    "quiet": {"Greeting": "present", "Heartbeat": "quiet", "PeerProved": "quiet", "Discovered": "quiet"},
+    "away": {"Greeting": "present", "Heartbeat": "away", "PeerProved": "away", "Discovered": "away", **_PARTING},
+    "quiet": {"Greeting": "present", "Heartbeat": "quiet", "PeerProved": "quiet", "Discovered": "quiet", **_PARTING},
+    "left": {"Greeting": "present", "Heartbeat": "left", "PeerProved": "left", "Discovered": "left", **_PARTING},
 }
 
 
-# All that this machine takes.
-MembershipEvent = (
-    Received
-    | TimerFired
-    | Discovered
-    | DiscoveryLost
-    | PeerProved
-    | ProjectsHeld
-    | StatementMissing
-    | EnrolmentFailed
-    | RollCallWanted
-)
+# News of others, and all that this machine takes.
+Meeting = Discovered | DiscoveryLost | PeerProved | PeerWaiting | StatementMissing | EnrolmentFailed
+MembershipEvent = Received | TimerFired | PeersAllowed | ProjectsHeld | JoinsKept | RollCallWanted | Meeting
 
 
 class Membership:
@@ -116,7 +115,7 @@ class Membership:
         self._statement = b""
         self._held: frozenset[bytes] = frozenset()
         self._peers: dict[bytes, Peer] = {}  # limits.PEERS_MAX
-        self._strangers: dict[bytes, Certified] = {}  # limits.STRANGERS_MAX
+        self._strangers = Strangers()
         self._search = Search()
         self._calls = CallsHeard()
         self._answers = 0
@@ -131,27 +130,39 @@ class Membership:
         match event:
             case Received():
                 return self._received(event, now)
-            case TimerFired(name="beat"):
-                return self._beat(now)
             case TimerFired(name=name):
-                return (self._joins.ask(name.removeprefix("join:")),)
+                return self._beat(now) if name == "beat" else (self._joins.ask(name.removeprefix("join:")),)
+            case PeersAllowed():
+                return self._allow(event)
+            case ProjectsHeld():
+                return self._hold(event, now)
+            case JoinsKept(joins=joins):
+                return self._joins.keep(joins, now)
+            case RollCallWanted(project=project, envelope=envelope):
+                return tuple(self._pass_on(project, envelope, now))
+            case _:
+                return self._met(event, now)
+
+    def _met(self, event: Meeting, now: Now) -> Effects:
+        match event:
             case Discovered():
                 return self._discovered(event, now)
             case DiscoveryLost(node=node):
-                self._strangers.pop(node, None)
+                self._strangers.forget(node)
                 self._search.lost(node)
                 return ()
             case PeerProved():
                 return self._proved(event, now)
-            case ProjectsHeld():
-                return self._hold(event, now)
+            case PeerWaiting(certified=certified):
+                if certified.node not in self._peers:
+                    self._strangers.add(certified, waiting=True)
+                self._search.failed(certified.node)
+                return ()
             case StatementMissing(address=address, sentence=sentence):
                 return self._joins.retry(address, sentence, now)
             case EnrolmentFailed(node=node, address=address, sentence=sentence):
                 self._search.failed(node)
                 return self._joins.retry(address, sentence, now)
-            case RollCallWanted(project=project, envelope=envelope):
-                return tuple(self._pass_on(project, envelope, now))
             case _:
                 assert_never(event)
 
@@ -163,33 +174,20 @@ class Membership:
                 return self._heard(event.sender, heartbeat, now)
             case RollCall() as call:
                 return self._called(event, call, now)
+            case Farewell():
+                return self._parted(event.sender)
         raise unexpected(event.message)
 
     def check(self) -> None:
         assert len(self._peers) <= PEERS_MAX
-        assert len(self._strangers) <= STRANGERS_MAX
+        self._strangers.check()
         self._search.check()
-        assert self._own_id not in self._peers
+        assert self._own_id not in self._peers and all(map(self._strangers.allowed.admits, self._peers))
 
     def snapshot(self) -> MembershipSnapshot:
         return MembershipSnapshot(
-            peers=tuple(
-                PeerView(
-                    node=node,
-                    name=peer.certified.statement.name,
-                    addresses=peer.addresses,
-                    projects=tuple(sorted(peer.proved & self._held)),
-                    presence=peer.presence,
-                    neighbour=peer.neighbour,
-                    heard_ns=peer.heard_ns,
-                    sources=peer.sources,
-                )
-                for node, peer in sorted(self._peers.items())
-            ),
-            strangers=tuple(
-                StrangerView(node=node, name=one.statement.name, addresses=one.statement.addresses)
-                for node, one in sorted(self._strangers.items())
-            ),
+            peers=peer_views(self._peers, self._held),
+            strangers=self._strangers.views(),
             joins=self._joins.views(),
         )
 
@@ -197,23 +195,32 @@ class Membership:
 
     def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
+        shared = [node for node in self._peers if self._common(node)]
         self._search.projects = event.projects
         self._held = frozenset(project.project_id for project in event.projects)
         self._statement = event.statement
+        self._sources = dict(event.sources) if event.sources is not None else self._sources
         for node, value in self._rows:
-            row = decode_record(value, PeerRow, bytes_max=2 * TXT_STATEMENT_BYTES_MAX + 64 * 16)
-            try:
-                certified = verify_key_statement(row.statement, 0)  # expiry does not unmake a peer
-            except RemoteProtocolError:
-                continue  # written by a version whose statements no longer read: it is proved again when met
-            self._peers[node] = Peer(self._own_id, certified, frozenset(row.projects), row.heard_at)
-            self._search.found(node)
+            peer = restore_peer(self._own_id, value)
+            if peer is not None and self._strangers.allowed.admits(node):
+                self._peers[node] = peer
+                self._search.found(node)
+            elif peer is not None:
+                self._strangers.add(peer.certified)
         self._rows = []
         self._told_partly = False
+        if event.left:
+            return tuple(Send(message=Farewell(), to=node) for node in shared)
         effects: list[Publish | Send] = [*self._partly(), *self._joins.ask_all()]
-        for node in self._peers:
+        for node, peer in self._peers.items():
             effects += self._admit(node)
+            if node in shared and not self._common(node):  # it shall know our new hints: it may get the new token too
+                effects.append(self._greeting(node, answer_wanted=False))
+            effects += self._search.tell(Discovered(certified=peer.certified), known=True)
         return tuple(effects)
+
+    def _common(self, node: bytes) -> frozenset[bytes]:
+        return self._peers[node].proved & self._held
 
     def _partly(self) -> list[Publish]:
         """Once for each telling of the tokens: from so many peers on there may be members that we do not know."""
@@ -225,7 +232,7 @@ class Membership:
     def _admit(self, node: bytes) -> list[Publish | Send]:
         """Tells the others about a peer, and greets it, as long as a project is in common."""
         peer = self._peers[node]
-        common = peer.proved & self._held
+        common = self._common(node)
         if not common:
             return []
         admitted = PeerAdmitted(
@@ -243,7 +250,7 @@ class Membership:
     def _greeting(self, node: bytes, *, answer_wanted: bool, sought: int = 0) -> Send:
         """`sought`: so many peers the receiver asked to be introduced to."""
         self._answers += 1
-        common = self._peers[node].proved & self._held
+        common = self._common(node)
         offers = tuple(
             SourceOffer(name=name, project=project)
             for name, projects in sorted(self._sources.items())
@@ -265,12 +272,14 @@ class Membership:
     def _proved(self, event: PeerProved, now: Now) -> Effects:
         certified = event.certified
         node = certified.node
+        if not self._strangers.allowed.admits(node):
+            return ()  # it proved itself just before the operator spoke
         peer = self._peers.get(node)
         if peer is None:
             if len(self._peers) >= PEERS_MAX:
                 return (Refuse(code=Code.BUSY, sentence=f"this node has {PEERS_MAX} peers and takes no more"),)
             peer = self._peers[node] = Peer(self._own_id, certified, frozenset(), event.heard_at)
-        self._strangers.pop(node, None)
+        self._strangers.forget(node)
         self._search.found(node)
         peer.proved |= {event.project}
         peer.heard_at = event.heard_at or peer.heard_at
@@ -283,32 +292,44 @@ class Membership:
         put = Put(kind=kinds.PEER, key=node, value=encode_record(self._peers[node].row()))
         return Persist(writes=(put,))
 
+    # --- whom the operator lets in ----------------------------------------------------------------
+
+    def _allow(self, allowed: PeersAllowed) -> Effects:
+        """Whoever may not be a peer any more is a stranger from now on; who may be one again is met again. The row of a
+        former peer stays: it says where that node was.
+        """
+        freed = self._strangers.allow(allowed)
+        for node in [node for node in self._peers if not allowed.admits(node)]:
+            self._strangers.add(self._peers.pop(node).certified)
+            self._search.lost(node)
+        told = (self._search.tell(Discovered(certified=one), known=True) for one in freed)
+        return tuple(news for some in told for news in some)
+
     # --- presence ---------------------------------------------------------------------------------
+
+    def _parted(self, node: bytes) -> Effects:
+        peer = self._peers.get(node)
+        if peer is None:
+            return (Refuse(code=Code.STRANGER, sentence="a farewell of a node that is no peer"),)
+        peer.presence, peer.sources = "left", ()
+        return (Publish(event=PeerLeft(node=node, name=peer.certified.statement.name)),)
 
     def _greeted(self, event: Received, greeting: Greeting, now: Now) -> Effects:
         peer = self._peers.get(event.sender)
         if peer is None:
             return (Refuse(code=Code.STRANGER, sentence="a greeting of a node that is no peer"),)
+        common = peer.proved & self._held & set(greeting.projects)
         try:
-            certified = verify_key_statement(greeting.statement, now.wall_ms)
+            certified, sources = read_greeting(greeting, event.sender, common, now)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence, to=event.sender, reply_to=event.message_id),)
-        if certified.node != event.sender:
-            sentence = "a greeting with another node's statement"
-            return (Refuse(code=Code.SENDER_WRONG, sentence=sentence, to=event.sender, reply_to=event.message_id),)
-        common = peer.proved & self._held & set(greeting.projects)
-        sources = dict.fromkeys(one for one in greeting.sources if one.project in common and is_name(one.name))
-        if len(sources) > SOURCES_MAX * len(common) or len(greeting.introductions) > INTRODUCTIONS_MAX:
-            sentence = (
-                f"a greeting with more than {SOURCES_MAX} sources for a project or {INTRODUCTIONS_MAX} introductions"
-            )
-            return (Refuse(code=Code.BODY_MALFORMED, sentence=sentence, to=event.sender, reply_to=event.message_id),)
         effects: list[Persist | Publish | Send] = []
         if certified.statement.sequence > peer.certified.statement.sequence:
             peer.certified = certified
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
-        peer.sources = tuple(sources)
+            effects += self._search.tell(Discovered(certified=certified), known=True)
+        peer.sources = sources
         peer.greeted(now)
         peer.settled = common == peer.proved & self._held
         effects.append(self._seen(event.sender))
@@ -340,7 +361,7 @@ class Membership:
         peer.chose_us_ns = now.boot_ns if heartbeat.chosen else None
         if heartbeat.crowded:
             peer.crowded_ns = now.boot_ns
-        if peer.presence == "present":
+        if peer.presence in ("present", "left"):
             return ()
         return (self._greeting(node, answer_wanted=True),)  # it may have changed while it was away
 
@@ -426,8 +447,6 @@ class Membership:
                 effects.append(self._stored(node))
                 effects += self._admit(node)
             self._joins.joined((event.heard_at,))
-        elif node in self._strangers and certified.statement.sequence < self._strangers[node].statement.sequence:
-            return ()  # somebody repeats what it said before
-        elif node in self._strangers or len(self._strangers) < STRANGERS_MAX:
-            self._strangers[node] = certified
+        elif not self._strangers.add(certified):
+            return ()
         return (*effects, *self._search.tell(event, known=peer is not None))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from protocol.machines.joins import JoinView
-from protocol.machines.neighbours import Presence
+from protocol.machines.neighbours import Peer, Presence
+from protocol.machines.strangers import StrangerView
 from protocol.record import Record
 from protocol.wire.peers import SourceOffer
 
@@ -19,13 +22,23 @@ class PeerView(Record, frozen=True):
     sources: tuple[SourceOffer, ...]
 
 
-class StrangerView(Record, frozen=True):
-    node: bytes
-    name: str
-    addresses: tuple[str, ...]
-
-
 class MembershipSnapshot(Record, frozen=True):
     peers: tuple[PeerView, ...]
     strangers: tuple[StrangerView, ...]
     joins: tuple[JoinView, ...]
+
+
+def peer_views(peers: Mapping[bytes, Peer], held: frozenset[bytes]) -> tuple[PeerView, ...]:
+    return tuple(
+        PeerView(
+            node=node,
+            name=peer.certified.statement.name,
+            addresses=peer.addresses,
+            projects=tuple(sorted(peer.proved & held)),
+            presence=peer.presence,
+            neighbour=peer.neighbour,
+            heard_ns=peer.heard_ns,
+            sources=peer.sources,
+        )
+        for node, peer in sorted(peers.items())
+    )

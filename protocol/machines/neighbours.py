@@ -11,20 +11,23 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from protocol.key_statement import Certified
+from protocol.errors import RemoteProtocolError
+from protocol.key_statement import Certified, verify_key_statement
 from protocol.limits import (
     AWAY_GREETING_MS_MAX,
     CROWDED_MS,
     HEARTBEAT_INTERVAL_MS,
     NEIGHBOURS_MAX,
     PEER_AWAY_MS,
+    TXT_STATEMENT_BYTES_MAX,
 )
 from protocol.machines.contract import Now
 from protocol.record import Record
+from protocol.wire.codec import decode_record
 from protocol.wire.peers import SourceOffer
 
-Presence = Literal["admitted", "present", "away", "quiet"]
-_LATER: Final[dict[Presence, int]] = {"present": 0, "admitted": 0, "quiet": 1, "away": 2}
+Presence = Literal["admitted", "present", "away", "quiet", "left"]
+_LATER: Final[dict[Presence, int]] = {"present": 0, "admitted": 0, "quiet": 1, "away": 2, "left": 3}
 
 
 class PeerRow(Record, frozen=True):
@@ -85,12 +88,24 @@ class Peer:
 
     def due(self, now: Now) -> bool:
         """Whether to greet a peer that does not answer: at every beat, then ever more seldom."""
-        if now.boot_ns < self._greet_at_ns:
+        if now.boot_ns < self._greet_at_ns or self.presence == "left":  # it greets when it is back
             return False
         self._greetings += 1
         pause_ms = min(AWAY_GREETING_MS_MAX, HEARTBEAT_INTERVAL_MS * 2 ** min(self._greetings // 4, 10))
         self._greet_at_ns = now.after_ms(pause_ms - HEARTBEAT_INTERVAL_MS // 2)  # a beat may come a little early
         return True
+
+
+def restore_peer(own_id: bytes, value: bytes) -> Peer | None:
+    """The peer of a stored row; expiry of its statement does not unmake it. None for one of a version whose statements
+    no longer read: it is proved again when met.
+    """
+    row = decode_record(value, PeerRow, bytes_max=2 * TXT_STATEMENT_BYTES_MAX + 64 * 16)
+    try:
+        certified = verify_key_statement(row.statement, 0)
+    except RemoteProtocolError:
+        return None
+    return Peer(own_id, certified, frozenset(row.projects), row.heard_at)
 
 
 def choose(peers: Mapping[bytes, Peer], now: Now) -> frozenset[bytes]:

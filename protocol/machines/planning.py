@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id, short_id
@@ -24,14 +24,30 @@ class Holders:
     """This node and its peers, each with its latest offer. A peer that is away stays; its lease decides."""
 
     def __init__(self, own_id: bytes, own_name: str, own_sources: Mapping[str, frozenset[bytes]]) -> None:
-        assert len(own_sources) <= SOURCES_MAX
-        offers = (
-            SourceOffer(name=name, project=one) for name, all_ in sorted(own_sources.items()) for one in sorted(all_)
-        )
-        self._known = {own_id: Holder(name=own_name, sources=tuple(offers))}  # limits.PEERS_MAX
+        self._own_id, self._own_name = own_id, own_name
+        self._known: dict[bytes, Holder] = {}  # limits.PEERS_MAX
+        self.own(own_sources)
+
+    def own(self, sources: Mapping[str, frozenset[bytes]] | None) -> None:
+        """This node's sources; None: as before."""
+        if sources is None:
+            return
+        assert len(sources) <= SOURCES_MAX
+        offers = (SourceOffer(name=name, project=one) for name, all_ in sorted(sources.items()) for one in sorted(all_))
+        self._known[self._own_id] = Holder(name=self._own_name, sources=tuple(offers))
 
     def seen(self, node: bytes, name: str, sources: tuple[SourceOffer, ...]) -> None:
         self._known[node] = Holder(name=name, sources=sources)
+
+    def gone(self, node: bytes) -> None:
+        """It offers nothing any more; jobs that it is in still name it."""
+        holder = self._known.get(node)
+        if holder is not None:
+            self.seen(node, holder.name, ())
+
+    def keep_only(self, admits: Callable[[bytes], bool]) -> None:
+        for node in [node for node in self._known if node != self._own_id and not admits(node)]:
+            del self._known[node]
 
     def name(self, node: bytes) -> str:
         """For people: the name that the node gives itself, and the beginning of its id."""

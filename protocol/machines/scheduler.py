@@ -38,8 +38,16 @@ from protocol.machines.contract import (
     unexpected,
     writes_first,
 )
-from protocol.machines.events import JobChanged, MembersPartlyKnown, PeerSeen, ProjectsHeld, ResourceFound
-from protocol.machines.jobs import Job, JobBook, TaskState, new_job
+from protocol.machines.events import (
+    JobChanged,
+    MembersPartlyKnown,
+    PeerLeft,
+    PeersAllowed,
+    PeerSeen,
+    ProjectsHeld,
+    ResourceFound,
+)
+from protocol.machines.jobs import Job, JobBook, TaskState, forget, new_job
 from protocol.machines.planning import Holders
 from protocol.machines.roll_calls import Gathering
 from protocol.plan.order import check_not_expired, verify_cancel, verify_order
@@ -60,7 +68,6 @@ from protocol.wire.jobs import (
     Renew,
     Renewed,
     Results,
-    Stop,
     Submit,
     TaskOffer,
     Tasks,
@@ -76,6 +83,7 @@ TRANSITIONS: Final[dict[JobState, dict[str, JobState]]] = {
         "LastTaskSucceeded": "succeeded",
         "TaskFailed": "failed",
         "LeaseLost": "failed",
+        "Withdrawn": "failed",
         "Settled": "cancelled",
         "DeadlinePassed": "expired",
     },
@@ -93,7 +101,9 @@ class SchedulerSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-SchedulerEvent = Received | TimerFired | ProjectsHeld | MembersPartlyKnown | PeerSeen | ResourceFound
+SchedulerEvent = (
+    Received | TimerFired | ProjectsHeld | PeersAllowed | MembersPartlyKnown | PeerSeen | PeerLeft | ResourceFound
+)
 
 
 class Scheduler:
@@ -116,15 +126,13 @@ class Scheduler:
         whom the others could not reach. `durable`: whether its jobs survive a restart, for those who submit.
         """
         self._key = key
-        self._client = client
-        self._hands_out_results = hands_out_results
         self._own_id = own_id
         self._epoch = epoch
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self._knows_projects = False  # soon after every start
         self._holders = Holders(own_id, own_name, own_sources)
         self._book = JobBook(rows, own_id)
-        self._answers = Answers(own_id, self._book, durable=durable)
+        self._answers = Answers(own_id, self._book, client=client, durable=durable, hands_out=hands_out_results)
         self._gathering = Gathering(key)
         self._stories = Stories()
 
@@ -143,16 +151,24 @@ class Scheduler:
                 return writes_first(self._received(event, now))
             case TimerFired(name=name):
                 return writes_first(self._timer(bytes.fromhex(name.removeprefix("job:")), now))
-            case ProjectsHeld(projects=projects, statement=statement):
+            case ProjectsHeld(projects=projects, statement=statement, left=left):
                 self._projects = {project.project_id: project for project in projects}
                 self._knows_projects = True
                 self._gathering.statement = statement
-                return ()
+                self._holders.own(event.sources)
+                return self._withdraw(causes.of_projects_given_up(self._book, self._projects, left=left), now)
+            case PeersAllowed(banned=banned):
+                ending = causes.of_banned_holders(self._book, banned, self._holders)
+                self._holders.keep_only(event.admits)
+                return self._withdraw(ending, now)
             case MembersPartlyKnown():
                 self._gathering.partly = True
                 return ()
             case PeerSeen(node=node, name=name, sources=sources):
                 self._holders.seen(node, name, sources)
+                return ()
+            case PeerLeft(node=node):
+                self._holders.gone(node)
                 return ()
             case ResourceFound():
                 return self._answers.found(event)
@@ -168,7 +184,7 @@ class Scheduler:
             case AskJobs() as ask_many:
                 return self._answers.many(event, ask_many)
             case AskResult() as ask_result:
-                return self._answered(event, lambda: self._result(event, ask_result))
+                return self._answered(event, lambda: self._answers.result(event, ask_result))
             case AskCancel() as ask_cancel:
                 return self._answered(event, lambda: self._cancel(event, ask_cancel, now))
             case Results() as results:
@@ -176,24 +192,6 @@ class Scheduler:
             case Renew() as renew:
                 return self._renew(event, renew, now)
         raise unexpected(event.message)
-
-    def _result(self, event: Received, ask: AskResult) -> Effects:
-        self._check_leads()
-        return self._answers.result(event, ask)
-
-    def _check_leads(self) -> None:
-        if self._client:
-            raise DeniedError(
-                Code.POLICY_DENIED,
-                "this node is a client, so it leads no job",
-                next_step="submit to its scheduler: flotta-p2p submit --to HOST:PORT, the address that it joined",
-            )
-        if not self._hands_out_results:
-            raise DeniedError(
-                Code.POLICY_DENIED,
-                "this node hands out no results (node.allow_resource_download is false), so it leads no job",
-                next_step="submit to another node of the project",
-            )
 
     def check(self) -> None:
         assert len(self._book.live) <= JOBS_LIVE_MAX
@@ -237,7 +235,7 @@ class Scheduler:
         if event.project and event.project != verified.artifact.project:
             raise DeniedError(Code.PROJECT_UNKNOWN, "the order is for another project than the one proved at the door")
         check_not_expired(verified.order, now.wall_ms)
-        self._check_leads()
+        self._answers.check_leads()
         if len(self._book.live) >= JOBS_LIVE_MAX:
             raise DeniedError(
                 Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"
@@ -296,7 +294,7 @@ class Scheduler:
             code = Code.JOB_ENDED if results.job_id in self._book.ended else Code.JOB_UNKNOWN
             return [
                 Refuse(code=code, sentence="a result of a job that is not live here"),
-                self._forget(results.job_id, event),
+                forget(results.job_id, event, self._epoch),
             ]
         effects: list[Effect] = []
         accepted = False
@@ -349,7 +347,7 @@ class Scheduler:
     def _renew(self, event: Received, renew: Renew, now: Now) -> Effects:
         job = self._book.live.get(renew.job_id)
         if job is None:
-            return (self._forget(renew.job_id, event),) if renew.job_id in self._book.ended else ()
+            return (forget(renew.job_id, event, self._epoch),) if renew.job_id in self._book.ended else ()
         job.renew(event.sender, now.after_ms(job.lease_ms + LEASE_GRACE_MS), frozenset(renew.indexes))
         renewed = Renewed(job_id=renew.job_id, token=renew.token)
         return (Send(message=renewed, to=event.sender, project=job.row.project, fence=self._epoch),)
@@ -381,15 +379,23 @@ class Scheduler:
         if not job.row.cancel:
             job.update(cancel=ask.cancel)
             effects.append(Persist(writes=(self._log(job, now, "cancel asked"),)))
-            effects += (self._stop(job, node, ended=False) for node in job.workers("offered"))
+            effects += (job.stop(node, self._epoch, ended=False) for node in job.workers("offered"))
             effects += self._settle(job, now)
         return (*effects, tell(event, self._answers.status(job.row)))
+
+    def _withdraw(self, ending: list[tuple[Job, Cause]], now: Now) -> Effects:
+        """The operator took back what these jobs stand on."""
+        effects: list[Effect] = []
+        for job, cause in ending:
+            self._move(job, "Withdrawn")
+            effects += self._end(job, cause, now)
+        return writes_first(effects)
 
     def _stop_again(self, job: Job, now: Now) -> list[Effect]:
         """After a start nobody knows which tasks of a cancelled job still run: those that could are waited for."""
         for task in job.ready():
             task.offer(now.after_ms(job.lease_ms + LEASE_GRACE_MS))
-        return [*(self._stop(job, node, ended=False) for node in job.workers("offered")), *self._settle(job, now)]
+        return [*(job.stop(node, self._epoch, ended=False) for node in job.workers("offered")), *self._settle(job, now)]
 
     def _settle(self, job: Job, now: Now) -> list[Effect]:
         """A cancelled job is final when every holder has said so or its lease is over."""
@@ -411,18 +417,10 @@ class Scheduler:
         ]
         return [
             Persist(writes=tuple(writes)),
-            *(self._stop(job, node, ended=True) for node in job.workers()),
+            *(job.stop(node, self._epoch, ended=True) for node in job.workers()),
             ClearTimer(name=f"job:{job.job_id.hex()}"),
             Publish(event=JobChanged(status=self._answers.news(job.row))),
         ]
-
-    def _stop(self, job: Job, node: bytes, *, ended: bool) -> Send:
-        stop = Stop(job_id=job.job_id, cancel=job.row.cancel, ended=ended)
-        return Send(message=stop, to=node, project=job.row.project, fence=self._epoch)
-
-    def _forget(self, job_id: bytes, event: Received) -> Send:
-        """For a worker that still works at a job which is over here."""
-        return Send(message=Stop(job_id=job_id, ended=True), to=event.sender, project=event.project, fence=self._epoch)
 
     # --- small parts -------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from protocol.limits import (
     TASKS_LIVE_PER_WORKER_MAX,
     TASKS_OFFERED_MAX,
 )
-from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease
+from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease, withdrawal
 from protocol.machines.contract import (
     Audit,
     ClearTimer,
@@ -45,7 +45,7 @@ from protocol.machines.contract import (
     unexpected,
     writes_first,
 )
-from protocol.machines.events import PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
+from protocol.machines.events import PeersAllowed, PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive, labels_of, participants_digest, sign_outcome
@@ -58,14 +58,14 @@ from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.jobs import Renew, Renewed, Results, Stop, TaskOffer, TaskResult, Tasks
 
 # States of one attempt at a task. "Offered" again by a newer epoch or attempt of the same scheduler changes only the
-# fence, or, where
-# there is no product to give again, starts anew.
+# fence, or, where there is no product to give again, starts anew.
 TRANSITIONS: Final[dict[AttemptState, dict[str, AttemptState]]] = {
     "running": {
         "Offered": "running",
         "TaskProduced": "succeeded",
         "TaskFaulted": "failed",
         "TaskDied": "failed",
+        "ProjectWithdrawn": "failed",
         "Stop": "cancelled",
         "LeaseOver": "lost",
     },
@@ -91,7 +91,7 @@ class WorkerSnapshot(Record, frozen=True):
 
 
 # All that this machine takes.
-WorkerEvent = Received | TaskProduced | TaskFaulted | TaskDied | TimerFired | ProjectsHeld | PeerSeen
+WorkerEvent = Received | TaskProduced | TaskFaulted | TaskDied | TimerFired | ProjectsHeld | PeersAllowed | PeerSeen
 
 
 class Worker:
@@ -153,10 +153,10 @@ class Worker:
                 return writes_first(self._task_over(event, now))
             case TimerFired(name=name):
                 return writes_first(self._lease_timer(bytes.fromhex(name.removeprefix("lease:")), now))
-            case ProjectsHeld(projects=projects):
-                self._projects = {project.project_id: project for project in projects}
-                self.awake = True
-                return ()
+            case ProjectsHeld():
+                return writes_first(self._hold(event, now))
+            case PeersAllowed(banned=banned):
+                return writes_first(self._desert(banned, now))
             case PeerSeen():
                 return ()  # for the delivery around this machine: what waits for that peer is sent again
             case Received(message=message):
@@ -411,6 +411,31 @@ class Worker:
     def _timer(self, job_id: bytes) -> SetTimer:
         lease = self._leases[job_id]
         return SetTimer(name=f"lease:{job_id.hex()}", at_ns=lease.until_ns - 3 * lease.pause_ns)
+
+    # --- the operator takes back what it allowed --------------------------------------------------
+
+    def _hold(self, event: ProjectsHeld, now: Now) -> list[Effect]:
+        """Running tasks of a project whose token was taken away are killed, and their scheduler is told why."""
+        self._projects = {project.project_id: project for project in event.projects}
+        self._policy = self._policy.opened_to(event.sources)
+        self.awake = True
+        effects: list[Effect] = []
+        given_up = [row for row in self._attempts.values() if row.project not in self._projects]
+        for row in [row for row in given_up if row.state == "running"]:
+            why = withdrawal(left=event.left)
+            ended = self._fault(row, "ProjectWithdrawn", *why, "ask for what the others hold", now)
+            effects += [KillTask(key=row.key), *self._ended(ended, now)]
+        return effects
+
+    def _desert(self, banned: frozenset[bytes], now: Now) -> list[Effect]:
+        """All tasks from a banned scheduler are killed and forgotten; nothing is said to it."""
+        effects: list[Effect] = []
+        for job_id in dict.fromkeys(row.job_id for row in self._attempts.values() if row.scheduler in banned):
+            mine = [row for row in self._attempts.values() if row.job_id == job_id]
+            audit = Audit(wall_ms=now.wall_ms, actor="operator", event="job dropped: scheduler banned", detail=job_id)
+            effects += [KillTask(key=row.key) for row in mine if row.state == "running"]
+            effects += [Persist(writes=(audit,)), *self._forget(job_id, mine, self._executed[job_id])]
+        return effects
 
     # --- small parts ------------------------------------------------------------------------------
 

@@ -52,7 +52,51 @@ class WaitJob(Record, frozen=True):
 
 
 class ReloadProjects(Record, frozen=True):
-    """The token files of the work directory have changed: answered by Report."""
+    """What the work directory holds of projects and joining has changed: answered by Report."""
+
+
+class Invite(Record, frozen=True):
+    """An invitation into this project: answered by Invited. The same `nonce` again is the same invitation."""
+
+    project: bytes
+    name: str  # the inviter's name of the project
+    valid_ms: int
+    nonce: bytes
+
+
+class Invited(Record, frozen=True):
+    """`text` is what the invited node's operator needs. The repr hides it."""
+
+    invitation: bytes
+    text: str
+    expires_ms: int
+    addresses: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Invited(invitation={self.invitation!r}, text=***)"
+
+
+class AskInvitations(Record, frozen=True):
+    """Those that the node remembers: answered by Report."""
+
+
+class RevokeInvitation(Record, frozen=True):
+    """Answered by Report."""
+
+    invitation: bytes
+
+
+class BanPeer(Record, frozen=True):
+    """Keep a node out, whatever it proves: answered by Report."""
+
+    node: bytes
+    reason: str = ""
+
+
+class AcceptPeer(Record, frozen=True):
+    """Let a node in that proves a common token, and lift its ban if it has one: answered by Report."""
+
+    node: bytes
 
 
 class Report(Record, frozen=True):
@@ -82,6 +126,12 @@ _RECORDS: Final[dict[int, type[msgspec.Struct]]] = {
     104: WaitJob,
     105: ReloadProjects,
     106: Report,
+    107: Invite,
+    108: Invited,
+    109: AskInvitations,
+    110: RevokeInvitation,
+    111: BanPeer,
+    112: AcceptPeer,
 }
 _NUMBERS: Final = {record: number for number, record in _RECORDS.items()}
 

@@ -1,6 +1,6 @@
 """Messages at the door: between one who knows a project's door key and a node of that project.
 
-joiner → responder: Hello, Proof.  responder → joiner: Challenge, Welcome.
+joiner → responder: Hello, Proof.  responder → joiner: Challenge, Welcome, and Granted to the invited.
 A client and a node that it cannot dial say Credential to each other instead, through a scheduler of the client.
 """
 
@@ -12,9 +12,11 @@ from protocol.record import Record
 
 
 class Hello(Record, frozen=True):
-    """Who knocks. A node shows its key statement; a submitter only its door connection's CURVE key."""
+    """Who knocks. A node shows its key statement; a submitter, and who comes with an invitation, only the CURVE key of
+    its door connection.
+    """
 
-    role: Literal["node", "submitter"]
+    role: Literal["node", "submitter", "invited"]
     statement: bytes
     curve_key: bytes
     nonce: bytes
@@ -48,3 +50,13 @@ class Credential(Record, frozen=True):
     statement: bytes
     proof: bytes
     answer_wanted: bool
+
+
+class Granted(Record, frozen=True):
+    """The invitation was good: here is the token of the project, and the inviter's name for it. Its repr hides it."""
+
+    token: str
+    name: str
+
+    def __repr__(self) -> str:
+        return f"Granted(name={self.name!r}, token=***)"

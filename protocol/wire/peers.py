@@ -112,3 +112,7 @@ class Refused(Record, frozen=True):
     code: str
     sentence: str
     next_step: str = ""
+
+
+class Farewell(Record, frozen=True):
+    """The sender leaves the projects that it has in common with the receiver. It may come back, and greets then."""

@@ -22,6 +22,7 @@ from actors.discovery import (
     Fetched,
     Found,
     Lost,
+    Stop,
     decode_command,
     encode_event,
 )
@@ -322,3 +323,40 @@ def test_nonsense_of_the_process_is_counted_and_nothing_more(world: World) -> No
     world.say(key, Found(instance="x", statement=b"forged", addresses=("10.0.0.1",), port=1))
     assert world.settle()["counts"]["malformed_events"] == 4
     assert world.published.entries() == []
+
+
+def test_a_node_that_has_left_announces_nothing_and_asks_nobody_until_it_is_back(world: World) -> None:
+    statement = hold(world)
+    key = world.started(1)
+    world.told(key, Announce)
+    world.handle.tell(ProjectsHeld(projects=(), statement=statement, left=True))
+    world.told(key, Stop)
+    world.handle.tell(StatementWanted(address="lab:1456"))
+    (missing,) = world.published.wait(bool)
+    assert isinstance(missing, StatementMissing) and "rejoin" in missing.sentence
+    world.gone(key)
+    assert world.settle()["state"] == "left"
+    world.handle.tell(ProjectsHeld(projects=(), statement=statement, left=True))  # told again each day
+    assert len(_spawns(world.processes.journal.entries())) == 1
+    hold(world, 2)
+    world.told(world.started(2), Announce)
+
+
+def test_a_node_that_left_before_its_start_announces_nothing(world: World) -> None:
+    world.handle.tell(ProjectsHeld(projects=(), statement=statement_of(OWN), left=True))
+    world.settle()
+    key = world.started(1)
+    world.told(key, Stop)
+    world.gone(key)
+    assert world.settle()["state"] == "left"
+    assert not any(isinstance(command, Announce) for _, command in world.processes.journal.entries())
+
+
+def test_a_node_that_comes_back_while_its_process_still_ends_is_announced_by_the_next_one(world: World) -> None:
+    statement = hold(world)
+    key = world.started(1)
+    world.handle.tell(ProjectsHeld(projects=(), statement=statement, left=True))
+    world.told(key, Stop)
+    hold(world, 2)
+    world.gone(key)
+    world.told(world.started(2), Announce)

@@ -20,20 +20,25 @@ from actors.child_spec import ChildSpec
 from actors.gateway import GatewayActor
 from actors.inbox import Inbox
 from actors.messages import Snapshot, SnapshotWanted
-from actors.projects import HoldProjects
+from actors.projects import Held, HoldProjects
 from protocol.errors import Code, ConfigError
 from protocol.limits import CONTROL_BYTES_MAX
 from protocol.machines.contract import Received
-from protocol.machines.events import ControlAnswer, JobChanged
+from protocol.machines.events import OPERATOR, ControlAnswer, JobChanged
 from protocol.tokens import ProjectKey
 from protocol.wire.control import (
     HEAD,
+    AcceptPeer,
+    AskInvitations,
     AskPeers,
     AskProof,
     AskStatus,
+    BanPeer,
+    Invite,
     ProofGiven,
     ReloadProjects,
     Report,
+    RevokeInvitation,
     WaitJob,
     body_length,
     decode_control,
@@ -108,7 +113,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @contextmanager
 def running(workdir: Path) -> Iterator[World]:
-    boxes = {name: box(name) for name in ("membership", "worker", "projects")}
+    boxes = {name: box(name) for name in ("membership", "worker", "projects", "admission")}
     published, clock = Journal(), SystemClock()
     actors: list[GatewayActor] = []
 
@@ -127,7 +132,7 @@ def running(workdir: Path) -> Iterator[World]:
                 reporters=("membership", "worker"),
                 publish=published.add,
                 describe=lambda kind, parts: {"kind": kind, **parts},
-                reload=lambda: (PROJECT,),
+                reload=lambda: Held(projects=(PROJECT,)),
                 clock=clock,
                 timers=timers,
             ),
@@ -233,16 +238,39 @@ def test_a_proof_is_given_for_a_project_that_is_held(world: World) -> None:
 
 
 def test_reloaded_projects_are_handed_on_and_a_fault_in_them_is_answered(world: World) -> None:
-    assert ask(world, ReloadProjects()) == Report(values={"projects": 1})
-    assert world.siblings["projects"].take(LIMIT_S) == HoldProjects(projects=(PROJECT,))
+    assert ask(world, ReloadProjects()) == Report(values={"projects": 1, "left": False})
+    assert world.siblings["projects"].take(LIMIT_S) == HoldProjects(held=Held(projects=(PROJECT,)))
 
-    def broken() -> tuple[ProjectKey, ...]:
+    def broken() -> Held:
         raise ConfigError(Code.TOKEN_WEAK, "a weak token", next_step="make another")
 
     world.actors[-1]._reload = broken
     assert ask(world, ReloadProjects()) == Refused(
         code=Code.TOKEN_WEAK, sentence="a weak token", next_step="make another"
     )
+
+
+ASKED_OF_ADMISSION = [
+    Invite(project=b"p" * 16, name="heart", valid_ms=1, nonce=b"n" * 16),
+    AskInvitations(),
+    RevokeInvitation(invitation=b"i" * 16),
+    BanPeer(node=b"n" * 32),
+    AcceptPeer(node=b"n" * 32),
+]
+
+
+@pytest.mark.parametrize("message", ASKED_OF_ADMISSION, ids=lambda message: type(message).__name__)
+def test_what_the_operator_decides_goes_to_admission_alone_and_its_answer_comes_back(
+    world: World, message: Any
+) -> None:
+    client = world.client()
+    world.send(client, message)
+    asked = world.siblings["admission"].take(LIMIT_S)
+    assert isinstance(asked, Received) and asked.message == message and asked.sender == OPERATOR
+    assert world.published.entries() == []
+    world.answer(asked, Report(values={"done": True}))
+    assert read(client) == Report(values={"done": True})
+    client.close()
 
 
 @pytest.mark.parametrize("message", [Report(values={}), status(), Refused(code="x", sentence="y")])

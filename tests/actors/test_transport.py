@@ -20,7 +20,17 @@ from actors.child_spec import ChildSpec
 from actors.transport import TransportActor, WireFailed
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import Code, ConfigError, DeniedError
-from protocol.machines.events import Arrived, DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
+from protocol.machines.events import (
+    Arrived,
+    Departed,
+    DialDoor,
+    DoorsOpened,
+    HangUp,
+    PeerAdmitted,
+    PeersAllowed,
+    ProjectsHeld,
+    Transmit,
+)
 from protocol.tokens import ProjectKey
 from tests.actors.tree import Journal, Tree, timers_running, tree
 from tests.system.processes import wait_until
@@ -154,3 +164,38 @@ def test_a_door_that_is_open_to_strangers_ends_the_node_at_once() -> None:
         a.handle.tell(WireFailed(error=ConfigError(Code.DOOR_OPEN_TO_STRANGERS, "let in")))
         (reason,) = a.tree.fatal.wait(bool)
         assert reason.code is Code.DOOR_OPEN_TO_STRANGERS and len(a.wires) == 1
+
+
+def test_a_banned_peer_is_dialled_no_more_and_its_key_is_refused() -> None:
+    with node() as a, node() as b:
+        a.handle.tell(b.admitted(B))
+        b.handle.tell(a.admitted(A))
+        b.handle.tell(Transmit(raw=b"before", node=A))
+        a.published.wait_for(Arrived(raw=b"before", node=B))
+        a.handle.tell(PeersAllowed(banned=frozenset([B])))
+        wait_until(lambda: a.wires[0]._links == {} and a.wires[0]._allowed.nodes == {})
+        a.handle.tell(b.admitted(B))  # membership had not heard of the ban
+        a.handle.tell(PeersAllowed())
+        wait_until(lambda: not a.tree.fatal.entries())
+        assert a.wires[0]._links == {}
+        a.handle.tell(b.admitted(B))
+        wait_until(lambda: a.wires[0]._allowed.nodes == {b.keys.public: B})
+
+
+def test_the_doors_of_invitations_stand_open_beside_those_of_projects_and_close_when_the_node_leaves() -> None:
+    invitation = ProjectKey(b"i" * 32)
+    with node() as a, node() as b:
+        a.handle.tell(ProjectsHeld(projects=(PROJECT,), statement=b""))
+        a.handle.tell(DoorsOpened(doors=(invitation,)))
+        a.handle.tell(b.admitted(B))
+        doors = {one.door_public: one.project_id for one in (PROJECT, invitation)}
+        wait_until(lambda: a.wires[0]._allowed.doors == doors)
+        a.handle.tell(ProjectsHeld(projects=(), statement=b"", left=True))
+        wait_until(lambda: a.wires[0]._allowed.doors == {})
+        assert a.wires[0]._allowed.nodes  # peers hear the farewell
+        a.handle.tell(Departed())
+        wait_until(lambda: a.wires[0]._allowed.nodes == {} and a.wires[0]._links == {})
+        a.handle.tell(ProjectsHeld(projects=(PROJECT,), statement=b""))
+        a.handle.tell(Departed())  # that of before: the node is back
+        a.handle.tell(b.admitted(B))
+        wait_until(lambda: a.wires[0]._allowed.doors == doors and bool(a.wires[0]._links))

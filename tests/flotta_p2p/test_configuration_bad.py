@@ -81,6 +81,13 @@ ONE_FAULT = {
     SOURCE + ", policy: {submitters: [MFZWI3D]}}": (
         "line 2: datasources[0].policy.submitters[0]: an id has 56 characters in 8 groups of 7, this one has 7"
     ),
+    # settings
+    "settings: {peers: nobody}": (
+        'line 1: settings.peers: expected "any" or a list, each entry a node id, saw a single value'
+    ),
+    "settings: {peers: [MFZWI3D]}": (
+        "line 1: settings.peers[0]: an id has 56 characters in 8 groups of 7, this one has 7"
+    ),
     # tokens
     "datasources: [{name: a, type: csv, path: p, token: []}]": (
         "line 1: datasources[0].token: expected 1 to 64 entries, saw 0"

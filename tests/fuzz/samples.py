@@ -208,6 +208,9 @@ def _other_messages() -> list[Any]:
         door.Credential(statement=says, proof=b"p" * 32, answer_wanted=True),
         peers.Poll(number=3),
         peers.Polled(number=3, waiting=2),
+        door.Hello(role="invited", statement=b"", curve_key=b"c" * 32, nonce=b"n" * 32, versions=(1,)),
+        door.Granted(token="fp2p_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", name="heart"),
+        peers.Farewell(),
         peers.Refused(code="busy", sentence="no", next_step="wait"),
         peers.Greeting(
             statement=says,
@@ -267,6 +270,12 @@ def control_bodies() -> list[tuple[int, bytes]]:
         control.ProofGiven(proof=b"p" * 32),
         control.WaitJob(job_id=job_id, known_state="running", known_done=1, wait_ms=1_000),
         control.ReloadProjects(),
+        control.Invite(project=PROJECT.project_id, name="heart", valid_ms=60_000, nonce=b"n" * 16),
+        control.Invited(invitation=b"i" * 16, text="fp2p-invite:x", expires_ms=WALL_MS, addresses=("lab:1456",)),
+        control.AskInvitations(),
+        control.RevokeInvitation(invitation=b"i" * 16),
+        control.BanPeer(node=bytes(32), reason="lost laptop"),
+        control.AcceptPeer(node=bytes(32)),
         control.Report(values={"node": {"name": "n", "peers": [{"id": "x", "ms": 1.5, "up": True}], "none": None}}),
     ]
     shared = [one for known in messages().values() for one in known if type(one) in control._RECORDS.values()]

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from protocol.machines.admission import AdmissionEvent
 from protocol.machines.catalogue import CatalogueEvent
 from protocol.machines.enrolment import EnrolmentEvent
 from protocol.machines.events import PeerReached
@@ -24,6 +25,7 @@ TAKEN: dict[str, tuple[type[Any], ...]] = {
     "poller": get_args(PollerEvent),
     "scheduler": get_args(SchedulerEvent),
     "worker": get_args(WorkerEvent),
+    "admission": get_args(AdmissionEvent),
     "catalogue": get_args(CatalogueEvent),
 }
 BY_THE_COURIER = {PeerReached}  # by the delivery around a machine

@@ -87,7 +87,8 @@ def test_status_and_peers_are_text_and_json(here: Line, node: RunningNode) -> No
     values = here("status", "--json").values
     assert (values["name"], values["projects"][0]["name"]) == ("Biscoe", "penguins")
     assert "No peers yet" in here("peers").out
-    assert here("peers", "--json").values == {"peers": [], "strangers": [], "joins": []}
+    nobody = {"peers": [], "strangers": [], "joins": [], "bans": [], "only_accepted": False}
+    assert here("peers", "--json").values == here("peers", "list", "--json").values == nobody
 
 
 def test_a_new_project_is_known_to_the_running_node_at_once(here: Line) -> None:

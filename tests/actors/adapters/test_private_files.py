@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.adapters.private_files import create_private_file, read_private_file, remove_unfinished
+from actors.adapters.private_files import (
+    create_private_file,
+    read_private_file,
+    remove_unfinished,
+    replace_private_file,
+)
 from protocol.errors import Code, ConfigError
 from protocol.limits import PRIVATE_FILE_BYTES_MAX
 
@@ -141,3 +146,18 @@ def test_what_a_killed_writer_has_left_is_removed_and_nothing_else(file: Path) -
 
 def test_a_folder_that_is_not_there_has_nothing_unfinished(tmp_path: Path) -> None:
     remove_unfinished(tmp_path / "none")
+
+
+def test_a_file_is_replaced_whole_and_stays_closed_to_others(file: Path) -> None:
+    replace_private_file(file, b"other")
+    assert read_private_file(file) == b"other" and list(file.parent.iterdir()) == [file]
+    new = file.parent / "new"
+    replace_private_file(new, b"first")
+    assert read_private_file(new) == b"first"
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path, file: Path) -> None:
+    link = file.parent / "link"
+    link.symlink_to(file)
+    replace_private_file(link, b"other")
+    assert read_private_file(link) == b"other" and read_private_file(file) == b"hidden"

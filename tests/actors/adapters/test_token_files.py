@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from actors.adapters.private_files import create_private_file
-from actors.adapters.token_files import add_project, list_projects
+from actors.adapters.token_files import add_project, list_projects, replace_token
 from protocol.errors import Code, ConfigError
 from protocol.limits import PROJECTS_MAX
 from protocol.secret_text import SecretText
@@ -89,3 +89,28 @@ def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
     add_project(tmp_path, "north", token(1))
     (tmp_path / "projects" / "notes.txt").write_text("mine")
     assert [name for name, _ in list_projects(tmp_path)] == ["north"]
+
+
+def test_a_token_is_replaced_by_a_new_one_and_the_others_stay(tmp_path: Path) -> None:
+    add_project(tmp_path, "north", token(1))
+    add_project(tmp_path, "south", token(2))
+    replace_token(tmp_path, "north", token(3))
+    assert list_projects(tmp_path) == (("north", token(3)), ("south", token(2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "secret", "code"),
+    [
+        ("east", token(3), Code.PROJECT_UNKNOWN),
+        ("../x", token(3), Code.PROJECT_UNKNOWN),
+        ("north", token(2), Code.PROJECT_NAME_TAKEN),
+        ("north", SecretText("heart"), Code.TOKEN_WEAK),
+    ],
+)
+def test_what_cannot_replace_a_token_changes_nothing(tmp_path: Path, name: str, secret: SecretText, code: Code) -> None:
+    add_project(tmp_path, "north", token(1))
+    add_project(tmp_path, "south", token(2))
+    with pytest.raises(ConfigError) as caught:
+        replace_token(tmp_path, name, secret)
+    assert caught.value.code is code and secret.reveal() not in str(caught.value)
+    assert list_projects(tmp_path) == (("north", token(1)), ("south", token(2)))

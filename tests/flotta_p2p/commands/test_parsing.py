@@ -66,7 +66,18 @@ def test_words_are_split_at_commas_that_are_not_escaped() -> None:
         ((*SUBMIT, "--by", "a,b,c,d,e"), 8, "at most 4 columns group"),
         ((*SUBMIT, "--by", "sex,,age"), 2, "names nothing between two commas"),
         (("submit", "missing.yaml"), 2, "the question file missing.yaml cannot be read"),
-        (("submit", "--columns", "age", "--project", "heart"), 3, "you have no key yet"),
+        (("submit", "--columns", "age", "--project", "heart"), 4, "no node runs for the work directory"),
+        (("peers", "--workdir", "x", "list"), 2, "write the options behind the word list"),
+        (("peers", "invite", "--valid", "31d"), 2, "'31d' is not between 1m and 30d"),
+        (("peers", "invite"), 4, "no node runs for the work directory"),
+        (("peers", "ban", "MFZWI3D"), 8, "an id has 56 characters"),
+        (("peers", "accept", "x" * 56), 8, "mistake in group"),
+        (("join", "fp2p-invite:abc"), 3, "this is no invitation"),
+        (("join", "fp2p-invit"), 3, "this is no invitation"),
+        (("join", "lab:0"), 8, "has no port"),
+        (("join", "lab", "--as", "heart"), 2, "not of an address"),
+        (("join", "fp2p-invite:abc", "--forget"), 2, "name the address to forget"),
+        (("project", "rotate", "heart"), 3, 'holds no project "heart"'),
         (("send", "missing.flp"), 2, "the order file missing.flp cannot be read"),
         (("key", "show"), 3, "you have no key yet"),
         (("key", "new", "--name", "../x"), 2, "is no name"),
@@ -246,3 +257,51 @@ def test_a_value_of_the_wrong_kind_in_a_question_file_is_told_in_words(tmp_path:
     file = tmp_path / "question.yaml"
     file.write_text("project: heart\ncolumns: age\nstatistics: [count]\n", encoding="utf-8")
     assert "columns: expected a list, got text" in run(tmp_path, "submit", str(file)).refused(8)
+
+
+def test_an_address_is_kept_and_forgotten_without_a_node(tmp_path: Path) -> None:
+    kept = run(tmp_path, "join", "lab.example.org", "--json").values
+    assert (kept["address"], kept["node_told"]) == ("lab.example.org:1456", False)
+    assert run(tmp_path, "join", "--forget", "lab.example.org", "--json").values["forgotten"] is True
+    assert run(tmp_path, "join", "--forget", "lab.example.org", "--json").values["forgotten"] is False
+
+
+def test_an_invitation_from_a_pipe_is_never_shown(tmp_path: Path) -> None:
+    refused = run(tmp_path, "join", typed="fp2p-invite:AAAAsecretsecretsecretAAAA\n").refused(3)
+    assert "secretsecret" not in refused and "[invitation-malformed]" in refused
+
+
+def test_leaving_and_coming_back_are_noted_without_a_node(tmp_path: Path) -> None:
+    for command, left in (("leave", True), ("rejoin", False)):
+        values = run(tmp_path, command, "--json").values
+        assert (values["left"], values["changed"], values["node_told"]) == (left, True, False)
+        assert run(tmp_path, command, "--json").values["changed"] is False
+
+
+def test_a_token_is_rotated_shown_once_and_taken_over_elsewhere(tmp_path: Path) -> None:
+    made = run(tmp_path, "project", "new", "heart", "--json").values
+    rotated = run(tmp_path, "project", "rotate", "heart", "--json").values
+    assert rotated["id"] != made["id"] and rotated["token"] != made["token"]
+    other = tmp_path / "other"
+    run(other, "project", "add", "heart", typed=made["token"])
+    received = run(other, "project", "rotate", "heart", "--received", "--json", typed=rotated["token"]).values
+    assert received["id"] == rotated["id"] and "token" not in received
+    again = run(other, "project", "rotate", "heart", "--received", typed=rotated["token"]).refused(3)
+    assert "has this token already" in again and rotated["token"] not in again
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "node:\n  token_projects_initial:\n    - {name: heart, token: TOKEN}\n",
+        "datasources:\n  - {name: a, type: csv, path: p, token: [TOKEN]}\n",
+    ],
+)
+def test_a_token_that_stands_in_the_configuration_file_is_not_rotated_by_a_command(tmp_path: Path, lines: str) -> None:
+    config = tmp_path / "site.yaml"
+    config.write_text("workdir: ./work\n")
+    token = run(tmp_path, "project", "new", "heart", "-c", str(config), "--json").values["token"]
+    config.write_text("workdir: ./work\n" + lines.replace("TOKEN", token))
+    refused = run(tmp_path, "project", "rotate", "heart", "-c", str(config)).refused(3)
+    assert "stands in the configuration file itself" in refused and token not in refused
+    assert (tmp_path / "work/projects/heart.token").read_text().strip() == token

@@ -69,6 +69,7 @@ EXAMPLES: tuple[Record, ...] = (
     door.Welcome(),
     peers.Refused(code="busy", sentence="no"),
     door.Credential(statement=b"", proof=b"p", answer_wanted=True),
+    door.Granted(token="t", name="n"),
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
     peers.Acknowledge(type=40, message_ids=()),
@@ -77,6 +78,7 @@ EXAMPLES: tuple[Record, ...] = (
     peers.Polled(number=1, waiting=0),
     peers.AskSchema(project=b"p" * 16, node=OWN, source="s"),
     peers.Schema(project=b"p" * 16, node=OWN, source="s"),
+    peers.Farewell(),
     jobs.Submit(order=_ORDER),
     jobs.AskJob(job_id=b"j" * 32),
     jobs.AskResult(job_id=b"j" * 32),
@@ -262,7 +264,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
     gate, ahead = new_gate(), 3 * CLOCK_TOLERANCE_MS
     early = frame(peers.Heartbeat(), issued_ms=WALL_MS + ahead)
     assert refused(gate, Arrived(raw=early, node=PEER)) == Code.TIME_OUTSIDE
-    gate.step(Arrived(raw=frame(EXAMPLES[5], issued_ms=WALL_MS + ahead), node=PEER), now())
+    gate.step(Arrived(raw=frame(EXAMPLES[6], issued_ms=WALL_MS + ahead), node=PEER), now())
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): ahead}
     assert admitted(gate.step(Arrived(raw=early, node=PEER), now()))
     right = frame(peers.Heartbeat())
@@ -271,7 +273,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
 
 def test_a_forged_frame_teaches_no_clock() -> None:
     gate = new_gate()
-    raw = bytearray(frame(EXAMPLES[5], issued_ms=WALL_MS + 10**9))
+    raw = bytearray(frame(EXAMPLES[6], issued_ms=WALL_MS + 10**9))
     raw[BODY_OFFSET - 1] ^= 1
     assert refused(gate, Arrived(raw=bytes(raw), node=PEER)) == Code.SIGNATURE_WRONG
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): 0}
@@ -371,7 +373,7 @@ def test_sequence_numbers_only_rise() -> None:
 
 
 def test_a_message_to_itself_never_reaches_the_wire() -> None:
-    effects = new_gate().step(Outgoing(send=Send(message=EXAMPLES[18], to=OWN)), now())
+    effects = new_gate().step(Outgoing(send=Send(message=EXAMPLES[20], to=OWN)), now())
     assert [one.sender for one in admitted(effects)] == [OWN] and not news(effects, Transmit)
 
 

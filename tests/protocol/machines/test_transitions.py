@@ -13,7 +13,7 @@ import pytest
 from protocol.errors import Code, InvariantBroken
 from protocol.ids import format_job_id, node_id
 from protocol.limits import NEIGHBOURS_MAX, PEER_AWAY_MS, STORY_ENTRIES_MAX, STORY_KEYS_MAX
-from protocol.machines import enrolment, membership, poller, scheduler, worker
+from protocol.machines import enrolment, invitations, membership, poller, scheduler, worker
 from protocol.machines.attempts import AttemptRow, AttemptState
 from protocol.machines.contract import Effects, Received, Stories, TimerFired
 from protocol.machines.enrolment import Enrolment
@@ -21,14 +21,17 @@ from protocol.machines.events import (
     Discovered,
     DiscoveryLost,
     Encountered,
+    InvitationAnswered,
     PeerAdmitted,
     PeerProved,
+    PeersAllowed,
     ProjectsHeld,
     TaskDied,
     TaskFaulted,
 )
 from protocol.machines.membership import Membership
 from protocol.plan.order import JobLimits
+from protocol.secret_text import SecretText
 from protocol.wire import door, peers
 from protocol.wire.jobs import ENDED, AskCancel, JobState, Results, Tasks
 from tests.protocol.builders import (
@@ -56,7 +59,7 @@ def pairs_of(table: Any) -> list[tuple[str, str]]:
     return list(product(table, sorted({event for row in table.values() for event in row})))
 
 
-@pytest.mark.parametrize("machine", [enrolment, membership, poller, scheduler, worker])
+@pytest.mark.parametrize("machine", [enrolment, invitations, membership, poller, scheduler, worker])
 def test_every_state_that_a_row_leads_to_has_rows_of_its_own(machine: Any) -> None:
     assert {after for _, _, after in rows_of(machine.TRANSITIONS)} <= set(machine.TRANSITIONS)
 
@@ -162,6 +165,20 @@ def play_every_end() -> None:
             fleet.run_for(70_000)
         assert fleet.status(job_id).state == {"cancel": "cancelled", "lease": "failed", "deadline": "expired"}[ending]
     lost_and_offered_again()
+    given_up()
+
+
+def given_up() -> None:
+    """The token is taken away, first at the holder, then at the node that leads."""
+    for number in (1, 0):
+        fleet = Fleet(2, compute=measuring(lambda _start: None))
+        an_order, job_id = signed()
+        fleet.submit(an_order)
+        fleet.run()
+        for owner in ("worker", "scheduler"):
+            fleet.step(fleet.nodes[number], owner, ProjectsHeld(projects=(), statement=b""))
+        fleet.run()
+        assert fleet.status(job_id).state == "failed"
 
 
 def keep_results_back(fleet: Fleet) -> Callable[[Received], Received | None]:
@@ -263,6 +280,9 @@ class Door:
                 return tuple(self.machine.step(TimerFired(name=f"session:{self.session.hex()}"), now()))
             case "PeerAdmitted":
                 return tuple(self.machine.step(ADMITTED, now()))
+            case "InvitationAnswered":
+                answer = InvitationAnswered(session=self.session, token=SecretText("t"), name="p")
+                return tuple(self.machine.step(answer, now()))
         message = getattr(self, event.lower())()
         got = received(message, PEER, session=self.session, project=PROJECT.project_id)
         return tuple(self.machine.step(got, now()))
@@ -326,6 +346,7 @@ class Hall:
             "present": ["PeerProved", "Greeting"],
             "away": ["PeerProved", "Greeting", "TimerFired"],
             "quiet": ["PeerProved", "Greeting", "LetGo"],
+            "left": ["PeerProved", "Farewell"],
         }
         for event in ways[state]:
             self.fire(event)
@@ -362,6 +383,8 @@ class Hall:
             "PeerProved": PeerProved(certified=PEER_SAYS, project=PROJECT.project_id),
             "Greeting": received(greeting, PEER),
             "Heartbeat": received(peers.Heartbeat(), PEER),
+            "Farewell": received(peers.Farewell(), PEER),
+            "PeersAllowed": PeersAllowed(banned=frozenset([PEER])),
             "TimerFired": TimerFired(name="beat"),
         }
         at = now(PEER_AWAY_MS + 1) if event == "TimerFired" else now()
@@ -375,7 +398,7 @@ def test_a_nodes_standing_moves_by_its_table_or_its_word_is_refused(state: str, 
     hall.machine.check()
     expected = membership.TRANSITIONS[state].get(event)
     assert hall.state() == (expected or state)
-    if expected is None and event in ("Greeting", "Heartbeat"):
+    if expected is None and event in ("Greeting", "Heartbeat", "Farewell"):
         assert refusals(effects) == [Code.STRANGER]
     else:
         assert not refusals(effects)

@@ -12,11 +12,17 @@ from protocol.errors import Code, RemoteProtocolError
 from protocol.limits import CONTROL_BYTES_MAX
 from protocol.wire.control import (
     HEAD,
+    AcceptPeer,
+    AskInvitations,
     AskPeers,
     AskProof,
     AskStatus,
+    BanPeer,
+    Invite,
+    Invited,
     ProofGiven,
     Report,
+    RevokeInvitation,
     WaitJob,
     body_length,
     decode_control,
@@ -31,6 +37,12 @@ MESSAGES: list[Any] = [
     ProofGiven(proof=b"p"),
     WaitJob(job_id=b"j" * 32, known_state="running", known_done=1, wait_ms=5),
     Report(values={"name": "lab", "peers": [1, 2]}),
+    Invite(project=b"p" * 16, name="heart", valid_ms=60_000, nonce=b"n" * 16),
+    Invited(invitation=b"i" * 16, text="fp2p-invite:x", expires_ms=1, addresses=("10.0.0.1:1456",)),
+    AskInvitations(),
+    RevokeInvitation(invitation=b"i" * 16),
+    BanPeer(node=b"n" * 32, reason="lost"),
+    AcceptPeer(node=b"n" * 32),
     AskJob(job_id=b"j" * 32),
 ]
 
