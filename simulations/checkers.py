@@ -133,16 +133,17 @@ class Checkers:
         index = int.from_bytes(log.detail)
         received = (write.key[-MESSAGE_ID_BYTES:] for write in writes if isinstance(write, Put))
         sent = (one for identity in received for one in self._outcomes.get(identity, ()) if one.index == index)
-        outcome = next((one for one in sent if one.job_id == log.job_id), None)
-        if outcome is None:
+        outcomes = [one for one in sent if one.job_id == log.job_id]
+        if not outcomes:
             raise Violation(f"{node.name} accepted a result of task {index} that nobody sent")
         job = decode_record(node.store.get(kinds.JOB, log.job_id) or b"", JobRow, bytes_max=ROW_BYTES_MAX)
         stored = node.store.get(kinds.TASK, log.job_id + log.detail)
         attempt = decode_record(stored, TaskRow, bytes_max=ROW_BYTES_MAX).attempt if stored is not None else 1
-        if (outcome.epoch, outcome.attempt) != (job.epoch, attempt):
+        fences = [(one.epoch, one.attempt) for one in outcomes]  # of one turn; those that were refused are among them
+        if (job.epoch, attempt) not in fences:
             raise Violation(
-                f"{node.name} accepted a result of task {index} under an old fence: epoch {outcome.epoch}, attempt "
-                f"{outcome.attempt} instead of {job.epoch}, {attempt}"
+                f"{node.name} accepted a result of task {index} under an old fence: epoch {fences[0][0]}, attempt "
+                f"{fences[0][1]} instead of {job.epoch}, {attempt}"
             )
 
     def task_starts(self, node: Node, task: StartTask) -> None:

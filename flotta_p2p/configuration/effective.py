@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 from flotta_p2p.configuration.keys import Described, keys_of
 from flotta_p2p.configuration.plain_yaml import in_yaml
 from flotta_p2p.configuration.schema import Configuration, Document, Join
-from flotta_p2p.configuration.shapes import Address, Section
+from flotta_p2p.configuration.shapes import Section
 from protocol.ids import format_id
 from protocol.secret_text import SecretText
 
@@ -83,18 +82,18 @@ def _plain(value: Any, names: Names) -> Any:
     match value:
         case Section():
             return {name: _plain(getattr(value, name), names) for name in keys_of(type(value))}
+        case None | bool() | int() | float() | str():
+            return value
         case SecretText():
             return names.get(value, _MASK)
-        case Path() | Address():
-            return str(value)
         case bytes():
             return format_id(value)
         case tuple():
             return [_plain(one, names) for one in value]
         case frozenset():
             return sorted(_plain(one, names) for one in value)
-        case _:
-            return value
+        case _:  # a path, an address: what `str` gives is what the file holds
+            return str(value)
 
 
 class _Writer:

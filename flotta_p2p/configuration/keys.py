@@ -46,7 +46,7 @@ def _described(hint: Any, field: msgspec.structs.FieldInfo) -> Described:
 
 def _in_yaml(default: Any) -> str:
     match default:
-        case None | ():
+        case None | () | frozenset():
             return "none"
         case bool():
             return str(default).lower()

@@ -71,7 +71,7 @@ class Node(Section, frozen=True, kw_only=True):
     heartbeat: Annotated[
         float,
         seconds(0.1, DAY_S),
-        Key("seconds between two polls of a client at its scheduler, 0.1 to 86400", "2.5"),
+        Key("seconds between two fetches of a client, 0.1 to 86400", "2.5"),
     ] = 10.0
     allow_resource_download: Annotated[
         bool,
@@ -158,7 +158,9 @@ class Policy(Section, frozen=True, kw_only=True):
         Key("`any` member of the project, or a list of person ids (`flotta-p2p key show`)", "any"),
     ] = "any"
     columns: Annotated[
-        frozenset[str] | None, COLUMNS, Key("the columns that may be used", "[age, sex, site, days]", "all but hidden ones")
+        frozenset[str] | None,
+        COLUMNS,
+        Key("the columns that may be used", "[age, sex, site, days]", "all but hidden ones"),
     ] = None
     hidden: Annotated[
         frozenset[str],
@@ -299,8 +301,8 @@ class Document(Section, frozen=True, kw_only=True):
         Mode,
         choice("node", "client", "standalone"),
         Key(
-            "what this machine is: a `node` that others reach, a `client` that opens no port to the outside, or a "
-            "`standalone` node for learning and tests"
+            "what this machine is: a `node`, reachable by others; a `client`, which opens no port, joins a node by "
+            "`join.url` and is reached through it alone; or a `standalone` node for learning and tests"
         ),
     ] = "node"
     node: Annotated[Node, Key("this node")] = Node()

@@ -245,7 +245,7 @@ class Enrolment:
         knock.attempts += 1
         effects: list[Effect] = []
         for project in wanted:
-            if self._client and knock.event.introduced:
+            if self._client and not knock.event.heard_at:
                 effects += self._credentials.show(knock.event.certified, project)
             elif len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
                 effects += self._dial(knock.event, project, now)

@@ -216,7 +216,7 @@ class Membership:
             effects += self._admit(node)
             if node in shared and not self._common(node):  # it shall know our new hints: it may get the new token too
                 effects.append(self._greeting(node, answer_wanted=False))
-            effects += self._search.tell(Discovered(certified=peer.certified), known=True)
+            effects += self._search.tell_again(peer.certified, peer.heard_at)
         return tuple(effects)
 
     def _common(self, node: bytes) -> frozenset[bytes]:
@@ -328,7 +328,7 @@ class Membership:
             peer.certified = certified
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
-            effects += self._search.tell(Discovered(certified=certified), known=True)
+            effects += self._search.tell_again(certified, peer.heard_at)
         peer.sources = sources
         peer.greeted(now)
         peer.settled = common == peer.proved & self._held

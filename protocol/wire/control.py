@@ -107,8 +107,8 @@ class Report(Record, frozen=True):
 
 _RECORDS: Final[dict[int, type[msgspec.Struct]]] = {
     5: peers.Refused,
-    14: peers.AskSchema,
-    15: peers.Schema,
+    16: peers.AskSchema,
+    17: peers.Schema,
     20: jobs.Submit,
     21: jobs.AskJob,
     22: jobs.AskResult,

@@ -144,10 +144,11 @@ def test_row_m3_a_standalone_node_needs_nothing_and_answers_what_it_tells_to_ask
 
 def test_row_m3_a_standalone_node_accepts_a_configuration_and_a_weak_token(machine: Namespace, tmp_path: Path) -> None:
     (tmp_path / "penguins.csv").write_text(penguin_shares()["Dream"])
-    (tmp_path / "site.yaml").write_text("mode: node\nworkdir: work\n" + SHORTEST % "secret")
+    (tmp_path / "site.yaml").write_text("mode: node\nworkdir: work\nsettings: {keys: keys}\n" + SHORTEST % "secret")
     words = ("flotta_p2p", "up", "--standalone", "-c", "site.yaml")
     with started(machine, tmp_path, tmp_path / "work", *words) as node:
         assert node.sockets() == {"127.0.0.1:1456", "127.0.0.1:1457"}, "loopback alone"
+        assert (tmp_path / "keys" / "node.key").exists() and not (tmp_path / "work" / "keys").exists()
         (look,) = told(node)
         assert "penguins" in node.line(*look).out
         assert node.line("key", "new").code == 0
