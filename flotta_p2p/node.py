@@ -283,6 +283,7 @@ class Node:
             identity.curve.public,
             identity.seal.public,
             client=parts.client,
+            opening_ms=parts.route.opening_ms,
         )
 
     def _poller(self, parts: _Parts) -> Callable[[Rows], Machine]:

@@ -81,7 +81,7 @@ class TunnelWay:
 class Tunnel:
     """A `Route`. One thread carries all bytes; `fail` is called in it when it ends without having been asked to."""
 
-    opening_ms = PROXY_OPEN_LIMIT_MS + TUNNEL_BACKOFF_MS_MAX
+    opening_ms = PROXY_OPEN_LIMIT_MS
     patience_ms = TUNNEL_PATIENCE_MS
 
     def __init__(self, proxy: Proxy, fail: Callable[[FlottaError], None]) -> None:

@@ -109,12 +109,15 @@ class Enrolment:
         seal_key: bytes,
         *,
         client: bool = False,
+        opening_ms: int = 0,
     ) -> None:
+        """`opening_ms`: so much longer than on the direct way it may take until a door is reached."""
         self._own_id = own_id
         self._nonce_seed = nonce_secret + boot_id.to_bytes(8)
         self._statement = b""
         self._curve_key = curve_key
         self._client = client
+        self._knock_limit_ms = HANDSHAKE_LIMIT_MS + opening_ms
         self._credentials = Credentials(own_id, curve_key, seal_key, client=client)
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self._invitations: dict[bytes, ProjectKey] = {}  # limits.INVITATIONS_MAX
@@ -249,7 +252,7 @@ class Enrolment:
                 effects += self._credentials.show(knock.event.certified, project)
             elif len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
                 effects += self._dial(knock.event, project, now)
-        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(knock.attempts, 10)) + HANDSHAKE_LIMIT_MS
+        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(knock.attempts, 10)) + self._knock_limit_ms
         return (*effects, SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(pause)))
 
     def _joining(self, node: bytes, project: ProjectKey) -> bool:
@@ -286,7 +289,7 @@ class Enrolment:
                 )
             ),
             Send(message=session.joiner.hello, session=session_id, to=b"", project=project.project_id),
-            self._deadline(session_id, now),
+            self._deadline(session_id, self._knock_limit_ms, now),
         ]
 
     def _challenge(self, event: Received, challenge: Challenge, now: Now) -> Effects:
@@ -332,7 +335,7 @@ class Enrolment:
         )
         return (
             Send(message=challenge, session=event.session, reply_to=event.message_id),
-            self._deadline(event.session, now),
+            self._deadline(event.session, HANDSHAKE_LIMIT_MS, now),
         )
 
     def _proof(self, event: Received, proof: Proof, now: Now) -> Effects:
@@ -435,7 +438,7 @@ class Enrolment:
         if session is None:
             return ()
         late = (
-            f"did not open its door within {HANDSHAKE_LIMIT_MS} ms: "
+            f"did not open its door within {self._knock_limit_ms} ms: "
             "it holds no common project token, or cannot be reached"
         )
         return (*self._end(key), *self._failed(session, late))
@@ -452,8 +455,8 @@ class Enrolment:
         self._sessions.pop(session_id, None)
         return (Publish(event=HangUp(session=session_id)), ClearTimer(name=f"session:{session_id.hex()}"))
 
-    def _deadline(self, session_id: bytes, now: Now) -> SetTimer:
-        return SetTimer(name=f"session:{session_id.hex()}", at_ns=now.after_ms(HANDSHAKE_LIMIT_MS))
+    def _deadline(self, session_id: bytes, limit_ms: int, now: Now) -> SetTimer:
+        return SetTimer(name=f"session:{session_id.hex()}", at_ns=now.after_ms(limit_ms))
 
     def _unexpected(self, message: str) -> Effects:
         return (Refuse(code=Code.EVENT_UNEXPECTED, sentence=f"{message} came out of turn at the door"),)
