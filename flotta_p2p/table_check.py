@@ -75,10 +75,10 @@ def _is_mixed(column: ColumnReport, rows: int) -> bool:
 
 
 def _mixed(column: ColumnReport, rows: int) -> Problem:
-    others = "1 value is" if column.others == 1 else f"{column.others:,} values are"
+    present = rows - column.missing
     sentence = (
-        f'the column "{column.name}" is read as text: {rows - column.missing - column.others:,} values are numbers, '
-        f"and {others} none, the first in line {column.others_line}"
+        f'the column "{column.name}" is read as text: {present - column.others:,} of its {present:,} values are numbers, '
+        f"and the first other one stands in line {column.others_line}"
     )
     step = "write a missing value as NA or leave it empty, and numbers with a point and without units"
     return Problem(sentence, step, Code.COLUMN_NOT_NUMERIC)
