@@ -37,6 +37,7 @@ bench: $(VENV)/.product  ## Measure speed and memory
 	$(BIN)/python -m tools bench
 
 proof: $(VENV)/.development  ## Run the large counts behind the promises; writes docs/proof.md
+	$(BIN)/python -m pip install --quiet --editable '.[test,plots]'
 	$(BIN)/python -m tools proof
 
 clean:  ## Remove the environment and caches

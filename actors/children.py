@@ -53,6 +53,7 @@ class EndReason(StrEnum):
     FRAME_TOO_LARGE = "frame-too-large"  # it sent what cannot be a message
     FRAME_MALFORMED = "frame-malformed"  # likewise, or its last message is torn
     CHANNEL_CLOSED = "channel-closed"  # it closed its channel and did not exit
+    NO_DESCRIPTOR = "no-descriptor"  # the node had none left for its channel
     SPAWN_FAILED = "spawn-failed"  # it never ran
     ROLE_UNKNOWN = "role-unknown"  # it never ran
     KEY_TAKEN = "key-taken"  # it never ran

@@ -36,13 +36,13 @@ class Announce(Record, frozen=True, tag="announce"):
     """Show `statement` on these IPv4 interfaces, and look for others. A later one replaces what is shown and
     where.
 
-    Without `zeroconf` only the statement server runs, on `port` + 1 of each interface. Answer:
-    `DiscoveryReady`.
+    Without `zeroconf` only the statement server runs, on `port` + 1 of each interface; without interfaces, as
+    for a client, nothing is shown. Answer: `DiscoveryReady`.
     """
 
     instance_prefix: Annotated[str, msgspec.Meta(pattern=f"^[A-Za-z0-9-]{{1,{PREFIX_CHARS_MAX}}}$")]
     statement: Statement
-    interfaces: Addresses
+    interfaces: Annotated[tuple[str, ...], msgspec.Meta(max_length=ADDRESSES_PER_NODE_MAX)]
     port: NodePort
     zeroconf: bool = True
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.sealing import SealKeys, seal_for, unseal
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
@@ -14,7 +15,8 @@ from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
 from protocol.errors import FlottaError
 from protocol.ids import format_id
-from protocol.machines.events import DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit
+from protocol.machines.events import Arrived, DialDoor, HangUp, PeerAdmitted, ProjectsHeld, Transmit, Unseal
+from protocol.machines.relaying import asked_to_pass_on
 from protocol.record import Record
 from protocol.tokens import ProjectKey
 
@@ -35,14 +37,20 @@ class TransportActor(SupervisedActor):
     def __init__(
         self,
         context: Context,
+        own_id: bytes,
         keys: CurveKeys,
+        seal_keys: SealKeys,
         hosts: tuple[str, ...],
         port: int,
         clock: Clock,
         publish: Callable[[Any], None],
     ) -> None:
+        """Without `hosts` nothing is listened on: a client."""
         super().__init__(context)
+        self._own_id = own_id
         self._keys = keys
+        self._seal_keys = seal_keys
+        self._publish = publish
         self._hosts = hosts
         self._port = port
         self._wire = ZmqWire(
@@ -65,8 +73,12 @@ class TransportActor(SupervisedActor):
                 self.ready()
             case WireFailed(error=error):
                 raise error
-            case Transmit(raw=raw, node=node, session=session):
+            case Transmit(raw=raw, node=node, session=session, via=b""):
                 self._wire.post(Carry(name=node or session, raw=raw))
+            case Transmit():
+                self._send_sealed(message)
+            case Unseal():
+                self._unseal(message)
             case DialDoor():
                 self._dial_door(message)
             case HangUp(session=session):
@@ -84,6 +96,17 @@ class TransportActor(SupervisedActor):
 
     def _tell_self(self, message: Any) -> None:
         self.address.tell(message)
+
+    def _send_sealed(self, event: Transmit) -> None:
+        sealed = seal_for(event.seal_key, event.raw, sender=self._own_id, receiver=event.node)
+        if sealed is None:
+            _log.warning("node %s has a seal key that is no good: nothing can be sent to it", format_id(event.node))
+            return
+        self._wire.post(Carry(name=event.via, raw=asked_to_pass_on(event.node, sealed)))
+
+    def _unseal(self, event: Unseal) -> None:
+        frame = unseal(self._seal_keys, event.sealed, sender=event.sender, receiver=self._own_id)
+        self._publish(Arrived(raw=frame or b"", node=event.sender, via=event.via))  # the gate counts an empty one
 
     def _dial_door(self, event: DialDoor) -> None:
         project = self._projects.get(event.project)

@@ -17,6 +17,7 @@ from actors.adapters.key_files import (
     load_or_create_signing_key,
     load_signing_key,
 )
+from actors.adapters.sealing import SealKeys, derive_seal_keys
 from actors.adapters.token_files import list_projects
 from flotta_p2p.configuration.schema import Configuration
 from protocol.errors import Code, ConfigError
@@ -33,6 +34,7 @@ from protocol.tokens import ProjectKey, check_token
 class Identity:
     key: SigningKey
     curve: CurveKeys
+    seal: SealKeys
     node: bytes
 
 
@@ -52,7 +54,12 @@ def read_identity(workdir: Path) -> Identity:
 
 def _identity(key: SigningKey, secret: bytes) -> Identity:
     public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-    return Identity(key=key, curve=CurveKeys(secret=secret, public=public), node=node_id(key.public_key))
+    return Identity(
+        key=key,
+        curve=CurveKeys(secret=secret, public=public),
+        seal=derive_seal_keys(secret),
+        node=node_id(key.public_key),
+    )
 
 
 class Projects:
@@ -148,7 +155,7 @@ def source_files(configuration: Configuration) -> dict[str, SourceFile]:
 
 @dataclass(frozen=True)
 class Listening:
-    """`hosts` to bind, and `addresses` for the key statement: what other machines can dial."""
+    """`hosts` to bind, and `addresses` for the key statement: what other machines can dial. A client has neither."""
 
     hosts: tuple[str, ...]
     port: int
@@ -158,6 +165,8 @@ class Listening:
 def choose_listening(configuration: Configuration) -> Listening:
     """Raises ConfigError when the wanted interface is not this machine's."""
     node = configuration.node
+    if configuration.mode == "client":
+        return Listening(hosts=(), port=node.port, addresses=())
     hosts = choose_interfaces(node.interface)
     reachable = [host for host in hosts if not host.startswith("127.")] or list(hosts)
     addresses = [f"{host}:{node.port}" for host in reachable]

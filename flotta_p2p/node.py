@@ -51,6 +51,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
+from protocol.machines.poller import Poller
 from protocol.machines.scheduler import Scheduler
 from protocol.machines.worker import Worker
 
@@ -74,6 +75,10 @@ class _Parts:
     bus: Bus
     spawner: Spawner
     handles: dict[str, ActorHandle]  # of all actors by name; filled when their specs are made
+
+    @property
+    def client(self) -> bool:
+        return self.configuration.mode == "client"
 
 
 class Node:
@@ -137,6 +142,7 @@ class Node:
         facts = Facts(
             node=identity.node,
             name=configuration.node.name,
+            mode=configuration.mode,
             addresses=listening.addresses,
             listening=tuple(f"{host}:{listening.port}" for host in listening.hosts),
             chosen_interface=configuration.node.interface,
@@ -195,6 +201,7 @@ class Node:
             self._machine("catalogue", parts, self._catalogue(parts), ()),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
+            *([self._machine("poller", parts, self._poller(parts), ())] if parts.client else []),
             ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
             ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
@@ -220,17 +227,37 @@ class Node:
 
     def _gate(self, parts: _Parts) -> Callable[[Rows], Machine]:
         """A gate sends far fewer frames than nanoseconds pass: the boot clock is above all that an earlier one used."""
-        return lambda rows: Gate(parts.identity.key, parts.boot_id, rows, first_sequence=parts.clock.now().boot_ns)
+        return lambda rows: Gate(
+            parts.identity.key, parts.boot_id, rows, first_sequence=parts.clock.now().boot_ns, client=parts.client
+        )
 
     def _transport(self, context: Context, parts: _Parts) -> Any:
-        listening = parts.listening
+        identity, listening = parts.identity, parts.listening
         return TransportActor.start(
-            context, parts.identity.curve, listening.hosts, listening.port, parts.clock, parts.bus.publish
+            context,
+            identity.node,
+            identity.curve,
+            identity.seal,
+            listening.hosts,
+            listening.port,
+            parts.clock,
+            parts.bus.publish,
         )
 
     def _enrolment(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity = parts.identity
-        return lambda rows: Enrolment(identity.node, parts.boot_id, SystemEntropy().bytes(32), identity.curve.public)
+        return lambda rows: Enrolment(
+            identity.node,
+            parts.boot_id,
+            SystemEntropy().bytes(32),
+            identity.curve.public,
+            identity.seal.public,
+            client=parts.client,
+        )
+
+    def _poller(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        heartbeat_ms = round(parts.configuration.node.heartbeat * 1_000)
+        return lambda rows: Poller(parts.identity.node, heartbeat_ms)
 
     def _courier(self, machine: Machine, owner: str, parts: _Parts, rows: Rows) -> Machine:
         return Courier(machine, owner, parts.identity.node, parts.boot_id, parts.clock.now().boot_ns, rows)
@@ -240,7 +267,7 @@ class Node:
         joins = (str(configuration.join_url),) if configuration.join_url is not None else ()
         sources = {name: source.projects for name, source in parts.projects.policy().sources.items()}
         return lambda rows: self._courier(
-            Membership(parts.identity.node, configuration.node.name, sources, joins, rows),
+            Membership(parts.identity.node, configuration.node.name, sources, joins, rows, client=parts.client),
             "membership",
             parts,
             rows,
@@ -257,6 +284,7 @@ class Node:
                 parts.boot_id,
                 sources,
                 rows,
+                client=parts.client,
                 hands_out_results=parts.configuration.node.allow_resource_download,
                 durable=parts.configuration.database_file is not None,
             ),
@@ -310,7 +338,7 @@ class Node:
             own_id=parts.identity.node,
             interfaces=parts.listening.hosts,
             port=parts.listening.port,
-            zeroconf=parts.configuration.node.discovery,
+            zeroconf=parts.configuration.node.discovery and not parts.client,
             spawner=parts.spawner,
             clock=parts.clock,
             timers=parts.timers,
@@ -325,7 +353,8 @@ class Node:
             reporters=tuple(
                 name
                 for name in parts.handles
-                if name in ("gate", "transport", "enrolment", "membership", "scheduler", "worker", "discovery")
+                if name
+                in ("gate", "transport", "enrolment", "membership", "scheduler", "worker", "discovery", "poller")
                 or name.startswith("source ")
             ),
             publish=parts.bus.publish,
@@ -340,6 +369,7 @@ class Node:
             context,
             key=parts.identity.key,
             curve_public=parts.identity.curve.public,
+            seal_public=parts.identity.seal.public,
             addresses=parts.listening.addresses,
             name=parts.configuration.node.name,
             sequences=parts.statement_sequences,

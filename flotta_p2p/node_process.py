@@ -82,8 +82,11 @@ def main(arguments: list[str]) -> int:
 def _announce(facts: Facts) -> None:
     """What the operator reads first."""
     _log.info("flotta-p2p %s, node %s, id %s", __version__, facts.name, format_id(facts.node))
-    why = "" if facts.chosen_interface else " (loopback and private addresses, since node.interface is not set)"
-    _log.info("listening on %s%s", ", ".join(facts.listening), why)
+    if facts.mode == "client":
+        _log.info("listening on nothing: this node is a client and is reached through its schedulers alone")
+    else:
+        why = "" if facts.chosen_interface else " (loopback and private addresses, since node.interface is not set)"
+        _log.info("listening on %s%s", ", ".join(facts.listening), why)
     if facts.database is None:
         _log.info("database in memory: jobs do not survive a restart; identities, peers and executed orders do")
     else:

@@ -14,7 +14,8 @@ from protocol.machines.contract import Now
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
-from protocol.machines.membership import MembershipSnapshot
+from protocol.machines.membership_view import MembershipSnapshot
+from protocol.machines.poller import PollerSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.worker import WorkerSnapshot
 
@@ -28,6 +29,7 @@ class Facts:
 
     node: bytes
     name: str
+    mode: str
     addresses: tuple[str, ...]
     listening: tuple[str, ...]
     chosen_interface: str | None
@@ -46,6 +48,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
     return {
         "name": facts.name,
         "node": format_id(facts.node),
+        "mode": facts.mode,
         "version": __version__,
         "pid": os.getpid(),
         "uptime_ms": max(0, now.wall_ms - facts.started_wall_ms),
@@ -65,6 +68,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
             for presence in ("present", "quiet", "away", "admitted")
         },
         "strangers": len(peers["strangers"]),
+        "schedulers": _schedulers(snapshots.get("poller"), now),
         "discovery": snapshots.get("discovery") or {},
         "door": _door(snapshots.get("gate"), snapshots.get("transport")),
         "work": _work(snapshots.get("worker")),
@@ -120,6 +124,20 @@ def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapsho
     }
 
 
+def _schedulers(snapshot: PollerSnapshot | None, now: Now) -> list[dict[str, Any]]:
+    """Whom a client polls."""
+    return [
+        {
+            "name": one.name,
+            "node": format_id(one.node),
+            "state": one.state,
+            "unanswered": one.unanswered,
+            "silent_ms": (now.boot_ns - one.answered_ns) // 1_000_000 if one.answered_ns else None,
+        }
+        for one in (snapshot.schedulers if snapshot is not None else ())
+    ]
+
+
 def _door(snapshot: GateSnapshot | None, wire: dict[str, int] | None) -> dict[str, Any]:
     if snapshot is None:
         return {}
@@ -127,6 +145,7 @@ def _door(snapshot: GateSnapshot | None, wire: dict[str, int] | None) -> dict[st
         "frames_in": snapshot.frames_in,
         "frames_out": snapshot.frames_out,
         "sessions": snapshot.sessions,
+        "passed_on": snapshot.passed_on,
         "refused": snapshot.refused,
         **(wire or {}),
         "clock_offsets_ms": {format_id(bytes.fromhex(n)): ms for n, ms in snapshot.clock_offsets_ms.items()},

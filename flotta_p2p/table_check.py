@@ -76,9 +76,8 @@ def _is_mixed(column: ColumnReport, rows: int) -> bool:
 
 def _mixed(column: ColumnReport, rows: int) -> Problem:
     present = rows - column.missing
-    sentence = (
-        f'the column "{column.name}" is read as text: {present - column.others:,} of its {present:,} values are numbers, '
-        f"and the first other one stands in line {column.others_line}"
-    )
+    numbers = f"{present - column.others:,} of its {present:,} values are numbers"
+    where = f"the first other one stands in line {column.others_line}"
+    sentence = f'the column "{column.name}" is read as text: {numbers}, and {where}'
     step = "write a missing value as NA or leave it empty, and numbers with a point and without units"
     return Problem(sentence, step, Code.COLUMN_NOT_NUMERIC)

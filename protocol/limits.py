@@ -124,6 +124,7 @@ EXECUTED_ORDERS_MAX: Final = 100_000
 TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
 STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
 STORY_KEYS_MAX: Final = 4_096  # histories kept; the oldest leave first, 4 KiB each at most
+POLL_BACKOFF_MS_MAX: Final = 60_000  # between polls of a scheduler that is silent; longer with a longer heartbeat
 RETRY_MS_MIN: Final = 500  # outbox: first repetition
 RETRY_MS_MAX: Final = 30_000  # a peer that is away costs two small frames a minute and message
 STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from protocol.machines import events
+from protocol.machines.relaying import asked_to_pass_on
+from protocol.wire.relay import sealing_info
 from simulations.violation import Violation
 
 if TYPE_CHECKING:
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 def publish_outside(world: World, node: Node, taker: str, event: Any) -> None:
     """Raises Violation for news that nobody takes."""
     match event:
-        case events.Transmit(raw=raw, node=to, session=session):
-            world.network.send(node, raw, to, session)
+        case events.Transmit():
+            _transmit(world, node, event)
+        case events.Unseal():
+            raw = _unsealed(node, event)
+            node.deliver("gate", events.Arrived(raw=raw, node=event.sender, via=event.via))
         case events.DialDoor():
             world.network.dial(node, event)
         case events.HangUp(session=session):
@@ -37,3 +42,24 @@ def publish_outside(world: World, node: Node, taker: str, event: Any) -> None:
             pass  # for discovery and the log
         case _:
             raise Violation(f"nobody at {node.name} takes {type(event).__name__} for {taker}")
+
+
+def _transmit(world: World, node: Node, event: events.Transmit) -> None:
+    if event.via:
+        asked = asked_to_pass_on(event.node, _sealed(world, node, event))
+        world.network.send(node, asked, event.via, b"")
+    else:
+        world.network.send(node, event.raw, event.node, event.session)
+
+
+def _sealed(world: World, sender: Node, event: events.Transmit) -> bytes:
+    """In place of the seal, which needs chance: who sealed it, for whom. Raises Violation for another's key."""
+    receiver = world.by_id[event.node]
+    if event.seal_key != receiver.identity.seal_key:
+        raise Violation(f"{sender.name} seals for {receiver.name} with a key that is not that node's")
+    return sealing_info(sender.own_id, receiver.own_id) + event.raw
+
+
+def _unsealed(node: Node, event: events.Unseal) -> bytes:
+    head = sealing_info(event.sender, node.own_id)
+    return event.sealed.removeprefix(head) if event.sealed.startswith(head) else b""

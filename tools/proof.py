@@ -51,7 +51,7 @@ PARTS: Final = (
     _module("kills", "tests.faults.kills", "--each 20 --random 200 --stops 40 --workers 2", 120),
     _module("load", "tools", "bench", 30),
     _module("seeds", "simulations", "sweep --seeds 2000 --first 1 --hours 500 --workers 2", 180),
-    _module("scale", "tools", "scale", 180),
+    _module("scale", "tools", "scale --write", 180),
 )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from protocol.limits import KIB
-from protocol.machines import enrolment, membership, scheduler, worker
+from protocol.machines import enrolment, membership, poller, scheduler, worker
 from protocol.wire.registry import MESSAGES
 
 MACHINES: Final[dict[str, Mapping[Any, Mapping[str, Any]]]] = {
     "enrolment": enrolment.TRANSITIONS,
     "membership": membership.TRANSITIONS,
+    "poller": poller.TRANSITIONS,
     "scheduler": scheduler.TRANSITIONS,
     "worker": worker.TRANSITIONS,
 }

@@ -90,7 +90,8 @@ class LauncherLink:
         self._socket = launcher
         self._inbox = bytearray()
         self._outbox = bytearray()  # bounded by the callers' number of children: one spawn and two kills each
-        self._channels: deque[socket.socket] = deque()  # received; the line of each is still to come or was just read
+        # Received; the line of each is still to come or was just read. None: this process had no descriptor for it.
+        self._channels: deque[socket.socket | None] = deque()
         launcher.settimeout(LAUNCHER_GREETING_MS / 1000)
         try:
             self.kept = self._greeting()
@@ -142,15 +143,16 @@ class LauncherLink:
         self._receive()
         return self._lines()
 
-    def take_channel(self) -> socket.socket:
-        """The channel of the next `Started`; non-blocking."""
+    def take_channel(self) -> socket.socket | None:
+        """The channel of the next `Started`; non-blocking. None when it was lost, for lack of a descriptor."""
         if not self._channels:
             raise LauncherLostError("the launcher started a child without a channel")
         return self._channels.popleft()
 
     def close(self) -> None:
         for end in (self._socket, *self._channels):
-            end.close()
+            if end is not None:
+                end.close()
 
     def _receive(self) -> None:
         try:
@@ -165,8 +167,8 @@ class LauncherLink:
             channel = socket.socket(fileno=fd)
             channel.setblocking(False)
             self._channels.append(channel)
-        if flags & socket.MSG_CTRUNC:
-            raise LauncherLostError("this process may not open enough files for its children's channels")
+        if flags & socket.MSG_CTRUNC:  # strangers hold all descriptors, and those of the reserve
+            self._channels.append(None)
         if not data:
             raise LauncherLostError("the launcher has gone")
         self._inbox += data

@@ -212,7 +212,11 @@ class LauncherSpawner:
 
     def _started(self, line: Started) -> None:
         child = self._children[line.key]
-        child.stream.open(self._link.take_channel())
+        channel = self._link.take_channel()
+        if channel is None:
+            self._kill(child, EndReason.NO_DESCRIPTOR)
+            return
+        child.stream.open(channel)
         self._on_event(ChildStarted(key=child.key, pid=line.pid))
         self._write(child)
 

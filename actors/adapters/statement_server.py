@@ -85,6 +85,8 @@ class StatementServer:
                 await self._converse(reader, writer)
         except (OSError, EOFError, asyncio.LimitOverrunError):  # TimeoutError is an OSError
             self.refused_clients += 1
+        except asyncio.CancelledError:
+            pass  # the process ends; passed on, Python 3.11 would log a traceback for each connection
         finally:
             writer.transport.abort()
             self._clients[address] -= 1

@@ -132,6 +132,7 @@ class ZmqWire:
         self._held: deque[tuple[int, list[bytes]]] = deque()  # limits.ZAP_HELD_MAX: until when, request; oldest first
         self._links: dict[bytes, _Link] = {}  # limits.PEERS_MAX and limits.DOOR_SESSIONS_MAX
         self._by_socket: dict[zmq.Socket[bytes], _Link] = {}
+        self._ways_back: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node → routing id of the connection it opened here
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
         self._zap: zmq.Socket[bytes] | None = None
@@ -154,24 +155,32 @@ class ZmqWire:
     # --- any thread ------------------------------------------------------------------------------
 
     def open(self, hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
-        """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN)."""
+        """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN).
+
+        Without hosts, as a client, it listens on nothing and only dials.
+        """
         seed_routing_ids()
         self._zap = zap = self._context.socket(zmq.ROUTER)
         zap.setsockopt(zmq.LINGER, 0)
         zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
-        self._router = router = self._context.socket(zmq.ROUTER)
+        self._poller.register(zap, zmq.POLLIN)
+        if hosts:
+            self._router = router = self._make_router()
+            self._bound = tuple(_bind(router, host, port) for host in hosts)
+            self._poller.register(router, zmq.POLLIN)
+        self._poller.register(self._wake_out, zmq.POLLIN)
+        self._thread.start()
+        return self._bound
+
+    def _make_router(self) -> zmq.Socket[bytes]:
+        router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         harden(router)
         for option, value in ((zmq.ROUTER_MANDATORY, 1), (zmq.ROUTER_HANDOVER, 0), (zmq.CURVE_SERVER, 1)):
             router.setsockopt(option, value)
         router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
         router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         set_keys(router, self._keys)
-        self._bound = tuple(_bind(router, host, port) for host in hosts)
-        self._poller.register(zap, zmq.POLLIN)
-        self._poller.register(router, zmq.POLLIN)
-        self._poller.register(self._wake_out, zmq.POLLIN)
-        self._thread.start()
-        return self._bound
+        return router
 
     def post(self, command: Command) -> bool:
         """Leaves a command for the wire's thread. False, and counted, when too many wait."""
@@ -202,8 +211,11 @@ class ZmqWire:
 
     def _run(self) -> None:
         try:
-            self._self_test = SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
-            self._poller.register(self._self_test.monitor, zmq.POLLIN)
+            if self._bound:
+                self._self_test = SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
+                self._poller.register(self._self_test.monitor, zmq.POLLIN)
+            else:
+                self._ready()  # nobody can come in
             while self._turn():
                 pass
         except FlottaError as error:
@@ -344,6 +356,8 @@ class ZmqWire:
                 return
             arrived = _arrived(frames)
             if arrived is not None and self._admits(arrived):
+                if arrived.node:
+                    self._ways_back[arrived.node] = frames[0].bytes
                 self._deliver(arrived)
             else:
                 self.dropped += 1
@@ -371,19 +385,27 @@ class ZmqWire:
             self._answer_session(name, raw)
             return
         link = self._links.get(name)
-        if link is None or len(link.waiting) >= LINK_FRAMES_WAITING_MAX:
+        if link is None:
+            self._send_back(self._ways_back.get(name, b""), raw)  # to a client of ours
+            return
+        if len(link.waiting) >= LINK_FRAMES_WAITING_MAX:
             self.dropped += 1
             return
         link.waiting.append(raw)
         self._flush(link)
 
     def _answer_session(self, name: bytes, raw: bytes) -> None:
-        routing_id = name[len(SESSION_IN) + 16 :]
-        assert self._router is not None
+        self._send_back(name[len(SESSION_IN) + 16 :], raw)
+
+    def _send_back(self, routing_id: bytes, raw: bytes) -> None:
+        """Over a connection that was opened here. Who has gone, or reads too slowly, asks again or is sent it again."""
         try:
-            self._router.send_multipart([routing_id, raw], zmq.DONTWAIT)
+            if self._router is None or not routing_id:
+                self.dropped += 1
+            else:
+                self._router.send_multipart([routing_id, raw], zmq.DONTWAIT)
         except zmq.ZMQError:
-            self.dropped += 1  # gone, or reads too slowly: whoever asked asks again
+            self.dropped += 1
 
     def _flush(self, link: _Link) -> None:
         """Sends what waits. With ZMQ_IMMEDIATE a DEALER takes a frame only once the CURVE handshake is complete."""

@@ -84,8 +84,9 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{number} {presence}" for presence, number in values["peers"].items())
     facts = [
         ("node", f"{values['name']}, version {values['version']}, up {span(values['uptime_ms'])}, pid {values['pid']}"),
+        ("mode", values["mode"]),
         ("id", values["node"]),
-        ("listening", ", ".join(values["listening"])),
+        ("listening", ", ".join(values["listening"]) or "on nothing: a client is reached through its schedulers"),
         ("folder", values["workdir"]),
         ("database", f"{values['database']}: {values['promise']}"),
         (
@@ -99,10 +100,18 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("door", _door(values["door"])),
     ]
     lines = [f"{name:<10} {text}" for name, text in facts]
+    lines += [f"scheduler  {_scheduler(one)}" for one in values["schedulers"]]
     lines += [f"source     {_source(source)}" for source in values["sources"] if source is not None]
     if values["silent"]:
         lines.append(f"silent     {', '.join(values['silent'])}: did not answer; see the node's log")
     return lines
+
+
+def _scheduler(one: dict[str, Any]) -> str:
+    if one["state"] == "silent":
+        heard = "never" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
+        return f"{one['name']}: {one['unanswered']} polls without an answer, the last answer {heard}"
+    return f"{one['name']}: {one['state']}"
 
 
 def _source(source: dict[str, Any]) -> str:
@@ -133,7 +142,9 @@ def _discovery(discovery: dict[str, Any]) -> str:
 def _door(door: dict[str, Any]) -> str:
     counts = {**door.get("refused", {}), "unknown key": door.get("refused_connections", 0)}
     refused = ", ".join(f"{number} × {code}" for code, number in counts.items() if number)
-    return f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out; refused: {refused or 'none'}"
+    passed_on = f", {door['passed_on']} passed on for clients" if door.get("passed_on") else ""
+    frames = f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out{passed_on}"
+    return f"{frames}; refused: {refused or 'none'}"
 
 
 def _peers_lines(values: dict[str, Any]) -> list[str]:
@@ -145,7 +156,7 @@ def _peers_lines(values: dict[str, Any]) -> list[str]:
                 one["presence"],
                 ",".join(project["name"] or project["id"] for project in one["projects"]),
                 ",".join(one["sources"]) or "none",
-                ",".join(one["addresses"]),
+                ",".join(one["addresses"]) or "a client",
             )
             for one in values["peers"]
         ]

@@ -121,7 +121,7 @@ class Document(Section, frozen=True, kw_only=True):
     """The whole file, as it was written."""
 
     workdir: Annotated[Path | None, PATH] = None
-    mode: Annotated[Literal["node"], choice("node", later=("client", "standalone"))] = "node"
+    mode: Annotated[Literal["node", "client"], choice("node", "client", later=("standalone",))] = "node"
     node: Node = Node()
     join: Join = Join()
     datasources: Annotated[tuple[DataSource, ...], ListOf(DataSource, most=SOURCES_MAX)] = ()
@@ -137,7 +137,7 @@ class Configuration(Section, frozen=True, kw_only=True):
 
     file: Path | None
     workdir: Path
-    mode: Literal["node"]
+    mode: Literal["node", "client"]
     node: Node
     first: bool
     join_url: Address | None

@@ -76,6 +76,18 @@ def joins(patient: Patient) -> Iterator[Finding]:
             yield ok(name, one["state"])
 
 
+def schedulers(patient: Patient) -> Iterator[Finding]:
+    """Of a client: whether those that it polls answer."""
+    for one in patient.status["schedulers"] if patient.status is not None else ():
+        name = f"scheduler {one['name']}"
+        if one["state"] == "silent":
+            heard = "never in this life of the node" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
+            seen = f"{many(one['unanswered'], 'poll')} without an answer; the last answer came {heard}"
+            yield wrong(name, seen, _JOIN_STEP, Code.NODE_UNREACHABLE)
+        else:
+            yield ok(name, one["state"])
+
+
 def sources(patient: Patient) -> Iterator[Finding]:
     """Each table can be read, and has the columns that its policy opens."""
     if patient.status is not None:

@@ -32,6 +32,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     company.peers,
     company.strangers,
     company.joins,
+    company.schedulers,
     machine.clock,
     company.messages,
     company.jobs,

@@ -33,6 +33,9 @@ def interfaces(patient: Patient) -> Iterator[Finding]:
     except ConfigError as error:
         yield of_error(name, error)
         return
+    if not hosts:
+        yield ok(name, "none: a client listens on nothing")
+        return
     have = {one.address: one for one in local_interfaces()}
     gone = [host for host in hosts if host not in have]
     shown = ", ".join(f"{host} ({_kind(have[host])})" for host in hosts if host in have)
@@ -58,6 +61,8 @@ def ports(patient: Patient) -> Iterator[Finding]:
         listening = _listening(patient)
     except ConfigError:
         return  # the addresses have told it
+    if not listening:
+        return
     if patient.status is not None:
         yield from _answers(patient, listening)
     elif patient.holder is None:
@@ -73,6 +78,8 @@ def discovery(patient: Patient) -> Iterator[Finding]:
         else patient.configuration and patient.configuration.node.discovery
     )
     hosts = _hosts(patient)
+    if not hosts:
+        on = False  # a client
     have = [one for one in local_interfaces() if one.address in hosts]
     able = multicast_interfaces({one.name for one in have if not one.loopback})
     if status is not None:

@@ -7,6 +7,8 @@ is let in.
       |  Proof(proof)               ------->    |
       |  <-------    Welcome                    |   both sides: the other is a peer of this project
 
+A client and a node that it cannot dial show each other credentials instead: `credentials`.
+
 The token itself is never sent: each proof is an HMAC under the key derived from it, over role, project, both ids,
 both CURVE keys and both nonces.
 """
@@ -46,6 +48,7 @@ from protocol.machines.contract import (
     TimerFired,
     unexpected,
 )
+from protocol.machines.credentials import Credentials
 from protocol.machines.events import (
     DialDoor,
     Encountered,
@@ -59,7 +62,7 @@ from protocol.machines.events import (
 from protocol.machines.joiner import VERSION, Joiner
 from protocol.record import Record
 from protocol.tokens import ProjectKey
-from protocol.wire.door import Challenge, Hello, Proof, Welcome
+from protocol.wire.door import Challenge, Credential, Hello, Proof, Welcome
 
 # Sessions of both roles. A pair that is not listed is a refused event.
 TRANSITIONS: Final[dict[str, dict[str, str]]] = {
@@ -109,11 +112,22 @@ class Enrolment:
     and a counter.
     """
 
-    def __init__(self, own_id: bytes, boot_id: int, nonce_secret: bytes, curve_key: bytes) -> None:
+    def __init__(
+        self,
+        own_id: bytes,
+        boot_id: int,
+        nonce_secret: bytes,
+        curve_key: bytes,
+        seal_key: bytes,
+        *,
+        client: bool = False,
+    ) -> None:
         self._own_id = own_id
         self._nonce_seed = nonce_secret + boot_id.to_bytes(8)
         self._statement = b""
         self._curve_key = curve_key
+        self._client = client
+        self._credentials = Credentials(own_id, curve_key, seal_key, client=client)
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self._proved: dict[bytes, frozenset[bytes]] = {}  # limits.PEERS_MAX: node → projects in common
         self._sessions: dict[bytes, _Session] = {}  # limits.DOOR_SESSIONS_MAX
@@ -125,7 +139,7 @@ class Enrolment:
             case ProjectsHeld(projects=projects, statement=statement):
                 assert len(projects) <= PROJECTS_MAX
                 self._projects = {project.project_id: project for project in projects}
-                self._statement = statement
+                self._statement = self._credentials.statement = statement
                 self._proved = {}  # membership tells it anew: it may have started again without what it was told last
                 return ()
             case Encountered():
@@ -143,6 +157,8 @@ class Enrolment:
                 return self._proof(event, proof, now)
             case Received(message=Welcome()):
                 return self._welcome(event)
+            case Received(message=Credential() as credential):
+                return self._credential(event, credential, now)
             case Received(message=message):
                 raise unexpected(message)
             case _:
@@ -151,6 +167,7 @@ class Enrolment:
     def check(self) -> None:
         assert len(self._sessions) <= DOOR_SESSIONS_MAX
         assert len(self._knocks) <= STRANGERS_MAX
+        self._credentials.check()
         assert all(session.state in TRANSITIONS for session in self._sessions.values())
 
     def snapshot(self) -> EnrolmentSnapshot:
@@ -160,8 +177,8 @@ class Enrolment:
 
     def _encounter(self, event: Encountered, now: Now) -> Effects:
         node = event.certified.node
-        if node == self._own_id:
-            return ()
+        if node == self._own_id or event.certified.is_client:
+            return ()  # a client knocks itself: nobody can dial it
         if not self._wanted(event):
             return self._nothing_in_common(event)
         known = self._knocks.get(node)
@@ -206,7 +223,9 @@ class Enrolment:
         knock.attempts += 1
         effects: list[Effect] = []
         for project in wanted:
-            if len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
+            if self._client and knock.event.introduced:
+                effects += self._credentials.show(knock.event.certified, project)
+            elif len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
                 effects += self._dial(knock.event, project, now)
         pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(knock.attempts, 10)) + HANDSHAKE_LIMIT_MS
         return (*effects, SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(pause)))
@@ -317,7 +336,8 @@ class Enrolment:
             and session.certified.node == node
             and session.project.project_id in projects
         ]
-        return tuple(effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
+        welcomed = (effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
+        return (*welcomed, *self._credentials.answer(node))
 
     def _let_in(self, session_id: bytes, idle_ms: int, now: Now) -> Effects:
         """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""
@@ -338,6 +358,18 @@ class Enrolment:
             session.hello.nonce,
             session.nonce,
         )
+
+    # --- clients ----------------------------------------------------------------------------------
+
+    def _credential(self, event: Received, credential: Credential, now: Now) -> Effects:
+        project = self._projects.get(event.project)
+        if project is None:
+            return self._unexpected("Credential")
+        try:
+            certified = self._credentials.believe(event, credential, project, now)
+        except RemoteProtocolError as error:
+            return (Refuse(code=error.code, sentence=error.sentence),)
+        return self._prove(certified, project, "")
 
     # --- both -------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from protocol.wire.jobs import JobStatus
 from protocol.wire.peers import SourceOffer
 
 CONTROL_SESSION = b"control:"  # sessions of the control socket: the operator at this machine, never over the network
+RELAY_SESSION = b"relay:"  # sessions with a node, by its id, to which a scheduler of this client passes frames on
 OPERATOR = b"operator"  # the sender of what comes over the control socket
 
 
@@ -26,6 +27,7 @@ class Arrived(Record, frozen=True):
     session: bytes = b""
     project: bytes = b""  # of the door key, for a session that knocks
     dialled: bool = False  # an answer on a door session that this node opened
+    via: bytes = b""  # the peer that passed it on; then `node` is only who is said to have sent it
 
 
 class Outgoing(Record, frozen=True):
@@ -35,11 +37,25 @@ class Outgoing(Record, frozen=True):
 
 
 class Transmit(Record, frozen=True):
-    """A sealed frame for the transport."""
+    """A signed frame for the transport. With `via` it is sealed for `node` by its `seal_key` and goes to that peer, who
+    passes it on.
+    """
 
     raw: bytes
     node: bytes = b""
     session: bytes = b""
+    via: bytes = b""
+    seal_key: bytes = b""
+
+
+class Unseal(Record, frozen=True):
+    """A frame that `via` passed on from `sender`, sealed for this node; the answer is Arrived, empty when it does not
+    open.
+    """
+
+    sealed: bytes
+    sender: bytes
+    via: bytes
 
 
 class ControlAnswer(Record, frozen=True):
@@ -103,6 +119,15 @@ class DialDoor(Record, frozen=True):
     submitting: bool = False
 
 
+class Introduce(Record, frozen=True):
+    """Open a session to a node that cannot be dialled from here: frames of it go through a scheduler of this client."""
+
+    session: bytes
+    node_key: bytes
+    seal_key: bytes
+    project: bytes
+
+
 class HangUp(Record, frozen=True):
     """Close a session, ours or one that knocked."""
 
@@ -129,11 +154,14 @@ class SubmitterProved(Record, frozen=True):
 
 
 class PeerAdmitted(Record, frozen=True):
-    """A peer may talk: its keys, where to dial it, and the projects in common. Told again when any of it changes."""
+    """A peer may talk: its keys, where to dial it, and the projects in common. Told again when any of it changes.
+    Without addresses it is not dialled: it dials us, or is reached through others.
+    """
 
     node: bytes
     node_key: bytes
     curve_key: bytes
+    seal_key: bytes
     addresses: tuple[str, ...]
     projects: tuple[bytes, ...]
     name: str
@@ -156,6 +184,12 @@ class RollCallWanted(Record, frozen=True):
 
     project: bytes
     envelope: bytes
+
+
+class PeerReached(Record, frozen=True):
+    """A scheduler answers a poll after one or more that it did not answer."""
+
+    node: bytes
 
 
 class PeerAway(Record, frozen=True):

@@ -45,12 +45,12 @@ from protocol.machines.events import (
     RollCallWanted,
     StatementMissing,
 )
-from protocol.machines.joins import Joins, JoinView
-from protocol.machines.neighbours import Peer, PeerRow, Presence, choose, close, introductions
+from protocol.machines.joins import Joins
+from protocol.machines.membership_view import MembershipSnapshot, PeerView, StrangerView
+from protocol.machines.neighbours import Peer, PeerRow, choose, close, introductions
 from protocol.machines.roll_calls import CallsHeard
 from protocol.machines.search import Search
 from protocol.names import is_name
-from protocol.record import Record
 from protocol.roll_call import verify_roll_call
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.peers import Greeting, Heartbeat, RollCall, SourceOffer
@@ -78,29 +78,6 @@ TRANSITIONS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-class PeerView(Record, frozen=True):
-    node: bytes
-    name: str
-    addresses: tuple[str, ...]
-    projects: tuple[bytes, ...]
-    presence: Presence
-    neighbour: bool
-    heard_ns: int  # by the boot clock; 0: not since this node started
-    sources: tuple[SourceOffer, ...]
-
-
-class StrangerView(Record, frozen=True):
-    node: bytes
-    name: str
-    addresses: tuple[str, ...]
-
-
-class MembershipSnapshot(Record, frozen=True):
-    peers: tuple[PeerView, ...]
-    strangers: tuple[StrangerView, ...]
-    joins: tuple[JoinView, ...]
-
-
 # All that this machine takes.
 MembershipEvent = (
     Received
@@ -125,11 +102,16 @@ class Membership:
         sources: Mapping[str, frozenset[bytes]],
         joins: tuple[str, ...],
         rows: Mapping[str, list[tuple[bytes, bytes]]],
+        *,
+        client: bool = False,
     ) -> None:
-        """`sources`: this node's own, each with the projects that may reach it. `joins`: typed addresses."""
+        """`sources`: this node's own, each with the projects that may reach it. `joins`: typed addresses; a client
+        dials the nodes that it joined there, its schedulers, and nobody else.
+        """
         assert len(sources) <= SOURCES_MAX
         self._own_id = own_id
         self._name = name
+        self._client = client
         self._sources = dict(sources)  # limits.SOURCES_MAX
         self._statement = b""
         self._held: frozenset[bytes] = frozenset()
@@ -250,7 +232,8 @@ class Membership:
             node=node,
             node_key=peer.certified.node_key,
             curve_key=peer.certified.statement.curve_key,
-            addresses=peer.addresses,
+            seal_key=peer.certified.statement.seal_key,
+            addresses=() if self._client and not peer.heard_at else peer.addresses,
             projects=tuple(sorted(common)),
             name=peer.certified.statement.name,
         )
@@ -415,7 +398,9 @@ class Membership:
         return tuple(effects)
 
     def _pass_on(self, project: bytes, envelope: bytes, now: Now, besides: tuple[bytes, ...] = ()) -> list[Send]:
-        """To every neighbour that is in the project."""
+        """To every neighbour that is in the project. A client passes nothing on: its neighbours know each other."""
+        if self._client:
+            return []
         mine = {node: peer for node, peer in self._peers.items() if project in peer.proved & self._held}
         near = close(mine, choose(mine, now), now)
         return [

@@ -108,13 +108,15 @@ class Scheduler:
         own_sources: Mapping[str, frozenset[bytes]],
         rows: Mapping[str, list[tuple[bytes, bytes]]],
         *,
+        client: bool = False,
         hands_out_results: bool = True,
         durable: bool = True,
     ) -> None:
-        """Without `hands_out_results` this node leads no job, since the result would stay on it. `durable`: whether
-        its jobs survive a restart, for those who submit.
+        """Without `hands_out_results` this node leads no job, since the result would stay on it; nor does a `client`,
+        whom the others could not reach. `durable`: whether its jobs survive a restart, for those who submit.
         """
         self._key = key
+        self._client = client
         self._hands_out_results = hands_out_results
         self._own_id = own_id
         self._epoch = epoch
@@ -176,10 +178,16 @@ class Scheduler:
         raise unexpected(event.message)
 
     def _result(self, event: Received, ask: AskResult) -> Effects:
-        self._check_hands_out()
+        self._check_leads()
         return self._answers.result(event, ask)
 
-    def _check_hands_out(self) -> None:
+    def _check_leads(self) -> None:
+        if self._client:
+            raise DeniedError(
+                Code.POLICY_DENIED,
+                "this node is a client, so it leads no job",
+                next_step="submit to its scheduler: flotta-p2p submit --to HOST:PORT, the address that it joined",
+            )
         if not self._hands_out_results:
             raise DeniedError(
                 Code.POLICY_DENIED,
@@ -229,7 +237,7 @@ class Scheduler:
         if event.project and event.project != verified.artifact.project:
             raise DeniedError(Code.PROJECT_UNKNOWN, "the order is for another project than the one proved at the door")
         check_not_expired(verified.order, now.wall_ms)
-        self._check_hands_out()
+        self._check_leads()
         if len(self._book.live) >= JOBS_LIVE_MAX:
             raise DeniedError(
                 Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"

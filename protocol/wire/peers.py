@@ -86,6 +86,19 @@ class SourceList(Record, frozen=True):
     sources_all: int
 
 
+class Poll(Record, frozen=True):
+    """A client asks its scheduler for whatever waits for it. `number` rises with every poll of a life of the client."""
+
+    number: int
+
+
+class Polled(Record, frozen=True):
+    """The answer to a poll: so many messages wait, and are on their way."""
+
+    number: int
+    waiting: int
+
+
 class Acknowledge(Record, frozen=True):
     """The receiver has committed these messages of one type; the sender need not repeat them."""
 

@@ -42,6 +42,7 @@ def statement_of(key: SigningKey, sequence: int = 1) -> bytes:
         KeyStatement(
             version=1,
             curve_key=b"c" * 32,
+            seal_key=b"s" * 32,
             addresses=("127.0.0.1:1456",),
             sequence=sequence,
             not_after_ms=SystemClock().now().wall_ms + LIFE_MS,

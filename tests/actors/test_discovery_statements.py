@@ -3,6 +3,7 @@ clients."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.adapters.rate import TokenBucket
+from actors.adapters.statement_server import StatementServer
 from actors.adapters.statements import QUESTION, fetch_statement, from_text, from_txt, to_text, to_txt
 from actors.discovery import Announce, DiscoveryCounts
 from flotta_p2p.demo.fleet import free_ports
@@ -267,3 +269,21 @@ def test_a_token_bucket_never_allows_more_than_its_rate(pauses: list[float], bur
         taken += bucket.take(now_s)
         assert taken <= burst + per_s * now_s + 1e-6
     assert bucket.take(now_s + bucket.wait_s(now_s) + 1e-6)
+
+
+def test_a_server_that_ends_while_a_client_is_silent_complains_of_nothing() -> None:
+    complaints: list[object] = []
+
+    async def live() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        server = StatementServer()
+        (port,) = free_ports(1)
+        assert await server.show(STATEMENT, ("127.0.0.1",), port) == []
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        while not server._clients:
+            await asyncio.sleep(0)
+        server.close()
+        writer.close()
+
+    asyncio.run(live())  # it cancels what is left, as the end of the process does
+    assert complaints == []

@@ -35,6 +35,7 @@ def test_statements_rise_through_changes_and_crashes_and_carry_the_hints_of_what
                 context,
                 key=KEY,
                 curve_public=b"c" * 32,
+                seal_public=b"s" * 32,
                 addresses=("127.0.0.1:1",),
                 name="Anna",
                 sequences=sequences,

@@ -93,6 +93,7 @@ class Attacker:
         says = KeyStatement(
             version=1,
             curve_key=self.curve.public,
+            seal_key=self.curve.public,
             addresses=(f"{HOST}:{free_ports(1)[0]}",),
             sequence=1,
             not_after_ms=SystemClock().now().wall_ms + 3_600_000,

@@ -205,6 +205,9 @@ def _other_messages() -> list[Any]:
         door.Challenge(statement=says, nonce=b"n" * 32, proof=b"p" * 32, version=1),
         door.Proof(proof=b"p" * 32),
         door.Welcome(),
+        door.Credential(statement=says, proof=b"p" * 32, answer_wanted=True),
+        peers.Poll(number=3),
+        peers.Polled(number=3, waiting=2),
         peers.Refused(code="busy", sentence="no", next_step="wait"),
         peers.Greeting(
             statement=says,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import resource
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -128,3 +131,37 @@ def test_a_callback_that_fails_ends_the_spawner_and_is_told() -> None:
         assert isinstance(seen.get(timeout=LIMIT_S), ChildGone)
         assert seen.get(timeout=LIMIT_S) == LauncherGone(reason="the spawner failed")
         spawner.stop()
+
+
+@contextmanager
+def no_descriptors_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As when strangers hold all, and those of the reserve."""
+    monkeypatch.setattr("actors.adapters.descriptors.DESCRIPTORS_RESERVED", 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+        with suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_child_whose_channel_finds_no_descriptor_is_ended_and_the_spawner_goes_on(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    play.spawner.spawn("a", "r", on_node_death="kill", rss_bytes_max=MIB)
+    assert b'"spawn"' in play.launcher.recv(4_096)
+    with ours, theirs, no_descriptors_left(monkeypatch):
+        socket.send_fds(play.launcher, [b'{"event": "started", "key": "a", "pid": 8}\n'], [theirs.fileno()])
+        assert b'"reason":"no-descriptor"' in play.launcher.recv(4_096)
+    play.launcher.sendall(b'{"event": "exited", "key": "a", "code": null, "signal": 9, "reason": "no-descriptor"}\n')
+    gone = play.events.get(timeout=LIMIT_S)
+    assert isinstance(gone, ChildGone) and gone.reason == "no-descriptor"
+    play.spawner.spawn("a", "r", on_node_death="kill", rss_bytes_max=MIB)
+    assert b'"spawn"' in play.launcher.recv(4_096)

@@ -26,6 +26,28 @@ def one(findings: Any) -> Finding:
     return finding
 
 
+# --- clients ------------------------------------------------------------------------------------
+
+
+def test_a_client_listens_on_nothing_and_that_is_well(tmp_path: Path) -> None:
+    client = running(tmp_path, status={"listening": []})
+    assert one(network.interfaces(client)).verdict == "ok"
+    assert list(network.ports(client)) == []
+    assert one(network.discovery(client)).verdict == "ok"
+
+
+def scheduler(state: str, **more: Any) -> dict[str, Any]:
+    return {"name": "North", "node": "id", "state": state, "unanswered": 0, "silent_ms": 500, **more}
+
+
+def test_a_scheduler_that_answers_no_polls_is_wrong_and_since_when(tmp_path: Path) -> None:
+    silent = scheduler("silent", unanswered=7, silent_ms=3 * 60_000)
+    finding = one(company.schedulers(running(tmp_path, status={"schedulers": [silent]})))
+    assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
+    assert "7 polls" in finding.seen and "3 min ago" in finding.seen
+    assert one(company.schedulers(running(tmp_path, status={"schedulers": [scheduler("answered")]}))).verdict == "ok"
+
+
 # --- the company -------------------------------------------------------------------------------
 
 

@@ -68,7 +68,8 @@ class Side:
         self.key, self.id = key, node_id(key.public_key)
         self.says: Certified = statement(key, projects=projects)
         self.gate = Gate(key, 1, {})
-        self.enrolment = Enrolment(self.id, 1, b"secret" + key.public_key, self.says.statement.curve_key)
+        says = self.says.statement
+        self.enrolment = Enrolment(self.id, 1, b"secret" + key.public_key, says.curve_key, says.seal_key)
         self.enrolment.step(ProjectsHeld(projects=projects, statement=self.says.data), now())
         self.told: list[Any] = []
         self.timers: dict[str, int] = {}
@@ -127,6 +128,7 @@ class Link:
                 node=certified.node,
                 node_key=certified.node_key,
                 curve_key=certified.statement.curve_key,
+                seal_key=certified.statement.seal_key,
                 addresses=(),
                 projects=(event.project,),
                 name="",
@@ -311,7 +313,7 @@ def test_a_node_cannot_prove_itself_with_its_own_challenge_reflected() -> None:
 def test_nonces_never_repeat_over_handshakes_and_boots() -> None:
     nonces = []
     for boot in (1, 2):
-        machine = Enrolment(b"i" * 32, boot, b"secret", b"c" * 32)
+        machine = Enrolment(b"i" * 32, boot, b"secret", b"c" * 32, b"s" * 32)
         nonces += [machine._nonce() for _ in range(50)]
     assert len(set(nonces)) == 100
 
