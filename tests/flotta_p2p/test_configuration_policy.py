@@ -9,6 +9,7 @@ import pytest
 from protocol.columns import ColumnRules
 from tests.flotta_p2p.configuration_files import TOKEN_A, faults, read
 
+ALL_OR_LIST = '"all" or a list, each entry text without control characters'
 SOURCE = f"datasources:\n- name: iris\n  type: csv\n  path: iris.csv\n  token: [{TOKEN_A}]\n  policy:\n"
 
 
@@ -38,8 +39,7 @@ def test_the_rules_are_read_as_they_are_written(tmp_path: Path, lines: list[str]
         ),
         (
             ["numeric_only: true"],
-            'line 7: datasources[0].policy.numeric_only: expected "all" or a list, each entry text without control'
-            + " characters, saw a single value",
+            f"line 7: datasources[0].policy.numeric_only: expected {ALL_OR_LIST}, saw a single value",
         ),
         (["hidden: []"], "line 7: datasources[0].policy.hidden: expected 1 to 4096 entries, saw 0"),
     ],
