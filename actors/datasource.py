@@ -22,6 +22,8 @@ from protocol.plan.tasks import Fault, Inspection, SourceFile
 _log = logging.getLogger(__name__)
 
 State = Literal["being read", "ready", "gone", "changed", "broken"]
+# What may pass while the file stays as it is: it is read again at every look by the clock.
+_PASSING: Final = frozenset({Code.TASK_CRASHED, Code.SOURCE_UNREADABLE, Code.SOURCE_CHANGED})
 _STATES: Final[dict[str, State]] = {Code.SOURCE_MISSING: "gone", Code.SOURCE_SCHEMA_CHANGED: "changed"}
 
 
@@ -60,7 +62,7 @@ class DatasourceActor(SupervisedActor):
     def handle(self, message: Any) -> None:
         match message:
             case TimerFired():
-                self._look()
+                self._look(again=self._fault is not None and self._fault.code in _PASSING)
             case Inspected():
                 self._inspected(message)
             case SnapshotWanted(ticket=ticket, reply_to=reply_to):
@@ -70,11 +72,11 @@ class DatasourceActor(SupervisedActor):
     def end(self) -> None:
         self._timers.clear_all(self.address)
 
-    def _look(self) -> None:
-        """Has the source inspected when it is new or has changed, and looks again after SOURCE_CHECK_MS."""
+    def _look(self, *, again: bool = False) -> None:
+        """Has the source inspected when it is new or has changed, or `again`; looks once more after SOURCE_CHECK_MS."""
         facts = _facts(Path(self._source.path))
         known = self._seen is not None or self._fault is not None
-        if not self._asked and (facts != self._facts or not known):
+        if not self._asked and (facts != self._facts or again or not known):
             self._facts = facts
             self._asked = self._runner.tell(InspectWanted(source=self._source, reply_to=self.address))
         self._timers.set(self.address, "look", self._clock.now().after_ms(SOURCE_CHECK_MS), 0)

@@ -75,10 +75,9 @@ def _is_mixed(column: ColumnReport, rows: int) -> bool:
 
 
 def _mixed(column: ColumnReport, rows: int) -> Problem:
-    others = "1 value is" if column.others == 1 else f"{column.others:,} values are"
-    sentence = (
-        f'the column "{column.name}" is read as text: {rows - column.missing - column.others:,} values are numbers, '
-        f"and {others} none, the first in line {column.others_line}"
-    )
+    present = rows - column.missing
+    numbers = f"{present - column.others:,} of its {present:,} values are numbers"
+    where = f"the first other one stands in line {column.others_line}"
+    sentence = f'the column "{column.name}" is read as text: {numbers}, and {where}'
     step = "write a missing value as NA or leave it empty, and numbers with a point and without units"
     return Problem(sentence, step, Code.COLUMN_NOT_NUMERIC)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flotta_p2p.commands.options import CONFIG, FILE, Place, default_config, found_config, json_option, place_options
-from flotta_p2p.commands.output import many, show
+from flotta_p2p.commands.output import show
 
 if TYPE_CHECKING:
     from flotta_p2p.configuration.schema import Configuration
-    from flotta_p2p.table_check import Problem
+    from protocol.columns import Column
     from protocol.plan.tasks import SourceFile
 
 
@@ -110,12 +110,12 @@ def show_one(place: Place, name: str, as_json: bool) -> None:
     (known,) = (one for one in known_sources(configuration, running_sources(workdir_of(place))) if one.name == name)
     words = policy_words(configured[name].policy)
     source = source_files(configuration)[name]
+    seen: tuple[Column, ...] | DataError
     try:
-        columns = published(check_table(source), source.rules.columns)
-    except DataError as error:  # its policy is worth seeing all the same
-        show(one_values(known, words, error), one_lines(known, words, error), as_json=as_json)
-        return
-    show(one_values(known, words, columns), one_lines(known, words, columns), as_json=as_json)
+        seen = published(check_table(source), source.rules.columns)
+    except DataError as error:
+        seen = error  # its policy is worth seeing all the same
+    show(one_values(known, words, seen), one_lines(known, words, seen), as_json=as_json)
 
 
 @data.command("add")
@@ -137,51 +137,21 @@ def add(name: str, file: Path, projects: tuple[str, ...], config: Path | None, a
     """
     import os
 
+    from flotta_p2p.commands.data_results import added_lines, added_values
     from flotta_p2p.configuration.add_source import NewSource, add_source
     from flotta_p2p.sources import running_sources
-    from flotta_p2p.table_check import check_table, file_type, problems
-    from protocol.columns import ColumnRules
+    from flotta_p2p.table_check import check_table, file_type
     from protocol.plan.tasks import SourceFile
 
     _check_projects(Place(config=found_config(config)), projects)
-    place = file.absolute()
-    report = check_table(SourceFile(name=name, path=str(place), type=file_type(file)))
+    path = file.absolute()
+    report = check_table(SourceFile(name=name, path=str(path), type=file_type(path)))
     written = config or default_config()
-    new = NewSource(name=name, type=file_type(file), path=place, projects=projects)
+    new = NewSource(name=name, type=file_type(path), path=path, projects=projects)
     configuration = add_source(written, new, os.environ)
     runs = running_sources(configuration.workdir) is not None
-    found = tuple(problems(report, ColumnRules()))
-    _show_added(new.name, written, report.rows, len(report.columns), found, node_runs=runs, as_json=as_json)
-
-
-def _show_added(
-    name: str,
-    file: Path,
-    rows: int,
-    columns: int,
-    problems: tuple[Problem, ...],
-    *,
-    node_runs: bool,
-    as_json: bool,
-) -> None:
-    from flotta_p2p.commands.data_results import problem_lines, problem_values
-
-    step = "stop the node and start it again: it opens the source then" if node_runs else "flotta-p2p up"
-    values = {
-        "name": name,
-        "file": str(file),
-        "rows": rows,
-        "columns": columns,
-        "problems": problem_values(problems),
-        "node_runs": node_runs,
-        "next_step": step,
-    }
-    lines = (
-        f"The source {name} ({many(rows, 'row')}, {many(columns, 'column')}) stands in {file} now.",
-        *problem_lines(problems),
-        f"Next: {step}. What members may ask of it: flotta-p2p data show {name}",
-    )
-    show(values, lines, as_json=as_json)
+    values = added_values(name, written, report, node_runs=runs)
+    show(values, added_lines(values, report), as_json=as_json)
 
 
 def _configuration(place: Place) -> Configuration | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from flotta_p2p.commands.output import many, table
 from flotta_p2p.sources import KnownSource
-from flotta_p2p.table_check import Problem
-from protocol.columns import Column
+from flotta_p2p.table_check import Problem, problems
+from protocol.columns import Column, ColumnRules
 from protocol.errors import DataError, FlottaError
 from protocol.ids import format_id
 from protocol.plan.tasks import SourceFile, TableReport
@@ -20,34 +21,56 @@ Words = Sequence[tuple[str, str]]
 # --- check ----------------------------------------------------------------------------------------
 
 
-def report_values(source: SourceFile, report: TableReport, problems: Iterable[Problem]) -> dict[str, Any]:
+def report_values(source: SourceFile, report: TableReport, found: Iterable[Problem]) -> dict[str, Any]:
     return {
         "file": source.path,
         "type": source.type,
         "rows": report.rows,
         "columns": [{"name": one.name, "type": one.type, "missing": one.missing} for one in report.columns],
-        "problems": problem_values(problems),
+        "problems": problem_values(found),
     }
 
 
-def report_lines(source: SourceFile, report: TableReport, problems: Sequence[Problem]) -> Iterator[str]:
+def report_lines(source: SourceFile, report: TableReport, found: Sequence[Problem]) -> Iterator[str]:
     yield f"{source.path}: {many(report.rows, 'row')}, {many(len(report.columns), 'column')}"
     if report.columns:
         rows = [(one.name, one.type, f"{one.missing:,}") for one in report.columns]
         yield from ("", *table(("column", "type", "missing"), rows, right=frozenset({2})))
     yield ""
-    yield from problem_lines(problems) or ("Nothing is wrong with it.",)
+    yield from problem_lines(found) or ("Nothing is wrong with it.",)
 
 
-def problem_values(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+def problem_values(found: Iterable[Problem]) -> list[dict[str, Any]]:
     return [
         {"problem": one.sentence, "next_step": one.next_step, "code": one.code or "", "stops": one.stops}
-        for one in problems
+        for one in found
     ]
 
 
-def problem_lines(problems: Iterable[Problem]) -> list[str]:
-    return [f"{'WRONG' if one.stops else 'note'}: {one.sentence}. Next: {one.next_step}" for one in problems]
+def problem_lines(found: Iterable[Problem]) -> list[str]:
+    return [f"{'WRONG' if one.stops else 'note'}: {one.sentence}. Next: {one.next_step}" for one in found]
+
+
+# --- add ------------------------------------------------------------------------------------------
+
+
+def added_values(name: str, file: Path, report: TableReport, *, node_runs: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "file": str(file),
+        "rows": report.rows,
+        "columns": len(report.columns),
+        "problems": problem_values(problems(report, ColumnRules())),
+        "node_runs": node_runs,
+        "next_step": "stop the node and start it again: it opens the source then" if node_runs else "flotta-p2p up",
+    }
+
+
+def added_lines(values: dict[str, Any], report: TableReport) -> Iterator[str]:
+    size = f"{many(values['rows'], 'row')}, {many(values['columns'], 'column')}"
+    yield f"The source {values['name']} ({size}) stands in {values['file']} now."
+    yield from problem_lines(problems(report, ColumnRules()))
+    yield f"Next: {values['next_step']}. What members may ask of it: flotta-p2p data show {values['name']}"
 
 
 # --- list and show --------------------------------------------------------------------------------

@@ -133,9 +133,14 @@ def open_table(source: SourceFile) -> TableFile:
     """
     with _readable(source):
         stamp = _stamp_at_rest(source)
-        plain = _check_bytes(source)
-        header = _read_header(source)
-    columns = _open_columns(source, header)
+        try:
+            plain = _check_bytes(source)
+            header = _read_header(source)
+            columns = _open_columns(source, header)
+        except DataError as error:
+            if _stamp(source) != stamp:  # what is wrong may be that it is not whole yet
+                raise _changed(source) from error
+            raise
     return TableFile(source=source, columns=columns, width=len(header), plain=plain, stamp=stamp)
 
 
@@ -217,8 +222,8 @@ def _open_columns(source: SourceFile, header: tuple[str, ...]) -> dict[str, int]
     for at, name in enumerate(header):
         if not is_nameable(name) or not rules.is_open(name):
             continue
-        if name in columns:
-            what = f'has two columns named "{name}"'
+        if name in columns:  # words for numbers alone are not seen, and so are not named
+            what = "has two columns of one name" if rules.is_numeric_only(name) else f'has two columns named "{name}"'
             raise _fault(source, Code.COLUMN_DUPLICATE, what, "the holder renames one of them")
         columns[name] = at
     if source.schema and schema_digest(columns) != source.schema:

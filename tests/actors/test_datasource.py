@@ -176,6 +176,20 @@ def test_a_file_that_stays_the_same_is_inspected_once_and_never_twice_at_the_sam
         assert it.runner.empty()
 
 
+def test_a_problem_that_may_pass_by_itself_is_looked_at_again_by_the_clock_alone(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x\n1\n")
+    crashed = Fault(code="task-crashed", sentence="the process that read it ended", next_step="")
+    with running(path) as it:
+        it.inspected(fault=crashed)
+        assert it.values()["state"] == "broken"
+        assert it.runner.empty()
+        it.look()
+        it.inspected(seen(X))
+        opened(it)
+        assert it.values()["state"] == "ready"
+
+
 def test_it_looks_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.datasource.SOURCE_CHECK_MS", 10)
     path = tmp_path / "t.csv"

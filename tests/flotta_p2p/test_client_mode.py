@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from flotta_p2p.demo.fleet import free_ports
+from flotta_p2p.offers import offers
 from protocol.errors import Code, DeniedError
 from protocol.plan.artifact import Query, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.tokens import ProjectKey
+from protocol.wire.peers import Schema
 from tests.flotta_p2p.nodes import ROWS, TOKEN, RunningNode, running
 from tests.system.processes import wait_until
 
-QUESTION = summary_artifact(
-    ProjectKey.derive(TOKEN).project_id, Query(columns=("value",)), SummaryParameters(statistics=("count", "mean"))
-)
+PROJECT = ProjectKey.derive(TOKEN).project_id
+QUESTION = summary_artifact(PROJECT, Query(columns=("value",)), SummaryParameters(statistics=("count", "mean")))
 
 
 @contextmanager
@@ -51,6 +52,19 @@ def test_a_client_takes_part_in_jobs_of_its_scheduler_and_of_a_node_that_it_neve
         with pytest.raises(DeniedError) as refused:
             clara.run_job(QUESTION)
         assert refused.value.code == Code.POLICY_DENIED and "--to" in (refused.value.next_step or "")
+
+
+def test_columns_of_a_client_are_told_through_its_scheduler_and_those_of_nodes_to_the_client(tmp_path: Path) -> None:
+    with company(tmp_path) as (anna, bert, clara):
+        nodes = (anna, bert, clara)
+        wait_until(lambda: all(one["state"] == "ready" for node in nodes for one in node.status()["sources"]), 20)
+        for asking in (bert, clara):
+            with asking.control() as channel:
+                told = {source.name: schema for source, schema in offers(channel, PROJECT)}
+            assert told.keys() == {"Anna", "Bert", "Clara"}
+            for schema in told.values():
+                assert isinstance(schema, Schema) and not schema.problem, schema
+                assert [(one.name, one.type) for one in schema.columns] == [("value", "number"), ("group", "text")]
 
 
 def test_polls_of_a_client_whose_scheduler_is_gone_are_shown_as_unanswered_and_it_comes_back(tmp_path: Path) -> None:

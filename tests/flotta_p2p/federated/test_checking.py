@@ -40,14 +40,14 @@ def test_numbers_among_which_words_stand_are_told_with_the_line_and_without_the_
     text = "age,dose\n1,2.5\n2,NA\n3,Rossi\n4,5\n5,6\n"
     (problem,) = found(report_of(tmp_path, quoted(text) if form is quoted else text))
     assert problem.code == Code.COLUMN_NOT_NUMERIC and not problem.stops
-    assert "1 value is none, the first in line 4" in problem.sentence.replace("and 1", "1")
+    assert "3 of its 4 values are numbers, and the first other one stands in line 4" in problem.sentence
     assert "Rossi" not in problem.sentence + problem.next_step
 
 
 def test_the_line_is_right_where_fields_hold_line_ends(tmp_path: Path) -> None:
     text = 'note,dose\n"a\nb",1\n"c\nd",2\n"e",x\n"f",3\n'
     (problem,) = found(report_of(tmp_path, text))
-    assert "the first in line 6" in problem.sentence
+    assert "stands in line 6" in problem.sentence
 
 
 def test_a_column_of_words_is_no_problem(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flotta_p2p.federated import child, groups
 from flotta_p2p.federated.summary import prepare
 from flotta_p2p.federated.tables import inspect
-from protocol.columns import ColumnRules
+from protocol.columns import Column, ColumnRules
 from protocol.errors import Code, DataError
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.tasks import ChildAnswer, DisclosureRules, Fault, SourceFile, TaskRequest
@@ -154,3 +154,12 @@ def test_columns_that_are_closed_anyway_may_come_and_go(folder: Path) -> None:
     opened = msgspec.structs.replace(source, schema=inspect(source).schema)
     source_of(folder, csv_text(HEADER[:2], [row[:2] for row in ROWS]))
     assert inspect(opened).rows == len(ROWS)
+
+
+def test_a_name_that_stands_twice_is_told_only_where_its_column_may_be_seen(folder: Path) -> None:
+    text = csv_text(("age", "surname", "surname"), [("1", "x", "y")] * 9)
+    for one, told in ((rules(), True), (rules(numeric_only="all"), False)):
+        with pytest.raises(DataError) as caught:
+            inspect(source_of(folder, text, rules=one))
+        assert (caught.value.code, "surname" in caught.value.sentence) == (Code.COLUMN_DUPLICATE, told)
+    assert inspect(source_of(folder, text, rules=rules("surname"))).columns == (Column(name="age", type="number"),)
