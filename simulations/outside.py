@@ -33,6 +33,8 @@ def publish_outside(world: World, node: Node, taker: str, event: Any) -> None:
             world.note(node, "gate", "counted", f"{code}: {sentence}")
         case events.JobChanged(status=status):
             world.job_changed(node, status)
+        case events.PeersAllowed():
+            pass  # the network is told by the gate alone
         case events.ProjectsHeld() | events.PeerSeen() | events.PeerAway() | events.EnrolmentFailed():
             pass  # for discovery and the log
         case _:

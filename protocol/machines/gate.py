@@ -105,6 +105,7 @@ class Gate:
         self._own_id = node_id(key.public_key)
         self._boot_id = boot_id
         self._peers: dict[bytes, _Link] = {}  # limits.PEERS_MAX, kept by membership
+        self._former: dict[bytes, _Link] = {}  # bounded by the operator, who bans them: their windows outlive a ban
         self._sessions: dict[bytes, _Link] = {}  # limits.REPLAY_PEERS_MAX
         self._floors = {
             node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
@@ -244,6 +245,8 @@ class Gate:
             return (Publish(event=self._to_self(send)),)
         if send.session.startswith(CONTROL_SESSION):
             return (Publish(event=ControlAnswer(session=send.session, message=send.message)),)
+        if send.to in self._allowed.banned:
+            return ()  # a durable message waits for as long as one for a peer that is away
         if not send.session and send.to not in self._peers:
             return self._count(Code.STRANGER, "a message for a node that is no peer was dropped", send.to)
         link = self._sessions.get(send.session) if send.session else self._peers[send.to]
@@ -313,7 +316,7 @@ class Gate:
         """Whoever is not let in any more is cut off with the next frame, whatever connections it has."""
         self._allowed = allowed
         for node in [node for node in self._peers if not allowed.admits(node)]:
-            del self._peers[node]
+            self._former[node] = self._peers.pop(node)
         banned = [name for name, link in self._sessions.items() if link.key and node_id(link.key) in allowed.banned]
         for session in banned:
             del self._sessions[session]
@@ -330,7 +333,7 @@ class Gate:
             return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
-            link = self._peers[peer.node] = _Link("peer", peer.node_key, ())
+            link = self._peers[peer.node] = self._former.pop(peer.node, None) or _Link("peer", peer.node_key, ())
             link.boot_floor = self._floors.get(peer.node, 0)
         link.projects = frozenset(peer.projects)
         return ()
