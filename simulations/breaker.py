@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.limits import NODE_BACKOFF_MS_MIN
 from simulations.clocks import StepPlan
-from simulations.faults import CrashPlan, FallPlan, FullDiskPlan, PausePlan, WavePlan
+from simulations.faults import BanPlan, CrashPlan, FallPlan, FullDiskPlan, PausePlan, WavePlan
 
 if TYPE_CHECKING:
     from simulations.node import Node
@@ -38,6 +38,8 @@ class Breaker:
             self._at(pause.at_ms, partial(self._pause, pause))
         for step in options.clock_steps:
             self._at(step.at_ms, partial(self._step, step))
+        for ban in options.bans:
+            self._at(ban.at_ms, partial(self._ban, ban))
         self._world.rough = not options.waves
         for wave in options.waves:
             self._at(wave.at_ms, partial(self._wave, wave))
@@ -50,6 +52,7 @@ class Breaker:
             node.armed = ""
             node.clock.set_right()
             node.resume()
+            node.ban(frozenset())
             if not node.up:
                 node.start()
 
@@ -120,6 +123,12 @@ class Breaker:
         node = self._world.nodes[pause.node]
         if node.up:
             node.pause(pause.length_ms)
+
+    def _ban(self, ban: BanPlan) -> None:
+        """Of two bans that overlap the later one ends both."""
+        node, other = self._world.nodes[ban.node], self._world.nodes[ban.other].own_id
+        node.ban(node.banned | {other})
+        self._world.after(ban.length_ms * 1_000_000, lambda: node.ban(node.banned - {other}))
 
     def _step(self, step: StepPlan) -> None:
         node = self._world.nodes[step.node]

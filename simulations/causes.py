@@ -24,4 +24,7 @@ def causes_of(options: Options, job: JobPlan) -> frozenset[str]:
     silent = (options.loss, options.spikes, options.crashes, options.falls, options.pauses, options.full_disks)
     if any(silent) or options.cuts:
         causes.add(Code.HOLDER_LOST)
+    if options.bans:
+        causes.add(Code.NODE_BANNED)
+        causes |= {Code.HOLDER_LOST, Code.ALREADY_RUN}  # a holder that banned the leader has dropped its tasks
     return frozenset(causes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol import kinds
-from protocol.ids import MESSAGE_ID_BYTES, short_job_id
+from protocol.ids import MESSAGE_ID_BYTES, node_id, short_job_id
 from protocol.limits import LEASE_GRACE_MS
 from protocol.machines.attempts import AttemptRow, ExecutedRow
 from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, Send, StartTask, Write
@@ -52,7 +52,7 @@ class Checkers:
     # --- frames ------------------------------------------------------------------------------------------------------
 
     def arrived(self, node: Node, event: Arrived, effects: Effects) -> None:
-        """No frame is accepted twice in one life of its receiver's gate."""
+        """No frame is accepted twice in one life of its receiver's gate, and none of a banned node."""
         if is_relayed(event.raw):
             return
         if not any(isinstance(one, Publish) and isinstance(one.event, Received) for one in effects):
@@ -60,6 +60,8 @@ class Checkers:
             return
         header = parse_header(event.raw)
         name = BY_NUMBER[header.type].record.__name__
+        if node_id(header.sender_key) in node.kept_out:
+            raise Violation(f"{node.name} accepted a {name} of a node that is banned there")
         self.frames_accepted += 1
         self._world.note(node, "gate", "accepted", f"{name} {header.boot_id}/{header.sequence}")
         peer = (node.number, header.sender_key, header.boot_id)

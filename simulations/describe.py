@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from simulations.options import Options
 
-_LISTS = ("nodes", "jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps", "cuts", "waves")
+_LISTS = ("nodes", "jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps", "cuts", "waves", "bans")
 
 
 def describe(options: Options) -> list[str]:
@@ -40,6 +40,8 @@ def _faults(options: Options) -> Iterator[str]:
         yield f"  pause at {pause.at_ms} ms: n{pause.node} for {pause.length_ms} ms"
     for full in options.full_disks:
         yield f"  full disk at {full.at_ms} ms: n{full.node} for {full.length_ms} ms, refuses {full.share:g}"
+    for ban in options.bans:
+        yield f"  ban at {ban.at_ms} ms: n{ban.node} bans n{ban.other} for {ban.length_ms} ms"
     for step in options.clock_steps:
         wild = ", wild" if step.wild else ""
         yield f"  clock at {step.at_ms} ms: n{step.node} jumps to {step.offset_ms:+d} ms{wild}"

@@ -1,4 +1,4 @@
-"""What breaks in nodes, and when: crashes, machines that fall alone, pauses, full disks."""
+"""What breaks in nodes, and when: crashes, machines that fall alone, pauses, full disks; and whom operators ban."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ class FullDiskPlan(Record, frozen=True):
     node: int
     length_ms: int
     share: float
+
+
+class BanPlan(Record, frozen=True):
+    """The operator of a node bans another one for a while."""
+
+    at_ms: int
+    node: int
+    other: int
+    length_ms: int
 
 
 class WavePlan(Record, frozen=True):
@@ -114,3 +123,12 @@ def draw_full_disks(rng: Random, nodes: int, start_ms: int, end_ms: int) -> tupl
         for _ in range(rng.choice((0, 0, 0, 1, nodes)))
     ]
     return tuple(sorted(drawn, key=lambda full: (full.at_ms, full.node)))
+
+
+def draw_bans(rng: Random, nodes: int, start_ms: int, end_ms: int) -> tuple[BanPlan, ...]:
+    drawn = []
+    for _ in range(rng.choice((0, 0, 1, nodes))):
+        node, other = rng.sample(range(nodes), 2)
+        length_ms = rng.choice((200, 5_000, 30_000))
+        drawn.append(BanPlan(at_ms=rng.randint(start_ms, end_ms), node=node, other=other, length_ms=length_ms))
+    return tuple(sorted(drawn, key=lambda ban: (ban.at_ms, ban.node)))

@@ -88,6 +88,8 @@ class Node:
         self.incarnations: dict[MachineName, int] = dict.fromkeys(
             MACHINES, 0
         )  # through all lives: how often each machine was started
+        self.banned: frozenset[bytes] = frozenset()  # by its operator; kept like a committed row
+        self.kept_out: frozenset[bytes] = frozenset()  # of those, as far as its gate has been told
         self._paused_until_ns = 0
         self._deferred: list[Callable[[], None]] = []  # what became due while it was paused
         self._boot_id = self._statements = 0
@@ -170,6 +172,13 @@ class Node:
         for action in deferred:
             self._world.after(self._world.rng.randrange(_TURN_NS_MAX), action)
 
+    def ban(self, banned: frozenset[bytes]) -> None:
+        """Its operator's word from now on: whom it keeps out."""
+        changed, self.banned = banned != self.banned, banned
+        if changed and self.up:
+            self._world.note(self, "node", "bans", f"{len(banned)} nodes", main=True)
+            self._publish(events.PeersAllowed(banned=banned))
+
     @property
     def paused(self) -> bool:
         return self._paused_until_ns > self._world.now_ns
@@ -182,6 +191,8 @@ class Node:
             if name in self.machines or (name == "poller" and not self.plan.is_client):
                 continue
             self.incarnations[name] += 1
+            if name == "gate":
+                self.kept_out = frozenset()
             self._mailboxes[name] = deque()
             self._held[name] = deque()
             machine = self.machines[name] = making.make(name, self._boot_id, self.now().boot_ns, rows)
@@ -195,6 +206,7 @@ class Node:
     def _tell_projects(self) -> None:
         self.certified = self.identity.statement(self._statements)
         self._statements += 1
+        self._publish(events.PeersAllowed(banned=self.banned))
         self._publish(events.ProjectsHeld(projects=self.identity.projects, statement=self.certified.data))
         self.open = True
 
@@ -235,6 +247,8 @@ class Node:
         self._take(name, effects)
 
     def _note(self, name: MachineName, event: Any, effects: Effects) -> None:
+        if isinstance(event, events.PeersAllowed) and name == "gate":
+            self.kept_out = event.banned
         if isinstance(event, events.Arrived):
             self._world.checkers.arrived(self, event, effects)
         elif isinstance(event, Received):

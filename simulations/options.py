@@ -22,11 +22,13 @@ from protocol.limits import JOB_DEADLINE_MS, ORDER_LIFE_MS
 from protocol.record import Record
 from simulations.clocks import DRIFT_PPM_MAX, OFFSET_MS_MAX, StepPlan, draw_steps
 from simulations.faults import (
+    BanPlan,
     CrashPlan,
     FallPlan,
     FullDiskPlan,
     PausePlan,
     WavePlan,
+    draw_bans,
     draw_crashes,
     draw_falls,
     draw_full_disks,
@@ -94,6 +96,7 @@ class Options(Record, frozen=True):
     clock_steps: tuple[StepPlan, ...] = ()
     cuts: tuple[CutPlan, ...] = ()
     waves: tuple[WavePlan, ...] = ()
+    bans: tuple[BanPlan, ...] = ()
 
 
 def draw_node_count(seed: int) -> int:
@@ -128,6 +131,7 @@ def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
         full_disks=draw_full_disks(rng, nodes, 500, chaos_ms),
         clock_steps=draw_steps(rng, nodes, chaos_ms),
         cuts=draw_cuts(rng, nodes, 500, chaos_ms),
+        bans=draw_bans(Random(f"bans/{seed}/{nodes}"), nodes, 500, chaos_ms) if nodes > 1 else (),
     )
 
 

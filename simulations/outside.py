@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from protocol.machines import events
 from protocol.machines.relaying import asked_to_pass_on
@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 
+_OUTSIDE: Final = (
+    events.PeersAllowed,
+    events.ProjectsHeld,
+    events.PeerSeen,
+    events.PeerAway,
+    events.EnrolmentFailed,
+)
+
+
 def publish_outside(world: World, node: Node, taker: str, event: Any) -> None:
     """Raises Violation for news that nobody takes."""
     match event:
         case events.Transmit():
             _transmit(world, node, event)
         case events.Unseal():
-            raw = _unsealed(node, event)
-            node.deliver("gate", events.Arrived(raw=raw, node=event.sender, via=event.via))
+            node.deliver("gate", _unsealed(node, event))
         case events.DialDoor():
             world.network.dial(node, event)
         case events.HangUp(session=session):
@@ -38,8 +46,8 @@ def publish_outside(world: World, node: Node, taker: str, event: Any) -> None:
             world.note(node, "gate", "counted", f"{code}: {sentence}")
         case events.JobChanged(status=status):
             world.job_changed(node, status)
-        case events.ProjectsHeld() | events.PeerSeen() | events.PeerAway() | events.EnrolmentFailed():
-            pass  # for discovery and the log
+        case _ if isinstance(event, _OUTSIDE):
+            pass  # for transport, discovery and the log
         case _:
             raise Violation(f"nobody at {node.name} takes {type(event).__name__} for {taker}")
 
@@ -60,6 +68,7 @@ def _sealed(world: World, sender: Node, event: events.Transmit) -> bytes:
     return sealing_info(sender.own_id, receiver.own_id) + event.raw
 
 
-def _unsealed(node: Node, event: events.Unseal) -> bytes:
+def _unsealed(node: Node, event: events.Unseal) -> events.Arrived:
     head = sealing_info(event.sender, node.own_id)
-    return event.sealed.removeprefix(head) if event.sealed.startswith(head) else b""
+    raw = event.sealed.removeprefix(head) if event.sealed.startswith(head) else b""
+    return events.Arrived(raw=raw, node=event.sender, via=event.via)

@@ -17,7 +17,7 @@ from simulations.plants import Plant
 from simulations.running import kind_of, run_options
 from simulations.trace import Trace
 
-LISTS: Final = ("jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps", "cuts", "waves")
+LISTS: Final = ("jobs", "crashes", "falls", "pauses", "full_disks", "clock_steps", "cuts", "waves", "bans")
 _RATES: Final = ("loss", "duplicates", "replays", "spikes", "task_faults", "task_deaths")
 
 
@@ -123,7 +123,12 @@ def without_node(options: Options, number: int) -> Options:
         left, right = (tuple(moved(node) for node in side if node != number) for side in (cut.left, cut.right))
         if left and right:
             cuts.append(msgspec.structs.replace(cut, left=left, right=right))
-    return msgspec.structs.replace(options, **changes, cuts=tuple(cuts))
+    bans = tuple(
+        msgspec.structs.replace(ban, node=moved(ban.node), other=moved(ban.other))
+        for ban in options.bans
+        if number not in (ban.node, ban.other)
+    )
+    return msgspec.structs.replace(options, **changes, cuts=tuple(cuts), bans=bans)
 
 
 def _changed(options: Options, name: str, value: object) -> Options:

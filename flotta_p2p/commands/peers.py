@@ -8,7 +8,7 @@ import click
 
 from flotta_p2p.commands.options import Place, duration_within, json_option, place_options
 from flotta_p2p.commands.output import show, span, table
-from protocol.limits import INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
+from protocol.limits import INVITATION_LIFE_MS, INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
 
 
 @click.group(invoke_without_command=True)
@@ -50,7 +50,7 @@ def list_all(place: Place, as_json: bool) -> None:
     "--valid",
     "valid_ms",
     metavar="TIME",
-    default="1d",
+    default=f"{INVITATION_LIFE_MS // 3_600_000}h",
     show_default=True,
     callback=duration_within(INVITATION_LIFE_MS_MIN, INVITATION_LIFE_MS_MAX),
     help="How long it is open, from 1m to 30d.",

@@ -43,7 +43,7 @@ from protocol.machines.contract import (
     SetTimer,
     TimerFired,
 )
-from protocol.machines.events import PeerReached, PeersAllowed, PeerSeen
+from protocol.machines.events import PeerReached, PeerSeen
 from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.peers import Acknowledge, Poll, Polled
@@ -150,8 +150,6 @@ class Courier:
                 return ()
             case PeerSeen(node=node):
                 self._hurry(node, now)
-            case PeersAllowed(banned=banned):
-                writes += self._give_up(banned)
         return self.machine.step(event, now)
 
     def check(self) -> None:
@@ -264,11 +262,6 @@ class Courier:
             for identity in dict.fromkeys(ids)
             if identity in self._outbox and self._outbox[identity].send.to == sender
         ]
-
-    def _give_up(self, banned: frozenset[bytes]) -> list[Drop]:
-        """Nothing is sent to them any more."""
-        ids = [identity for identity, waiting in self._outbox.items() if waiting.send.to in banned]
-        return [self._remove(identity) for identity in ids]
 
     def _repeat(self, event: TimerFired, writes: list[Put | Drop], now: Now) -> Iterable[Effect]:
         if event.generation != self._timer_generation:

@@ -53,7 +53,7 @@ from protocol.machines.contract import (
     unexpected,
 )
 from protocol.machines.credentials import Credentials
-from protocol.machines.door_session import Knock, Session, joining_node, not_granted, waiting
+from protocol.machines.door_session import Knock, Session, joining_node, not_granted, too_late, waiting
 from protocol.machines.events import (
     DialDoor,
     DoorsOpened,
@@ -330,7 +330,7 @@ class Enrolment:
         challenge = Challenge(
             statement=self._statement,
             nonce=session.nonce,
-            proof=project.proof("responder", *self._bound(session)),
+            proof=project.proof("responder", *session.bound(self._own_id, self._curve_key)),
             version=VERSION,
         )
         return (
@@ -342,7 +342,7 @@ class Enrolment:
         session = self._sessions.get(event.session)
         if session is None or session.state != "challenged" or session.joiner_id != event.sender:
             return self._unexpected("Proof")
-        if not session.project.check_proof("joiner", *self._bound(session), proof.proof):
+        if not session.project.check_proof("joiner", *session.bound(self._own_id, self._curve_key), proof.proof):
             refusal = Refuse(code=Code.PROOF_WRONG, sentence="the proof of the token is wrong", session=event.session)
             return (refusal, *self._end(event.session))
         session.state, session.proof_id = "proved", event.message_id
@@ -370,9 +370,7 @@ class Enrolment:
         return (not_granted(answer, session.proof_id), *self._end(answer.session))
 
     def _admitted(self, node: bytes, projects: tuple[bytes, ...], now: Now) -> Effects:
-        """A joiner is welcomed once membership has stored it: else a crash in between would leave it a peer that we
-        do not know, and it would not knock again.
-        """
+        """Only now, since membership has stored the joiner: a crash before would leave it a peer that we do not know."""
         waiting = [
             session_id
             for session_id, session in self._sessions.items()
@@ -391,17 +389,6 @@ class Enrolment:
             Send(message=message or Welcome(), session=session_id, reply_to=session.proof_id),
             ClearTimer(name=f"session:{session_id.hex()}"),
             SetTimer(name=f"idle:{session_id.hex()}", at_ns=now.after_ms(idle_ms)),
-        )
-
-    def _bound(self, session: Session) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
-        assert session.hello is not None
-        return (
-            session.joiner_id,
-            self._own_id,
-            session.hello.curve_key,
-            self._curve_key,
-            session.hello.nonce,
-            session.nonce,
         )
 
     # --- clients ----------------------------------------------------------------------------------
@@ -437,11 +424,7 @@ class Enrolment:
         session = self._sessions.get(key)
         if session is None:
             return ()
-        late = (
-            f"did not open its door within {self._knock_limit_ms} ms: "
-            "it holds no common project token, or cannot be reached"
-        )
-        return (*self._end(key), *self._failed(session, late))
+        return (*self._end(key), *self._failed(session, too_late(self._knock_limit_ms)))
 
     def _failed(self, session: Session, sentence: str) -> Effects:
         """Of a handshake that this node began; membership may look for somebody else meanwhile."""

@@ -105,6 +105,7 @@ class Gate:
         self._own_id = node_id(key.public_key)
         self._boot_id = boot_id
         self._peers: dict[bytes, Link] = {}  # limits.PEERS_MAX, kept by membership
+        self._former: dict[bytes, Link] = {}  # bounded by the operator, who bans them: their windows outlive a ban
         self._sessions: dict[bytes, Link] = {}  # limits.REPLAY_PEERS_MAX
         self._relay = Relay(self._peers, client=client)
         self._floors = {
@@ -273,6 +274,8 @@ class Gate:
             return (Publish(event=self._to_self(send)),)
         if send.session.startswith(CONTROL_SESSION):
             return (Publish(event=ControlAnswer(session=send.session, message=send.message)),)
+        if send.to in self._allowed.banned:
+            return ()  # a durable message waits for as long as one for a peer that is away
         if not send.session and send.to not in self._peers:
             return self._count(Code.STRANGER, "a message for a node that is no peer was dropped", send.to)
         link = self._sessions.get(send.session) if send.session else self._peers[send.to]
@@ -349,7 +352,7 @@ class Gate:
         """Whoever is not let in any more is cut off with the next frame, whatever connections it has."""
         self._allowed = allowed
         for node in [node for node in self._peers if not allowed.admits(node)]:
-            del self._peers[node]
+            self._former[node] = self._peers.pop(node)
         banned = [name for name, link in self._sessions.items() if link.key and node_id(link.key) in allowed.banned]
         for session in banned:
             del self._sessions[session]
@@ -366,7 +369,8 @@ class Gate:
             return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
-            link = self._sessions.pop(RELAY_SESSION + peer.node, None) or Link("peer", peer.node_key, ())
+            link = self._former.pop(peer.node, None) or self._sessions.pop(RELAY_SESSION + peer.node, None)
+            link = link or Link("peer", peer.node_key, ())
             link.connection = "peer"
             link.boot_floor = self._floors.get(peer.node, 0)
             self._peers[peer.node] = link

@@ -219,16 +219,9 @@ class Worker:
             )
             writes: list[Write] = [Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row))]
             if executed is None:
-                actor = format_id(event.sender)
-                writes += [
-                    *self._forget_expired(now),
-                    Audit(
-                        wall_ms=now.wall_ms,
-                        actor=actor,
-                        event="order accepted",
-                        detail=verified.signed.envelope,
-                    ),
-                ]
+                actor, envelope = format_id(event.sender), verified.signed.envelope
+                audit = Audit(wall_ms=now.wall_ms, actor=actor, event="order accepted", detail=envelope)
+                writes += [*self._forget_expired(now), audit]
             effects.append(Persist(writes=tuple(writes)))
         if job_id in self._leases:
             self._leases[job_id].restart(now.boot_ns)

@@ -22,7 +22,7 @@ from tests.flotta_p2p.test_configuration_good import SAMPLE
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL)
-VARIABLES = {"HEART_STUDY_TOKEN": TOKEN_A, "DATABASE_PASSWORD": "geheim"}
+VARIABLES = {"HEART_STUDY_TOKEN": TOKEN_A, "DATABASE_PASSWORD": "geheim", "PROXY_PASSWORD": "geheim"}
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 
 

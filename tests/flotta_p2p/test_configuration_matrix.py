@@ -23,7 +23,7 @@ from tests.flotta_p2p.configuration_files import TOKEN_A
 
 HERE: Final = "HERE"  # where the wrong value comes to stand
 SECRET: Final = "geheim-4711"
-VARIABLES: Final = {"HEART_STUDY_TOKEN": TOKEN_A, "DATABASE_PASSWORD": SECRET}
+VARIABLES: Final = {"HEART_STUDY_TOKEN": TOKEN_A, "DATABASE_PASSWORD": SECRET, "PROXY_PASSWORD": "geheim"}
 # What no key takes, whatever its shape, and what is said of it.
 ANYWHERE: Final = {
     "an alias": ("*other", "the alias *other is not allowed"),

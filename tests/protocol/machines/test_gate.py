@@ -96,6 +96,8 @@ EXAMPLES: tuple[Record, ...] = (
     peers.Schema(project=b"p" * 16, node=OWN, source="s"),
 )
 
+GREETING = next(one for one in EXAMPLES if isinstance(one, peers.Greeting))
+
 
 def frame(message: Any, key: SigningKey = PEER_KEY, audience: bytes = OWN, **fields: Any) -> bytes:
     number, body = encode_message(message)
@@ -264,7 +266,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
     gate, ahead = new_gate(), 3 * CLOCK_TOLERANCE_MS
     early = frame(peers.Heartbeat(), issued_ms=WALL_MS + ahead)
     assert refused(gate, Arrived(raw=early, node=PEER)) == Code.TIME_OUTSIDE
-    gate.step(Arrived(raw=frame(EXAMPLES[6], issued_ms=WALL_MS + ahead), node=PEER), now())
+    gate.step(Arrived(raw=frame(GREETING, issued_ms=WALL_MS + ahead), node=PEER), now())
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): ahead}
     assert admitted(gate.step(Arrived(raw=early, node=PEER), now()))
     right = frame(peers.Heartbeat())
@@ -273,7 +275,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
 
 def test_a_forged_frame_teaches_no_clock() -> None:
     gate = new_gate()
-    raw = bytearray(frame(EXAMPLES[6], issued_ms=WALL_MS + 10**9))
+    raw = bytearray(frame(GREETING, issued_ms=WALL_MS + 10**9))
     raw[BODY_OFFSET - 1] ^= 1
     assert refused(gate, Arrived(raw=bytes(raw), node=PEER)) == Code.SIGNATURE_WRONG
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): 0}

@@ -9,7 +9,6 @@ import pytest
 from protocol import kinds
 from protocol.errors import Code
 from protocol.machines.contract import KillTask, Publish, Put, Received, Send
-from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
     Arrived,
@@ -128,8 +127,18 @@ def test_a_ban_that_is_lifted_needs_a_new_proof() -> None:
 def test_nothing_is_sent_to_a_banned_node() -> None:
     line = Line()
     line.gate.step(BANNED, now())
-    (told,) = line.gate.step(Outgoing(send=Send(message=Heartbeat(), to=PEER.node)), now())
-    assert isinstance(told, Publish) and isinstance(told.event, Counted)
+    assert line.gate.step(Outgoing(send=Send(message=Heartbeat(), to=PEER.node)), now()) == ()
+
+
+def test_no_frame_of_before_a_ban_is_accepted_again_once_it_is_lifted() -> None:
+    line = Line()
+    (sealed,) = line.theirs.step(Outgoing(send=Send(message=Heartbeat(), to=OWN.node)), now())
+    assert isinstance(sealed, Publish)
+    recorded = Arrived(raw=sealed.event.raw, node=PEER.node)
+    assert isinstance(news(line.gate.step(recorded, now()))[0], Received)
+    for event in (BANNED, PeersAllowed(), admitted()):
+        line.gate.step(event, now())
+    assert news(line.gate.step(recorded, now()))[0].code == Code.REPLAYED
 
 
 def test_frames_of_a_project_that_is_no_longer_held_are_refused_at_once() -> None:
@@ -369,21 +378,6 @@ def test_a_holder_that_left_offers_nothing_until_it_is_back() -> None:
     fleet.step(fleet.leader, "scheduler", PeerSeen(node=node.id, name="n1", sources=offers))
     machine: Any = fleet.leader.machines["scheduler"].machine
     assert machine._holders.missing(PROJECT.project_id, [node.id]) == ()
-
-
-# --- delivery ----------------------------------------------------------------------------------------------------
-
-
-def test_what_waits_for_a_banned_node_is_given_up() -> None:
-    fleet, _ = running_job()
-    holder = fleet.nodes[1]
-    fleet.alter = lambda event: None if event.sender == fleet.leader.id else event
-    everywhere(fleet, fleet.leader, ProjectsHeld(projects=(), statement=b""))  # a Stop for the holder waits
-    courier = fleet.leader.machines["scheduler"]
-    assert isinstance(courier, Courier) and courier.snapshot().waiting
-    fleet.step(fleet.leader, "scheduler", PeersAllowed(banned=frozenset([holder.id])))
-    assert all(one.send.to != holder.id for one in courier._outbox.values())
-    assert not any(holder.id in value for value in fleet.leader.rows.get(kinds.OUTBOX, {}).values())
 
 
 def test_the_effects_of_taking_back_are_kills_outcomes_and_stops() -> None:
