@@ -370,7 +370,7 @@ class Enrolment:
         return (not_granted(answer, session.proof_id), *self._end(answer.session))
 
     def _admitted(self, node: bytes, projects: tuple[bytes, ...], now: Now) -> Effects:
-        """Only now, since membership has stored the joiner: a crash before would leave it a peer that we do not know."""
+        """Only now, since membership has stored the joiner: a crash before would leave it a peer unknown to us."""
         waiting = [
             session_id
             for session_id, session in self._sessions.items()

@@ -406,8 +406,7 @@ class Membership:
         caller = call.caller.node
         if caller == self._own_id or not self._calls.take(call, event.sender, now):
             return ()
-        besides = (event.sender, caller)
-        effects: list[Publish | Send] = [*self._pass_on(call.project, message.envelope, now, besides)]
+        effects: list[Publish | Send] = [*self._pass_on(call.project, message.envelope, now, (event.sender, caller))]
         holds = any(call.project in projects for projects in self._sources.values())
         if holds and call.concerns(self._own_id):
             known = self._peers.get(caller)
