@@ -339,4 +339,9 @@ class Configuration(Section, frozen=True, kw_only=True):
     @property
     def keys(self) -> Path:
         """The folder of the node's key files."""
-        return self.settings.keys or self.workdir / "keys"
+        return key_folder(self.workdir, self.settings.keys)
+
+
+def key_folder(workdir: Path, chosen: Path | None = None) -> Path:
+    """Where the key files of a node lie; `chosen`: settings.keys."""
+    return chosen or workdir / "keys"
