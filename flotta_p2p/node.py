@@ -177,7 +177,7 @@ class Node:
             workdir=workdir,
             database=configuration.database_file,
             project_names=projects.names,
-            sources={name: source.projects for name, source in projects.policy().sources.items()},
+            sources=projects.sources,
             started_wall_ms=clock.now().wall_ms,
         )
         specs = self._specs(parts, facts)
@@ -296,7 +296,7 @@ class Node:
     def _membership(self, parts: _Parts) -> Callable[[Rows], Machine]:
         configuration = parts.configuration
         joins = (str(configuration.join_url),) if configuration.join_url is not None else ()
-        sources = {name: source.projects for name, source in parts.projects.policy().sources.items()}
+        sources = parts.projects.sources()
         return lambda rows: self._courier(
             Membership(parts.identity.node, configuration.node.name, sources, joins, rows, client=parts.client),
             "membership",
@@ -306,7 +306,7 @@ class Node:
 
     def _scheduler(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity, name = parts.identity, parts.configuration.node.name
-        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        sources = parts.projects.sources()
         return lambda rows: self._courier(
             Scheduler(
                 identity.key,
@@ -332,7 +332,7 @@ class Node:
 
     def _catalogue(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity, name = parts.identity, parts.configuration.node.name
-        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        sources = parts.projects.sources()
         return lambda rows: Catalogue(identity.node, name, sources)
 
     def _admission(self, parts: _Parts) -> Callable[[Rows], Machine]:

@@ -82,6 +82,6 @@ def _project_names(configuration: Configuration) -> dict[str, tuple[str, ...]]:
     projects = Projects(configuration)
     projects.read()
     return {
-        name: tuple(sorted(projects.names.get(one) or format_project_id(one) for one in policy.projects))
-        for name, policy in projects.policy().sources.items()
+        name: tuple(sorted(projects.names.get(one) or format_project_id(one) for one in reached_by))
+        for name, reached_by in projects.sources().items()
     }
