@@ -335,7 +335,9 @@ class Membership:
         effects.append(self._seen(event.sender))
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
-        wanted, peer.introductions_wanted = min(peer.introductions_wanted, self._search.room), 0
+        wanted = 0
+        if not greeting.answer_wanted:  # one that crosses ours on its way answers nothing
+            wanted, peer.introductions_wanted = min(peer.introductions_wanted, self._search.room), 0
         for data in greeting.introductions[:wanted]:
             try:
                 effects += self._introduced(verify_key_statement(data, now.wall_ms))
