@@ -8,7 +8,7 @@ of NEIGHBOURS_MAX + 1 nodes or fewer everybody is everybody's neighbour.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 from protocol.errors import RemoteProtocolError
@@ -22,6 +22,7 @@ from protocol.limits import (
     TXT_STATEMENT_BYTES_MAX,
 )
 from protocol.machines.contract import Now
+from protocol.machines.events import Encountered
 from protocol.record import Record
 from protocol.wire.codec import decode_record
 from protocol.wire.peers import SourceOffer
@@ -120,6 +121,20 @@ def choose(peers: Mapping[bytes, Peer], now: Now) -> frozenset[bytes]:
 def close(peers: Mapping[bytes, Peer], chosen: frozenset[bytes], now: Now) -> frozenset[bytes]:
     """The neighbours: those that this node chose, and those that chose it."""
     return frozenset(node for node, peer in peers.items() if node in chosen or peer.chose_us(now))
+
+
+def met_again(peer: Peer) -> Encountered:
+    """It may have forgotten us: its operator had banned us for a while, or its database is new."""
+    return Encountered(certified=peer.certified, heard_at=peer.heard_at, again=True)
+
+
+def reached_in(
+    peers: Mapping[bytes, Peer], project: bytes, held: frozenset[bytes], now: Now, besides: Collection[bytes]
+) -> list[bytes]:
+    """The neighbours in a project, but for those `besides`."""
+    mine = {node: peer for node, peer in peers.items() if project in peer.proved & held}
+    near = close(mine, choose(mine, now), now)
+    return [node for node in mine if node in near and node not in besides]
 
 
 def introductions(peers: Mapping[bytes, Peer], asker: Peer, number: int, salt: int) -> tuple[bytes, ...]:
