@@ -347,6 +347,7 @@ def test_a_client_proves_itself_anew_to_who_is_away_since_nobody_knocks_at_it(cl
 def test_what_was_proved_is_proved_again_to_a_node_that_may_have_forgotten_it() -> None:
     trio = Trio()
     trio.introduce()
+    trio.knock()  # it finds that all is proved, and is the last
     client, node = trio.parties[CLIENT], trio.parties[NODE]
     shown = len([one for one in node.heard if isinstance(one.message, Credential)])
     trio.feed(CLIENT, "enrolment", Encountered(certified=node.says))
