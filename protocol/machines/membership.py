@@ -384,7 +384,7 @@ class Membership:
                 effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * peer.neighbour
             elif (peer.neighbour or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
-                if self._client and peer.presence == "away":  # nobody knocks at a client: it proves itself anew
+                if self._client and peer.unanswered:  # nobody knocks at a client: it proves itself anew
                     effects.append(Publish(event=met_again(peer)))
         self._search.peers = sum(peer.is_known for peer in mine.values())
         reached = [node for node, peer in mine.items() if peer.neighbour and peer.presence == "present"]

@@ -16,6 +16,7 @@ from protocol.key_statement import Certified, verify_key_statement
 from protocol.limits import (
     AWAY_GREETING_MS_MAX,
     CROWDED_MS,
+    GREETINGS_UNANSWERED,
     HEARTBEAT_INTERVAL_MS,
     NEIGHBOURS_MAX,
     PEER_AWAY_MS,
@@ -86,6 +87,11 @@ class Peer:
     def greeted(self, now: Now) -> None:
         """It answered."""
         self.presence, self.heard_ns, self._greetings, self._greet_at_ns = "present", now.boot_ns, 0, 0
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether it left several greetings in a row without an answer."""
+        return self._greetings >= GREETINGS_UNANSWERED
 
     def due(self, now: Now) -> bool:
         """Whether to greet a peer that does not answer: at every beat, then ever more seldom."""
