@@ -330,7 +330,8 @@ class Gate:
             return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
-            link = self._peers[peer.node] = self._former.pop(peer.node, None) or _Link("peer", peer.node_key, ())
+            link = self._former.pop(peer.node) if peer.node in self._former else _Link("peer", peer.node_key, ())
+            self._peers[peer.node] = link
             link.boot_floor = self._floors.get(peer.node, 0)
         link.projects = frozenset(peer.projects)
         return ()
