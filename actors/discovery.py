@@ -13,6 +13,7 @@ from typing import Annotated, Final, TypeVar
 
 import msgspec
 
+from actors.adapters.runtime_folder import SOCKET_PATH_BYTES_MAX
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import ADDRESSES_PER_NODE_MAX, DISCOVERY_FRAME_BYTES_MAX, TXT_STATEMENT_BYTES_MAX
 from protocol.record import Record
@@ -26,6 +27,7 @@ Sentence = Annotated[str, msgspec.Meta(max_length=SENTENCE_CHARS_MAX)]
 Instance = Annotated[str, msgspec.Meta(min_length=1, max_length=INSTANCE_BYTES_MAX)]
 NodePort = Annotated[int, msgspec.Meta(ge=1, le=65_534)]
 Addresses = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ADDRESSES_PER_NODE_MAX)]
+SocketPath = Annotated[str, msgspec.Meta(max_length=SOCKET_PATH_BYTES_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -36,23 +38,27 @@ class Announce(Record, frozen=True, tag="announce"):
     """Show `statement` on these IPv4 interfaces, and look for others. A later one replaces what is shown and
     where.
 
-    Without `zeroconf` only the statement server runs, on `port` + 1 of each interface. Answer:
-    `DiscoveryReady`.
+    Without `zeroconf` only the statement server runs, on `port` + 1 of each interface; without interfaces, as
+    for a client, nothing is shown. Answer: `DiscoveryReady`.
     """
 
     instance_prefix: Annotated[str, msgspec.Meta(pattern=f"^[A-Za-z0-9-]{{1,{PREFIX_CHARS_MAX}}}$")]
     statement: Statement
-    interfaces: Addresses
+    interfaces: Annotated[tuple[str, ...], msgspec.Meta(max_length=ADDRESSES_PER_NODE_MAX)]
     port: NodePort
     zeroconf: bool = True
 
 
 class Fetch(Record, frozen=True, tag="fetch"):
-    """Ask the node at `host`:`port` (its own port, not port + 1) for its key statement. Answer: `Fetched`."""
+    """Ask the node at `host`:`port` (its own port, not port + 1) for its key statement. Answer: `Fetched`.
+
+    `through` is the path of a Unix socket that leads to port + 1 there, "" for the direct way.
+    """
 
     ticket: int
     host: str
     port: NodePort
+    through: SocketPath = ""
 
 
 class Stop(Record, frozen=True, tag="stop"):

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from actors.adapters.route import DIRECT, Route, Way
+from actors.adapters.statements import statement_port
 from actors.base import Context, SupervisedActor
 from actors.discovery import (
     Announce,
@@ -26,7 +28,7 @@ from actors.inbox import Inbox
 from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
 from actors.timers import TimerService
-from protocol.errors import AddressError, Code, RemoteProtocolError
+from protocol.errors import FlottaError, RemoteProtocolError
 from protocol.ids import short_id
 from protocol.key_statement import parse_address, verify_key_statement
 from protocol.limits import (
@@ -68,12 +70,14 @@ class DiscoveryActor(SupervisedActor):
         clock: Clock,
         timers: TimerService,
         publish: Callable[[Any], None],
+        route: Route = DIRECT,
     ) -> None:
         super().__init__(context)
         self._own_id = own_id
         self._interfaces = interfaces
         self._port = port
         self._zeroconf = zeroconf
+        self._route = route
         self._spawner = spawner
         self._clock = clock
         self._timers = timers
@@ -86,6 +90,7 @@ class DiscoveryActor(SupervisedActor):
         self._left = False  # the node is out of its projects: nothing is announced, nobody is asked
         self._runs = False  # the process has started and has not ended
         self._fetches: dict[int, str] = {}  # limits.DISCOVERY_FETCHES_MAX: ticket → address
+        self._ways: dict[int, Way] = {}  # limits.DISCOVERY_FETCHES_MAX: ticket → the way to the statement port
         self._tickets = 0
         self._starts = 0
         self._failures = 0  # ends of the process, less than RESTART_WINDOW_MS after its start, in a row
@@ -132,6 +137,8 @@ class DiscoveryActor(SupervisedActor):
     def end(self) -> None:
         """The process says goodbye to the network and ends; it is waited for, since its launcher would not."""
         self._timers.clear_all(self.address)
+        for way in self._ways.values():
+            way.close()
         farewell = Inbox()
         self.address.attach(farewell)
         self._tell(Stop())
@@ -212,22 +219,35 @@ class DiscoveryActor(SupervisedActor):
             self._ask(self._tickets, address)
 
     def _ask(self, ticket: int, address: str) -> None:
+        self._leave(ticket)
         try:
             host, port = parse_address(address, default_port=NODE_PORT)
-        except AddressError as error:
+            way = self._ways[ticket] = self._route.way(f"{host}:{statement_port(port)}")
+        except FlottaError as error:
             self._missed(ticket, str(error))
             return
-        self._tell(Fetch(ticket=ticket, host=host, port=port))
+        self._tell(Fetch(ticket=ticket, host=host, port=port, through=way.socket_path))
 
     def _missed(self, ticket: int, sentence: str) -> None:
+        """The way knows better what is wrong with it than the process, which sees only that it was hung up on."""
+        problem = self._leave(ticket)
         address = self._closed(ticket)
         if address is not None:
-            self._publish(StatementMissing(address=address, sentence=sentence))
+            self._publish(StatementMissing(address=address, sentence=str(problem or sentence)))
 
     def _closed(self, ticket: int) -> str | None:
         """The address of a fetch that is over now; None when it was over before."""
         self._timers.clear(self.address, str(ticket))
+        self._leave(ticket)
         return self._fetches.pop(ticket, None)
+
+    def _leave(self, ticket: int) -> FlottaError | None:
+        """Closes the way of a fetch. Returns why it could not be opened, if it could not."""
+        way = self._ways.pop(ticket, None)
+        if way is None:
+            return None
+        way.close()
+        return way.problem()
 
     # --- what it hears ---------------------------------------------------------------------------
 
@@ -268,17 +288,17 @@ class DiscoveryActor(SupervisedActor):
         self._publish(Discovered(certified=certified, heard_at=heard_at))
 
     def _fetched(self, event: Fetched) -> None:
-        address = self._closed(event.ticket)
-        if address is None:
+        if event.statement is None:
+            self._missed(event.ticket, event.problem)
             return
         try:
-            if event.statement is None:
-                raise RemoteProtocolError(Code.NODE_UNREACHABLE, event.problem)
             certified = verify_key_statement(event.statement, self._clock.now().wall_ms)
         except RemoteProtocolError as error:
-            self._publish(StatementMissing(address=address, sentence=error.sentence))
+            self._missed(event.ticket, error.sentence)
             return
-        self._publish(Discovered(certified=certified, heard_at=address, typed=True))
+        address = self._closed(event.ticket)
+        if address is not None:
+            self._publish(Discovered(certified=certified, heard_at=address, typed=True))
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._problems:

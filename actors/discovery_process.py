@@ -44,6 +44,8 @@ from protocol.limits import (
     DISCOVERY_MEMORY_BYTES_MAX,
     DISCOVERY_STOP_MS,
     KIB,
+    PROXY_OPEN_LIMIT_MS,
+    STATEMENT_LIMIT_MS,
 )
 
 THREAD_STACK_BYTES: Final = 512 * KIB  # instead of 8 MiB: a fetch takes two threads that hardly use theirs
@@ -163,8 +165,10 @@ class Discovery:
 
 
 def _fetched(fetch: Fetch) -> Fetched:
+    limit_ms = STATEMENT_LIMIT_MS + (PROXY_OPEN_LIMIT_MS if fetch.through else 0)
     try:
-        return Fetched(ticket=fetch.ticket, statement=fetch_statement(fetch.host, fetch.port))
+        answer = fetch_statement(fetch.host, fetch.port, limit_s=limit_ms / 1000, through=fetch.through)
+        return Fetched(ticket=fetch.ticket, statement=answer.statement)
     except FlottaError as error:
         return Fetched(ticket=fetch.ticket, problem=str(error))
 

@@ -12,7 +12,7 @@ from actors.base import ActorHandle
 from actors.inbox import Answer
 from protocol.errors import FlottaError
 from protocol.machines.contract import KillTask, StartTask, Write
-from protocol.plan.tasks import Column, Fault, SourceFile
+from protocol.plan.tasks import Fault, Inspection, SourceFile
 from protocol.record import Record
 
 # --- the store -----------------------------------------------------------------------------------
@@ -80,17 +80,23 @@ class TaskWanted(Record, frozen=True):
 
 
 class InspectWanted(Record, frozen=True):
-    """Read the head of a source in a child process. Answer: `Inspected`."""
+    """Read a source in a child process. Answer: `Inspected`."""
 
     source: SourceFile
     reply_to: ActorHandle
 
 
 class Inspected(Answer, frozen=True):
-    """The columns of a source, or what is wrong with it."""
+    """What is known of a source, or what is wrong with it: one of the two."""
 
-    columns: tuple[Column, ...] = ()
+    seen: Inspection | None = None
     fault: Fault | None = None
+
+
+class SourceOpened(Record, frozen=True):
+    """From now on tasks take this source only with the columns of its `schema`."""
+
+    source: SourceFile
 
 
 # --- reports ------------------------------------------------------------------------------------

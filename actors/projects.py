@@ -45,6 +45,7 @@ class ProjectsActor(SupervisedActor):
         *,
         key: SigningKey,
         curve_public: bytes,
+        seal_public: bytes,
         addresses: tuple[str, ...],
         name: str,
         sequences: Iterator[int],
@@ -59,6 +60,7 @@ class ProjectsActor(SupervisedActor):
         super().__init__(context)
         self._key = key
         self._curve_public = curve_public
+        self._seal_public = seal_public
         self._addresses = addresses
         self._node_name = name
         self._sequences = sequences
@@ -91,6 +93,7 @@ class ProjectsActor(SupervisedActor):
         statement = KeyStatement(
             version=1,
             curve_key=self._curve_public,
+            seal_key=self._seal_public,
             addresses=self._addresses,
             sequence=next(self._sequences),
             not_after_ms=self._clock.now().wall_ms + LIFE_MS,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.base import ActorHandle, Context, SupervisedActor
-from actors.messages import Inspected, InspectWanted, TaskWanted
+from actors.messages import Inspected, InspectWanted, SourceOpened, TaskWanted
 from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
 from actors.task_work import INSPECTION, Child, Queue, Work
 from actors.timers import TimerService
@@ -31,7 +31,7 @@ from protocol.limits import (
 )
 from protocol.machines.contract import KillTask, StartTask, TimerFired
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
-from protocol.plan.tasks import ChildAnswer, Column, Fault, InspectRequest, Product, SourceFile
+from protocol.plan.tasks import ChildAnswer, Fault, Inspection, InspectRequest, Product, SourceFile
 from protocol.wire.codec import decode_record, encode_record
 
 CHILD_ROLE: Final = "task"
@@ -54,7 +54,7 @@ class TaskRunnerActor(SupervisedActor):
     ) -> None:
         super().__init__(context)
         self._spawner = spawner
-        self._sources = sources
+        self._sources = dict(sources)  # limits.SOURCES_MAX
         self._clock = clock
         self._timers = timers
         self._children: dict[str, Child] = {}  # limits.TASK_SLOTS
@@ -78,6 +78,8 @@ class TaskRunnerActor(SupervisedActor):
                 request = encode_record(InspectRequest(source=source))
                 owner = INSPECTION + source.name.encode()
                 self._waiting.add(Work(owner, b"", request, INSPECT_LIMIT_MS, reply_to))
+            case SourceOpened(source=source):
+                self._sources[source.name] = source
             case ChildSaid(key=key, message=answer):
                 self._said(key, answer)
             case ChildGone():
@@ -254,8 +256,7 @@ def _outcome(work: Work, answer: bytes) -> TaskProduced | TaskFaulted | Inspecte
             return _task_outcome(work, decoded)
         if isinstance(decoded, Fault):
             return Inspected(fault=decoded)
-        columns = decode_record(decoded.data, tuple[Column, ...], bytes_max=CHILD_MESSAGE_BYTES_MAX)
-        return Inspected(columns=columns)
+        return Inspected(seen=decode_record(decoded.data, Inspection, bytes_max=CHILD_MESSAGE_BYTES_MAX))
     except RemoteProtocolError as error:
         fault = Fault(code=error.code, sentence="the process that computed the task answered nonsense")
         return Inspected(fault=fault) if work.is_inspection else _task_outcome(work, fault)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.route import DIRECT, Route
+from actors.adapters.sealing import SealKeys, seal_for, unseal
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
@@ -15,6 +17,7 @@ from actors.ports import Clock
 from protocol.errors import FlottaError
 from protocol.ids import format_id
 from protocol.machines.events import (
+    Arrived,
     Departed,
     DialDoor,
     DoorsOpened,
@@ -23,7 +26,9 @@ from protocol.machines.events import (
     PeersAllowed,
     ProjectsHeld,
     Transmit,
+    Unseal,
 )
+from protocol.machines.relaying import asked_to_pass_on
 from protocol.record import Record
 from protocol.tokens import ProjectKey
 
@@ -44,14 +49,21 @@ class TransportActor(SupervisedActor):
     def __init__(
         self,
         context: Context,
+        own_id: bytes,
         keys: CurveKeys,
+        seal_keys: SealKeys,
         hosts: tuple[str, ...],
         port: int,
         clock: Clock,
         publish: Callable[[Any], None],
+        route: Route = DIRECT,
     ) -> None:
+        """Without `hosts` nothing is listened on: a client."""
         super().__init__(context)
+        self._own_id = own_id
         self._keys = keys
+        self._seal_keys = seal_keys
+        self._publish = publish
         self._hosts = hosts
         self._port = port
         self._wire = ZmqWire(
@@ -60,6 +72,7 @@ class TransportActor(SupervisedActor):
             deliver=publish,
             fail=lambda error: self._tell_self(WireFailed(error=error)),
             ready=lambda: self._tell_self(WireReady()),
+            route=route,
         )
         self._nodes: dict[bytes, bytes] = {}  # limits.PEERS_MAX: CURVE key → node id
         self._curves: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node id → CURVE key
@@ -77,12 +90,8 @@ class TransportActor(SupervisedActor):
                 self.ready()
             case WireFailed(error=error):
                 raise error
-            case Transmit(raw=raw, node=node, session=session):
-                self._wire.post(Carry(name=node or session, raw=raw))
-            case DialDoor():
-                self._dial_door(message)
-            case HangUp(session=session):
-                self._wire.post(Close(name=session))
+            case Transmit() | Unseal() | DialDoor() | HangUp():
+                self._connect(message)
             case PeerAdmitted():
                 self._admit(message)
             case PeersAllowed():
@@ -105,6 +114,30 @@ class TransportActor(SupervisedActor):
 
     def _tell_self(self, message: Any) -> None:
         self.address.tell(message)
+
+    def _connect(self, message: Transmit | Unseal | DialDoor | HangUp) -> None:
+        match message:
+            case Transmit(raw=raw, node=node, session=session, via=b""):
+                self._wire.post(Carry(name=node or session, raw=raw))
+            case Transmit():
+                self._send_sealed(message)
+            case Unseal():
+                self._unseal(message)
+            case DialDoor():
+                self._dial_door(message)
+            case HangUp(session=session):
+                self._wire.post(Close(name=session))
+
+    def _send_sealed(self, event: Transmit) -> None:
+        sealed = seal_for(event.seal_key, event.raw, sender=self._own_id, receiver=event.node)
+        if sealed is None:
+            _log.warning("node %s has a seal key that is no good: nothing can be sent to it", format_id(event.node))
+            return
+        self._wire.post(Carry(name=event.via, raw=asked_to_pass_on(event.node, sealed)))
+
+    def _unseal(self, event: Unseal) -> None:
+        frame = unseal(self._seal_keys, event.sealed, sender=event.sender, receiver=self._own_id)
+        self._publish(Arrived(raw=frame or b"", node=event.sender, via=event.via))  # the gate counts an empty one
 
     def _dial_door(self, event: DialDoor) -> None:
         project = self._projects.get(event.project)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-__version__: Final = "0.2.0"
+__version__: Final = "0.3.0"
 
 
 class ShadowedPackageError(ImportError):

@@ -11,9 +11,9 @@ import zmq
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.control_client import ControlClient
-from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, set_keys
+from actors.adapters.curve_sockets import CurveKeys, harden, set_keys
 from actors.adapters.entropy import SystemEntropy
-from actors.adapters.statements import fetch_statement
+from actors.adapters.route import DIRECT, Route, Way, fetch_by
 from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
 from protocol.ids import node_id, parse_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
@@ -29,6 +29,7 @@ from protocol.wire.door import Challenge, Granted, Welcome
 from protocol.wire.peers import Refused
 
 REQUEST_LIMIT_S: Final = 10.0
+_LOOK_MS: Final = 250  # while it waits for an answer: whether the way can be opened at all
 _SESSION: Final = b"dial:submitter"
 
 
@@ -76,8 +77,11 @@ class ControlChannel:
 class Door:
     """A connection to the door of a node elsewhere: a handshake, questions and answers. Every wait is bounded."""
 
-    def __init__(self, address: str, project: ProjectKey, key: SigningKey) -> None:
+    def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route = DIRECT) -> None:
+        """The caller closes the route."""
         self.address = address
+        self._route = route
+        self._way: Way | None = None
         self._project = project
         self._key = key
         self._clock = SystemClock()
@@ -85,8 +89,7 @@ class Door:
         self._socket: zmq.Socket[bytes] | None = None
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close(0)
+        self._hang_up()
         self._context.term()
 
     def knock(self, target: Certified, role: Literal["submitter", "invited"]) -> tuple[Certified, Any]:
@@ -103,7 +106,7 @@ class Door:
             target=target,
             project=self._project,
         )
-        limit_s = HANDSHAKE_LIMIT_MS / 1000
+        limit_s = (HANDSHAKE_LIMIT_MS + self._route.opening_ms) / 1000
         challenge = self.ask(joiner.hello, limit_s, Challenge)
         try:
             proof = joiner.answer(challenge, self._clock.now())
@@ -114,14 +117,17 @@ class Door:
     def ask(self, message: Any, limit_s: float, wanted: Any = object) -> Any:
         """Sends one message and returns the first wanted answer to it; a refusal is raised as DeniedError."""
         assert self._socket is not None
+        assert self._way is not None
         send = Send(message=message, session=_SESSION, project=self._project.project_id)
         for effect in self._gate.step(Outgoing(send=send), self._clock.now()):
             if isinstance(effect, Publish) and isinstance(effect.event, Transmit):
                 self._socket.send(effect.event.raw)
         deadline_ns = self._clock.now().after_ms(int(limit_s * 1000))
         while (left_ms := (deadline_ns - self._clock.now().boot_ns) // 1_000_000) > 0:
-            if not self._socket.poll(left_ms):
-                break
+            if not self._socket.poll(min(left_ms, _LOOK_MS)):
+                if (problem := self._way.problem()) is not None:
+                    raise problem
+                continue
             answer = self._open(self._socket.recv())
             if isinstance(answer, Refused) or (answer is not None and isinstance(answer, wanted)):
                 return refused(answer, self.address)
@@ -132,14 +138,15 @@ class Door:
         )
 
     def _dial(self, target: Certified) -> None:
-        if self._socket is not None:
-            self._socket.close(0)
+        self._hang_up()
         host, port = parse_address(self.address, default_port=NODE_PORT)
+        self._way = self._route.way(f"{host}:{port}")
         self._socket = self._context.socket(zmq.DEALER)
         harden(self._socket)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS + self._route.opening_ms)
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, target.statement.curve_key)
         set_keys(self._socket, CurveKeys(secret=self._project.door_secret, public=self._project.door_public))
-        self._socket.connect(endpoint(f"{host}:{port}"))
+        self._socket.connect(self._way.endpoint)
         now = self._clock.now()
         self._gate = Gate(self._key, now.wall_ms, {})
         self._gate.step(
@@ -155,6 +162,14 @@ class Door:
             now,
         )
 
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+            self._socket = None
+        if self._way is not None:
+            self._way.close()
+            self._way = None
+
     def _open(self, raw: bytes) -> Any:
         arrived = Arrived(raw=raw, session=_SESSION, dialled=True)
         for effect in self._gate.step(arrived, self._clock.now()):
@@ -166,10 +181,13 @@ class Door:
 class DoorChannel:
     """Through the door of a node elsewhere, as a submitter who knows the project's token."""
 
-    def __init__(self, address: str, project: ProjectKey, key: SigningKey) -> None:
-        """Raises UnreachableError, AddressError, or DeniedError when the token is not the node's."""
+    def __init__(self, address: str, project: ProjectKey, key: SigningKey, route: Route = DIRECT) -> None:
+        """The caller closes the route. Raises UnreachableError, AddressError, or DeniedError when the token is not the
+        node's, or the proxy's owner does not permit it.
+        """
         self._project = project
-        self._door = Door(address, project, key)
+        self._route = route
+        self._door = Door(address, project, key, route)
         try:
             self._knock()
         except BaseException:
@@ -195,15 +213,15 @@ class DoorChannel:
         self._door.close()
 
     def _knock(self) -> None:
-        target, _ = self._door.knock(statement_at(self._door.address), "submitter")
+        target, _ = self._door.knock(statement_at(self._door.address, self._route), "submitter")
         self._node = target.node
 
 
-def statement_at(address: str) -> Certified:
-    """What the node there says of itself. Raises UnreachableError, AddressError."""
+def statement_at(address: str, route: Route = DIRECT) -> Certified:
+    """What the node there says of itself. Raises UnreachableError, AddressError, DeniedError of a proxy."""
     host, port = parse_address(address, default_port=NODE_PORT)
     try:
-        return verify_key_statement(fetch_statement(host, port), SystemClock().now().wall_ms)
+        return verify_key_statement(fetch_by(route, host, port).statement, SystemClock().now().wall_ms)
     except RemoteProtocolError as error:
         raise UnreachableError(
             Code.NODE_UNREACHABLE,

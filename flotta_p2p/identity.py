@@ -19,6 +19,8 @@ from actors.adapters.key_files import (
     load_or_create_signing_key,
     load_signing_key,
 )
+from actors.adapters.private_files import remove_unfinished
+from actors.adapters.sealing import SealKeys, derive_seal_keys
 from actors.adapters.token_files import list_projects
 from actors.projects import Held
 from flotta_p2p.configuration.schema import Configuration
@@ -36,26 +38,40 @@ from protocol.tokens import ProjectKey, check_token
 class Identity:
     key: SigningKey
     curve: CurveKeys
+    seal: SealKeys
     node: bytes
 
 
-def load_identity(workdir: Path) -> Identity:
-    """The keys of the node, made at the first start. Raises ConfigError when a key file is open to others or broken."""
+def load_identity(keys: Path) -> Identity:
+    """The keys of the node in the folder `keys`, made at the first start. What killed writers have left there is
+    removed. Raises ConfigError when a key file is open to others or broken, or the folder cannot be used.
+    """
     entropy = SystemEntropy()
-    keys = workdir / "keys"
+    try:
+        remove_unfinished(keys)
+    except OSError as error:
+        raise ConfigError(
+            Code.FOLDER_UNUSABLE,
+            f"the folder {keys} of the node's keys cannot be used: {error.strerror}",
+            next_step="give this user the right to read and write in it, or choose another folder in settings.keys",
+        ) from error
     key = SigningKey(load_or_create_signing_key(keys / "node.key", entropy))
     return _identity(key, load_or_create_curve_secret(keys / "transport.key", entropy))
 
 
-def read_identity(workdir: Path) -> Identity:
-    """As `load_identity`, but makes nothing: a missing key is a ConfigError(KEY_FILE_MALFORMED)."""
-    keys = workdir / "keys"
+def read_identity(keys: Path) -> Identity:
+    """As `load_identity`, but changes nothing: a missing key is a ConfigError(KEY_FILE_MALFORMED)."""
     return _identity(SigningKey(load_signing_key(keys / "node.key")), load_curve_secret(keys / "transport.key"))
 
 
 def _identity(key: SigningKey, secret: bytes) -> Identity:
     public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-    return Identity(key=key, curve=CurveKeys(secret=secret, public=public), node=node_id(key.public_key))
+    return Identity(
+        key=key,
+        curve=CurveKeys(secret=secret, public=public),
+        seal=derive_seal_keys(secret),
+        node=node_id(key.public_key),
+    )
 
 
 class Projects:
@@ -86,7 +102,8 @@ class Projects:
     def read(self) -> tuple[ProjectKey, ...]:
         """Every project held now; reads the work directory's token files anew.
 
-        Raises ConfigError for a weak token, and for more than PROJECTS_MAX projects in all.
+        A project that only a data source knows is named after the first such source, unless another project has that
+        name: then it has none. Raises ConfigError for a weak token, and for more than PROJECTS_MAX projects in all.
         """
         in_files = list_projects(self._configuration.workdir)
         self._note_replaced(in_files)
@@ -95,14 +112,17 @@ class Projects:
             *in_files,
         ]
         keys: dict[bytes, ProjectKey] = {}
+        names: dict[bytes, str] = {}
         for name, token in named:
             key = self._derive(token, f"the token of the project {name}")
             keys[key.project_id] = key
-            self.names.setdefault(key.project_id, name)
+            names.setdefault(key.project_id, name)
         for source in self._configuration.datasources:
             for token in source.token:
                 key = self._derive(self._current(token), f"a token of the data source {source.name}")
                 keys.setdefault(key.project_id, key)
+                names.setdefault(key.project_id, "" if source.name in names.values() else source.name)
+        self.names.update(names)
         if len(keys) > PROJECTS_MAX:
             raise ConfigError(
                 Code.CONFIG_VALUE_WRONG,
@@ -130,7 +150,7 @@ class Projects:
                         for token in source.token
                     ),
                     submitters=source.policy.submitters,
-                    columns=source.policy.columns,
+                    columns=source.policy.column_rules,
                 )
                 for source in self._configuration.datasources
             }
@@ -156,7 +176,7 @@ class Projects:
         with self._lock:
             if text not in self._derived:
                 try:
-                    check_token(text)
+                    check_token(text, standalone=self._configuration.mode == "standalone")
                 except ConfigError as error:
                     raise ConfigError(
                         error.code, f"{what} cannot be used: {error.sentence}", next_step=error.next_step
@@ -174,7 +194,7 @@ def source_files(configuration: Configuration) -> dict[str, SourceFile]:
             rules=DisclosureRules(
                 minimum_cohort=source.policy.minimum_cohort,
                 minimum_cell=source.policy.minimum_cell,
-                columns=source.policy.columns,
+                columns=source.policy.column_rules,
             ),
         )
         for source in configuration.datasources
@@ -183,7 +203,7 @@ def source_files(configuration: Configuration) -> dict[str, SourceFile]:
 
 @dataclass(frozen=True)
 class Listening:
-    """`hosts` to bind, and `addresses` for the key statement: what other machines can dial."""
+    """`hosts` to bind, and `addresses` for the key statement: what other machines can dial. A client has neither."""
 
     hosts: tuple[str, ...]
     port: int
@@ -193,6 +213,8 @@ class Listening:
 def choose_listening(configuration: Configuration) -> Listening:
     """Raises ConfigError when the wanted interface is not this machine's."""
     node = configuration.node
+    if configuration.mode == "client":
+        return Listening(hosts=(), port=node.port, addresses=())
     hosts = choose_interfaces(node.interface)
     reachable = [host for host in hosts if not host.startswith("127.")] or list(hosts)
     addresses = [f"{host}:{node.port}" for host in reachable]

@@ -13,7 +13,9 @@ from actors.adapters.clock import SystemClock
 from actors.adapters.control_socket import control_path, note_control_path
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.folder_lock import FolderLock, check_disk_space, lock_folder, prepare_workdir
+from actors.adapters.route import Route
 from actors.adapters.store import LocalStore
+from actors.adapters.tunnel import route_by
 from actors.base import ActorHandle, Context
 from actors.bus import Bus
 from actors.child_spec import ChildSpec
@@ -47,11 +49,13 @@ from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.ids import format_id
 from protocol.invitation import ROOT_DOMAIN as INVITATION_ROOT
 from protocol.machines.admission import Admission
+from protocol.machines.catalogue import Catalogue
 from protocol.machines.contract import Machine
 from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
+from protocol.machines.poller import Poller
 from protocol.machines.scheduler import Scheduler
 from protocol.machines.worker import Worker
 
@@ -66,6 +70,7 @@ _REPORTERS: Final = (
     "worker",
     "discovery",
     "admission",
+    "poller",
 )
 MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
 
@@ -84,7 +89,12 @@ class _Parts:
     timers: TimerService
     bus: Bus
     spawner: Spawner
+    route: Route
     handles: dict[str, ActorHandle]  # of all actors by name; filled when their specs are made
+
+    @property
+    def client(self) -> bool:
+        return self.configuration.mode == "client"
 
 
 class Node:
@@ -126,7 +136,7 @@ class Node:
         check_disk_space(workdir)
         lock: FolderLock = lock_folder(workdir)
         self._undo.append(lock.release)
-        identity = load_identity(workdir)
+        identity = load_identity(configuration.keys)
         lock.name_node(format_id(identity.node))
         projects = Projects(configuration)
         projects.read()  # a weak token ends the start here, before anything runs
@@ -141,20 +151,33 @@ class Node:
         handles: dict[str, ActorHandle] = {}
         spawner = self._make_spawner(lambda event: self._child_event(handles, event))
         self._undo.append(spawner.stop)
-        sequences = itertools.count(boot_id)
+        route = route_by(configuration.settings.proxy, self._on_fatal)
+        self._undo.append(route.close)
         parts = _Parts(
-            configuration, identity, listening, projects, boot_id, sequences, clock, timers, bus, spawner, handles
+            configuration=configuration,
+            identity=identity,
+            listening=listening,
+            projects=projects,
+            boot_id=boot_id,
+            statement_sequences=itertools.count(boot_id),
+            clock=clock,
+            timers=timers,
+            bus=bus,
+            spawner=spawner,
+            route=route,
+            handles=handles,
         )
         facts = Facts(
             node=identity.node,
             name=configuration.node.name,
+            mode=configuration.mode,
             addresses=listening.addresses,
             listening=tuple(f"{host}:{listening.port}" for host in listening.hosts),
             chosen_interface=configuration.node.interface,
             workdir=workdir,
             database=configuration.database_file,
             project_names=projects.names,
-            sources=tuple(source.name for source in configuration.datasources),
+            sources={name: source.projects for name, source in projects.policy().sources.items()},
             started_wall_ms=clock.now().wall_ms,
         )
         specs = self._specs(parts, facts)
@@ -203,8 +226,10 @@ class Node:
             self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
             self._machine("worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, *delivery)),
+            self._machine("catalogue", parts, self._catalogue(parts), ()),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
+            *([self._machine("poller", parts, self._poller(parts), ())] if parts.client else []),
             ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
             self._machine("admission", parts, self._admission(parts), (kinds.BAN, kinds.ACCEPTED, kinds.INVITATION)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
@@ -231,17 +256,39 @@ class Node:
 
     def _gate(self, parts: _Parts) -> Callable[[Rows], Machine]:
         """A gate sends far fewer frames than nanoseconds pass: the boot clock is above all that an earlier one used."""
-        return lambda rows: Gate(parts.identity.key, parts.boot_id, rows, first_sequence=parts.clock.now().boot_ns)
+        return lambda rows: Gate(
+            parts.identity.key, parts.boot_id, rows, first_sequence=parts.clock.now().boot_ns, client=parts.client
+        )
 
     def _transport(self, context: Context, parts: _Parts) -> Any:
-        listening = parts.listening
+        identity, listening = parts.identity, parts.listening
         return TransportActor.start(
-            context, parts.identity.curve, listening.hosts, listening.port, parts.clock, parts.bus.publish
+            context,
+            identity.node,
+            identity.curve,
+            identity.seal,
+            listening.hosts,
+            listening.port,
+            parts.clock,
+            parts.bus.publish,
+            parts.route,
         )
 
     def _enrolment(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity = parts.identity
-        return lambda rows: Enrolment(identity.node, parts.boot_id, SystemEntropy().bytes(32), identity.curve.public)
+        return lambda rows: Enrolment(
+            identity.node,
+            parts.boot_id,
+            SystemEntropy().bytes(32),
+            identity.curve.public,
+            identity.seal.public,
+            client=parts.client,
+            opening_ms=parts.route.opening_ms,
+        )
+
+    def _poller(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        heartbeat_ms = round(parts.configuration.node.heartbeat * 1_000)
+        return lambda rows: Poller(parts.identity.node, heartbeat_ms)
 
     def _courier(self, machine: Machine, owner: str, parts: _Parts, rows: Rows) -> Machine:
         return Courier(machine, owner, parts.identity.node, parts.boot_id, parts.clock.now().boot_ns, rows)
@@ -251,7 +298,7 @@ class Node:
         joins = (str(configuration.join_url),) if configuration.join_url is not None else ()
         sources = {name: source.projects for name, source in parts.projects.policy().sources.items()}
         return lambda rows: self._courier(
-            Membership(parts.identity.node, configuration.node.name, sources, joins, rows),
+            Membership(parts.identity.node, configuration.node.name, sources, joins, rows, client=parts.client),
             "membership",
             parts,
             rows,
@@ -268,6 +315,7 @@ class Node:
                 parts.boot_id,
                 sources,
                 rows,
+                client=parts.client,
                 hands_out_results=parts.configuration.node.allow_resource_download,
                 durable=parts.configuration.database_file is not None,
             ),
@@ -281,6 +329,11 @@ class Node:
         return lambda rows: self._courier(
             Worker(identity.key, identity.node, parts.projects.policy(), rows), "worker", parts, rows
         )
+
+    def _catalogue(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        identity, name = parts.identity, parts.configuration.node.name
+        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        return lambda rows: Catalogue(identity.node, name, sources)
 
     def _admission(self, parts: _Parts) -> Callable[[Rows], Machine]:
         """Behind all who take its news, and before the tokens are told."""
@@ -303,7 +356,12 @@ class Node:
 
             def factory(context: Context, source: Any = source) -> Any:
                 return DatasourceActor.start(
-                    context, source=source, runner=parts.handles["runner"], clock=parts.clock, timers=parts.timers
+                    context,
+                    source=source,
+                    runner=parts.handles["runner"],
+                    clock=parts.clock,
+                    timers=parts.timers,
+                    publish=parts.bus.publish,
                 )
 
             spec = ChildSpec(f"source {name}", factory)
@@ -317,7 +375,8 @@ class Node:
             own_id=parts.identity.node,
             interfaces=parts.listening.hosts,
             port=parts.listening.port,
-            zeroconf=parts.configuration.node.discovery,
+            zeroconf=parts.configuration.discovery,
+            route=parts.route,
             spawner=parts.spawner,
             clock=parts.clock,
             timers=parts.timers,
@@ -331,7 +390,7 @@ class Node:
             siblings=parts.handles,
             reporters=tuple(name for name in parts.handles if name in _REPORTERS or name.startswith("source ")),
             publish=parts.bus.publish,
-            describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.clock.now()),
+            describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.route.values(), parts.clock.now()),
             reload=parts.projects.held,
             clock=parts.clock,
             timers=parts.timers,
@@ -342,6 +401,7 @@ class Node:
             context,
             key=parts.identity.key,
             curve_public=parts.identity.curve.public,
+            seal_public=parts.identity.seal.public,
             addresses=parts.listening.addresses,
             name=parts.configuration.node.name,
             sequences=parts.statement_sequences,

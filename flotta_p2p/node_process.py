@@ -1,4 +1,4 @@
-"""The node process: `python -m flotta_p2p.node_process [--config FILE]`, started by the launcher."""
+"""The node process: `python -m flotta_p2p.node_process [--config FILE] [--standalone]`, started by the launcher."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
     """Runs until SIGTERM or SIGINT, or until a fault that the node cannot mend. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flotta_p2p.node_process")
     parser.add_argument("--config", type=Path, default=None)
+    parser.add_argument("--standalone", action="store_true")
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args(arguments)
     adopt_parent_death(parent_pid())
@@ -63,7 +64,8 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, interrupt)
     try:
-        node = Node(read_configuration(options.config, os.environ), LauncherSpawner.of_this_process, end)
+        configuration = read_configuration(options.config, os.environ, standalone=options.standalone)
+        node = Node(configuration, LauncherSpawner.of_this_process, end)
         facts = node.start()
     except _StoppedEarly:
         return exit_codes.OK
@@ -82,8 +84,11 @@ def main(arguments: list[str]) -> int:
 def _announce(facts: Facts) -> None:
     """What the operator reads first."""
     _log.info("flotta-p2p %s, node %s, id %s", __version__, facts.name, format_id(facts.node))
-    why = "" if facts.chosen_interface else " (loopback and private addresses, since node.interface is not set)"
-    _log.info("listening on %s%s", ", ".join(facts.listening), why)
+    if facts.mode == "client":
+        _log.info("listening on nothing: this node is a client and is reached through its schedulers alone")
+    else:
+        why = "" if facts.chosen_interface else " (loopback and private addresses, since node.interface is not set)"
+        _log.info("listening on %s%s", ", ".join(facts.listening), why)
     if facts.database is None:
         _log.info("database in memory: jobs do not survive a restart; identities, peers and executed orders do")
     else:

@@ -19,12 +19,13 @@ CHILD_PROGRAMS: Final = {
 }
 
 
-def launcher_argv(config: Path | None, *, as_json: bool = False) -> list[str]:
+def launcher_argv(config: Path | None, *, standalone: bool = False, as_json: bool = False) -> list[str]:
     """What runs a node in the foreground: the launcher, which starts the node process and its children.
 
-    `as_json`: why the node cannot start is one JSON document on standard output.
+    `standalone`: in that mode, whatever the file says. `as_json`: why the node cannot start is one JSON document on
+    standard output.
     """
     node = [*_PYTHON, "flotta_p2p.node_process", *(("--config", str(config)) if config is not None else ())]
-    node += ["--json"] if as_json else []
+    node += [*(["--standalone"] if standalone else []), *(["--json"] if as_json else [])]
     plan = {"node": node, "children": CHILD_PROGRAMS, "final_codes": exit_codes.FINAL}
     return [*_PYTHON, "actors.launcher", "--plan", json.dumps(plan)]

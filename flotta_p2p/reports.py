@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
+from protocol.machines.poller import PollerSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.strangers import StrangerView
 from protocol.machines.worker import WorkerSnapshot
@@ -31,18 +33,21 @@ class Facts:
 
     node: bytes
     name: str
+    mode: str
     addresses: tuple[str, ...]
     listening: tuple[str, ...]
     chosen_interface: str | None
     workdir: Path
     database: Path | None
     project_names: dict[bytes, str]
-    sources: tuple[str, ...]
+    sources: dict[str, frozenset[bytes]]  # with the projects that each is open to
     started_wall_ms: int
 
 
-def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> dict[str, Any]:
-    """The values of a report. An actor that did not answer is named under `silent`."""
+def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[str, Any], now: Now) -> dict[str, Any]:
+    """The values of a report. An actor that did not answer is named under `silent`; `way_out` is empty without a
+    proxy.
+    """
     peers = _peers(facts, snapshots.get("membership"), snapshots.get("enrolment"), now)
     admission: AdmissionSnapshot | None = snapshots.get("admission")
     peers |= {"bans": _bans(admission), "only_accepted": admission.listed if admission is not None else None}
@@ -52,6 +57,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "left": admission.left if admission is not None else None,
         "name": facts.name,
         "node": format_id(facts.node),
+        "mode": facts.mode,
         "version": __version__,
         "pid": os.getpid(),
         "uptime_ms": max(0, now.wall_ms - facts.started_wall_ms),
@@ -60,8 +66,12 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
         "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
-        "projects": [_project(facts, project) for project in facts.project_names],
-        "sources": [values for name, values in snapshots.items() if name.startswith("source ") and values],
+        "projects": [_project(facts, project) for project in _projects(facts)],
+        "sources": [
+            {**values, "projects": sorted(_project_word(facts, one) for one in facts.sources[values["name"]])}
+            for name, values in snapshots.items()
+            if name.startswith("source ") and values
+        ],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
             for presence in ("present", "quiet", "away", "left", "admitted")
@@ -69,7 +79,9 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
         "strangers": sum(one["standing"] == "stranger" for one in peers["strangers"]),
         "waiting": sum(one["standing"] == "waiting" for one in peers["strangers"]),
         "bans": len(peers["bans"]),
+        "schedulers": _schedulers(snapshots.get("poller"), now),
         "discovery": snapshots.get("discovery") or {},
+        "way_out": way_out,
         "door": _door(snapshots.get("gate"), snapshots.get("transport")),
         "work": _work(snapshots.get("worker")),
         "jobs": _jobs(snapshots.get("scheduler")),
@@ -77,8 +89,17 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], now: Now) -> di
     }
 
 
+def _projects(facts: Facts) -> Iterable[bytes]:
+    """Those with a name, and then those whose token stands under a source alone."""
+    return dict.fromkeys((*facts.project_names, *sorted(frozenset().union(*facts.sources.values()))))
+
+
 def _project(facts: Facts, project: bytes) -> dict[str, str]:
     return {"name": facts.project_names.get(project, ""), "id": format_project_id(project)}
+
+
+def _project_word(facts: Facts, project: bytes) -> str:
+    return facts.project_names.get(project) or format_project_id(project)
 
 
 def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapshot | None, now: Now) -> dict[str, Any]:
@@ -116,6 +137,20 @@ def _peers(facts: Facts, courier: CourierSnapshot | None, door: EnrolmentSnapsho
     }
 
 
+def _schedulers(snapshot: PollerSnapshot | None, now: Now) -> list[dict[str, Any]]:
+    """Whom a client polls."""
+    return [
+        {
+            "name": one.name,
+            "node": format_id(one.node),
+            "state": one.state,
+            "unanswered": one.unanswered,
+            "silent_ms": (now.boot_ns - one.answered_ns) // 1_000_000 if one.answered_ns else None,
+        }
+        for one in (snapshot.schedulers if snapshot is not None else ())
+    ]
+
+
 def _why(stranger: StrangerView, knocking: tuple[bytes, ...]) -> str:
     if stranger.standing != "stranger":
         return WAITING if stranger.standing == "waiting" else BANNED
@@ -134,6 +169,7 @@ def _door(snapshot: GateSnapshot | None, wire: dict[str, int] | None) -> dict[st
         "frames_in": snapshot.frames_in,
         "frames_out": snapshot.frames_out,
         "sessions": snapshot.sessions,
+        "passed_on": snapshot.passed_on,
         "refused": snapshot.refused,
         **(wire or {}),
         "clock_offsets_ms": {format_id(bytes.fromhex(n)): ms for n, ms in snapshot.clock_offsets_ms.items()},

@@ -56,6 +56,7 @@ class Invitation(Record, frozen=True):
         statement = KeyStatement(
             version=1,
             curve_key=self.curve_key,
+            seal_key=bytes(32),  # nothing is sealed at a door
             addresses=self.addresses,
             sequence=0,
             not_after_ms=self.expires_ms,

@@ -35,11 +35,12 @@ RENEW_MS = 86_400_000  # re-signed daily, at every start and on every change
 
 class KeyStatement(Record, frozen=True):
     """`sequence` rises with every statement of a node; receivers keep the highest. `hints` let members recognise a
-    project.
+    project. `seal_key` (X25519): what travels through another node is sealed for it. A client has no addresses.
     """
 
     version: Literal[1]
     curve_key: bytes
+    seal_key: bytes
     addresses: tuple[str, ...]
     sequence: int
     not_after_ms: int
@@ -55,6 +56,11 @@ class Certified(Record, frozen=True):
     statement: KeyStatement
     data: bytes
 
+    @property
+    def is_client(self) -> bool:
+        """Whether nobody can dial it: it dials its schedulers, and others reach it through them."""
+        return not self.statement.addresses
+
 
 def sign_key_statement(statement: KeyStatement, key: SigningKey) -> bytes:
     """The envelope. Hints that do not fit into a TXT record are left out, the last first: they only save a dial."""
@@ -65,6 +71,7 @@ def sign_key_statement(statement: KeyStatement, key: SigningKey) -> bytes:
         statement = KeyStatement(
             version=1,
             curve_key=statement.curve_key,
+            seal_key=statement.seal_key,
             addresses=statement.addresses,
             sequence=statement.sequence,
             not_after_ms=statement.not_after_ms,
@@ -84,6 +91,7 @@ def verify_key_statement(data: bytes, now_wall_ms: int) -> Certified:
     statement = decode_record(opened.payload, KeyStatement, bytes_max=TXT_STATEMENT_BYTES_MAX)
     if (
         len(statement.curve_key) != 32
+        or len(statement.seal_key) != 32
         or len(statement.name) > NAME_CHARS_MAX
         or not statement.name.isprintable()
         or len(statement.addresses) > ADDRESSES_PER_NODE_MAX

@@ -116,7 +116,9 @@ PROJECTS_MAX: Final = 64  # one scrypt (16 MiB, 60 ms) at start for each
 SOURCES_MAX: Final = 64  # data sources of one node
 OFFERS_MAX: Final = 500  # pairs of a source and a project that may reach it: what one greeting can tell in its 64 KiB
 COLUMNS_SHOWN_MAX: Final = 64  # columns of one source in a status report, which names how many there are
-COLUMNS_MAX: Final = 4_096  # columns of one table; a catalogue entry names them all
+COLUMNS_MAX: Final = 4_096  # columns of one table
+# columns of one source that members of a project are told, 290 bytes each at most, in BODY_BYTES_MANIFEST_MAX
+COLUMNS_PUBLISHED_MAX: Final = 800
 # ids in one acknowledgement, 18 bytes each; it has BODY_BYTES_PING_MAX
 ACKNOWLEDGED_AT_ONCE_MAX: Final = 48
 # events that one machine takes together, with one commit; its mailbox grows it. More would make the first one wait
@@ -135,6 +137,7 @@ EXECUTED_ORDERS_MAX: Final = 100_000
 TASKS_LIVE_PER_WORKER_MAX: Final = 1_000  # accepted and not ended; schedulers of accepted peers grow it
 STORY_ENTRIES_MAX: Final = 32  # history kept per key for InvariantBroken
 STORY_KEYS_MAX: Final = 4_096  # histories kept; the oldest leave first, 4 KiB each at most
+POLL_BACKOFF_MS_MAX: Final = 60_000  # between polls of a scheduler that is silent; longer with a longer heartbeat
 RETRY_MS_MIN: Final = 500  # outbox: first repetition
 RETRY_MS_MAX: Final = 30_000  # a peer that is away costs two small frames a minute and message
 STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop
@@ -195,6 +198,23 @@ STATEMENT_ADDRESSES_MAX: Final = 1_024  # addresses whose questions are counted;
 STATEMENT_QUESTION_BYTES_MAX: Final = 64  # the question line with its end
 STATEMENT_LIMIT_MS: Final = 2_000  # one question and answer, both ends
 
+# --- the way out through a proxy -----------------------------------------------------------------
+PROXY_LOGIN_BYTES_MAX: Final = 255  # user, and password: what RFC 1929 has room for
+PROXY_HEAD_BYTES_MAX: Final = 8 * KIB  # of what a proxy says before the way is open; its pages of refusal are cut off
+# from the first packet to the proxy until the way to the target is open; with STATEMENT_LIMIT_MS below FETCH_LIMIT_MS
+PROXY_OPEN_LIMIT_MS: Final = 3_500
+ZMTP_COMMAND_BYTES_MAX: Final = 1 * KIB  # kept by doctor of a handshake; the longest command of CURVE has some 300
+TUNNEL_BUFFER_BYTES: Final = 64 * KIB  # waiting in each direction of one passage; then the sender is read no further
+TUNNEL_WAYS_MAX: Final = PEERS_MAX + DOOR_SESSIONS_MAX + DISCOVERY_FETCHES_MAX  # targets: all that are dialled or asked
+TUNNEL_PASSAGES_MAX: Final = 2  # connections of one way at once: a new one, and one that has not noticed its end
+TUNNEL_PROBLEMS_MAX: Final = 8  # addresses whose last problem is shown, the newest; all that are dialled grow it
+TUNNEL_DRAIN_MS: Final = 2_000  # for the last bytes of a passage whose other side has ended
+TUNNEL_BACKOFF_MS_MIN: Final = 100  # pause after a way could not be opened; doubles
+TUNNEL_BACKOFF_MS_MAX: Final = 5_000  # a proxy that is down is asked twelve times a minute for each way
+TUNNEL_NAME_KEEP_MS: Final = 60_000  # the addresses of the proxy's name are looked up anew after that
+# longer than on a direct way a link stays at one of several addresses: two round trips to a proxy 200 ms away
+TUNNEL_PATIENCE_MS: Final = 400
+
 # --- disclosure ----------------------------------------------------------------------------------
 COHORT_ROWS_MIN: Final = 10  # fewer selected rows than this and the holder lets nothing out
 CELL_ROWS_MIN: Final = 5  # histogram cells and counts of missing values in a group below it, zero apart, are withheld
@@ -246,6 +266,7 @@ CONTROL_CLIENTS_MAX: Final = 64  # command lines connected at once; the operator
 CONTROL_BYTES_MAX: Final = 1 * MIB  # one message of the control socket; a result of PRODUCT_BYTES_MAX or 100 jobs fit
 CONTROL_WAIT_MS_MAX: Final = 30_000  # one long poll on the control socket
 WATCHERS_MAX: Final = 256  # requests that wait for news or for a stored result at once; submitters grow it, 1 KiB each
+SCHEMA_WAIT_MS: Final = 4_000  # a holder tells the columns of a source within it; ASK_LIMIT_MS is longer
 INSPECT_LIMIT_MS: Final = 60_000  # reading a source of SOURCE_BYTES_MAX takes about 20 s
 SPAWN_PAUSE_MS: Final = 1_000  # after a child that never ran: the cause is seldom gone at once
 SOURCE_CHECK_MS: Final = 30_000  # how often a source is looked at for changes; two system calls

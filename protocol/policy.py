@@ -7,20 +7,22 @@ from typing import Literal
 
 import msgspec
 
+from protocol.columns import ColumnRules
 from protocol.errors import Code
 from protocol.ids import format_id, node_id
-from protocol.plan.filters import columns_of
+from protocol.plan.artifact import Artifact, grouping_columns
+from protocol.plan.filters import Compare, IsIn, columns_of, leaves
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Task
 from protocol.record import Record
 
 
 class SourcePolicy(Record, frozen=True):
-    """The rules of one source: the projects that may reach it, and optionally fewer submitters and columns."""
+    """The rules of one source: the projects that may reach it, and optionally fewer submitters and uses of columns."""
 
     projects: frozenset[bytes]
     submitters: Literal["any"] | frozenset[bytes] = "any"  # person ids
-    columns: frozenset[str] | None = None  # None: every column
+    columns: ColumnRules = ColumnRules()
 
 
 class NodePolicy(Record, frozen=True):
@@ -49,8 +51,11 @@ class Deny(Record, frozen=True):
 
 
 def decide(policy: NodePolicy, order: VerifiedOrder, task: Task) -> Allow | Deny:
-    """Default deny: a task on a source is allowed only where the source lists the project, the submitter and every
-    column.
+    """Default deny: a task on a source is allowed only where the source lists the project and the submitter, and opens
+    every column for what is done with it.
+
+    A hidden column is not decided here: a refusal that is not given for a column that does not exist would tell that
+    there is one. The child process that reads the table knows neither of them.
     """
     if not task.source:
         return Allow()
@@ -68,13 +73,38 @@ def decide(policy: NodePolicy, order: VerifiedOrder, task: Task) -> Allow | Deny
             reason=f'the source "{task.source}" is not open to the submitter {format_id(submitter)}',
             next_step="ask the holder to add this person under policy.submitters",
         )
-    query = order.artifact.query
+    return _decide_columns(task.source, source.columns, order.artifact)
+
+
+def _decide_columns(source: str, rules: ColumnRules, artifact: Artifact) -> Allow | Deny:
+    query = artifact.query
     wanted = dict.fromkeys((*query.columns, *columns_of(query.where)))
-    closed = [name for name in wanted if source.columns is not None and name not in source.columns]
-    if closed:
-        return Deny(
-            code=Code.POLICY_DENIED,
-            reason=f'the source "{task.source}" does not open the column {closed[0]!r}',
-            next_step="leave the column out or ask the holder to add it under policy.columns",
-        )
+    closed = next((name for name in wanted if rules.columns is not None and name not in rules.columns), None)
+    if closed is not None:
+        step = "leave the column out or ask the holder to add it under policy.columns"
+        return _denied(source, f"does not open the column {closed!r}", step)
+    ungrouped = next((name for name in grouping_columns(artifact) if not rules.may_group(name)), None)
+    if ungrouped is not None:
+        step = "group by another column or ask the holder to add it under policy.groupable"
+        return _denied(source, f"does not let the column {ungrouped!r} group rows", step)
+    compared = next((name for name in _compared_with_words(artifact) if rules.is_numeric_only(name)), None)
+    if compared is not None:
+        what = f"opens the column {compared!r} as numbers alone, and the filter compares it with something else"
+        return _denied(source, what, "compare it with a number, or leave it out of the filter")
     return Allow()
+
+
+def _compared_with_words(artifact: Artifact) -> list[str]:
+    """The columns that a filter compares with text, or with true and false."""
+    found = []
+    for leaf in leaves(artifact.query.where):
+        match leaf:
+            case Compare(column=column, value=str() | bool()):
+                found.append(column)
+            case IsIn(column=column, values=values) if any(isinstance(value, str | bool) for value in values):
+                found.append(column)
+    return found
+
+
+def _denied(source: str, what: str, next_step: str) -> Deny:
+    return Deny(code=Code.POLICY_DENIED, reason=f'the source "{source}" {what}', next_step=next_step)

@@ -41,6 +41,7 @@ _ID_DOMAIN: Final = b"id"
 _DOOR_DOMAIN: Final = b"flotta-p2p/door/v1"
 _HINT_DOMAIN: Final = b"flotta-p2p/hint/v1"
 _PROOF_DOMAIN: Final = b"flotta-p2p/proof/v1"
+_MEMBER_DOMAIN: Final = b"flotta-p2p/member/v1"
 _SUBMIT_DOMAIN: Final = b"flotta-p2p/submit/v1"
 
 
@@ -191,6 +192,14 @@ class ProjectKey:
         """Whether `proof` is the other side's, in constant time."""
         parties = (joiner_id, responder_id, joiner_curve, responder_curve, joiner_nonce, responder_nonce)
         return hmac.compare_digest(self.proof(role, *parties), proof)
+
+    def member_proof(self, node_id: bytes, curve_key: bytes, seal_key: bytes) -> bytes:
+        """32 bytes that prove that the node with these keys knows the token; worth nothing without its signing key."""
+        return self._mac(_MEMBER_DOMAIN, self.project_id, node_id, curve_key, seal_key)
+
+    def check_member_proof(self, node_id: bytes, curve_key: bytes, seal_key: bytes, proof: bytes) -> bool:
+        """Whether `proof` is that node's, in constant time."""
+        return hmac.compare_digest(self.member_proof(node_id, curve_key, seal_key), proof)
 
     def submit_proof(self, job_id: bytes, submitter_key: bytes) -> bytes:
         """32 bytes beside an order that prove that its submitter knows the token."""

@@ -9,7 +9,7 @@ from protocol.machines.contract import Received
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
-# Machines: gate, enrolment, membership, scheduler, worker, admission.
+# Machines: gate, enrolment, membership, scheduler, worker, catalogue, admission, and in client mode the poller.
 # Ends of the shells: transport, discovery, gateway, journal, store.
 NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.Arrived: ("gate",),
@@ -22,12 +22,15 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.StatementMissing: ("membership",),
     events.Encountered: ("enrolment",),
     events.DialDoor: ("gate", "transport"),
+    events.Introduce: ("gate",),
+    events.Unseal: ("transport",),
     events.HangUp: ("gate", "transport"),
     events.PeerProved: ("membership",),
     events.EnrolmentFailed: ("membership", "journal"),
     events.SubmitterProved: ("gate",),
-    events.PeerAdmitted: ("gate", "transport", "enrolment"),
-    events.PeerSeen: ("scheduler", "worker", "journal"),
+    events.PeerAdmitted: ("gate", "transport", "enrolment", "poller"),
+    events.PeerReached: ("worker",),
+    events.PeerSeen: ("scheduler", "worker", "catalogue", "journal"),
     events.MembersPartlyKnown: ("scheduler",),
     events.RollCallWanted: ("membership",),
     events.PeerAway: ("journal",),
@@ -46,8 +49,10 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
         "enrolment",
         "scheduler",
         "worker",
+        "catalogue",
         "membership",
     ),
+    events.SourceInspected: ("catalogue",),
     events.Departed: ("transport",),
     events.ResourceWanted: ("store",),
     events.ResourceFound: ("scheduler",),

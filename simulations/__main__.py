@@ -118,7 +118,7 @@ def _read(path: Path) -> Options:
 
 def _summary(world: World) -> str:
     network, checkers = world.network, world.checkers
-    states = [client.status.state if client.status else client.state for client in world.clients]
+    states = [one.status.state if one.status else one.state for one in world.submitters]
     ends = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     return (
         f"{world.now_ns / 1e9:.1f} virtual s, {world.events} events, {world.trace.lines} steps; frames: "

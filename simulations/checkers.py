@@ -20,13 +20,14 @@ from protocol.wire.frame import parse_header
 from protocol.wire.jobs import ENDED, JobResult, JobStatus, Results, Tasks
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER
+from protocol.wire.relay import is_relayed
 from simulations.causes import causes_of
 from simulations.products import expected_products
 from simulations.violation import Violation
 
 if TYPE_CHECKING:
-    from simulations.client import Client
     from simulations.node import Node
+    from simulations.submitter import Submitter
     from simulations.world import World
 
 PROMPT_NS: Final = LEASE_GRACE_MS * 1_000_000 // 2  # an offer on its way no longer than this is under its lease
@@ -52,6 +53,8 @@ class Checkers:
 
     def arrived(self, node: Node, event: Arrived, effects: Effects) -> None:
         """No frame is accepted twice in one life of its receiver's gate, and none of a banned node."""
+        if is_relayed(event.raw):
+            return
         if not any(isinstance(one, Publish) and isinstance(one.event, Received) for one in effects):
             self.frames_refused += 1
             return
@@ -132,16 +135,17 @@ class Checkers:
         index = int.from_bytes(log.detail)
         received = (write.key[-MESSAGE_ID_BYTES:] for write in writes if isinstance(write, Put))
         sent = (one for identity in received for one in self._outcomes.get(identity, ()) if one.index == index)
-        outcome = next((one for one in sent if one.job_id == log.job_id), None)
-        if outcome is None:
+        outcomes = [one for one in sent if one.job_id == log.job_id]
+        if not outcomes:
             raise Violation(f"{node.name} accepted a result of task {index} that nobody sent")
         job = decode_record(node.store.get(kinds.JOB, log.job_id) or b"", JobRow, bytes_max=ROW_BYTES_MAX)
         stored = node.store.get(kinds.TASK, log.job_id + log.detail)
         attempt = decode_record(stored, TaskRow, bytes_max=ROW_BYTES_MAX).attempt if stored is not None else 1
-        if (outcome.epoch, outcome.attempt) != (job.epoch, attempt):
+        fences = [(one.epoch, one.attempt) for one in outcomes]  # of one turn; those that were refused are among them
+        if (job.epoch, attempt) not in fences:
             raise Violation(
-                f"{node.name} accepted a result of task {index} under an old fence: epoch {outcome.epoch}, attempt "
-                f"{outcome.attempt} instead of {job.epoch}, {attempt}"
+                f"{node.name} accepted a result of task {index} under an old fence: epoch {fences[0][0]}, attempt "
+                f"{fences[0][1]} instead of {job.epoch}, {attempt}"
             )
 
     def task_starts(self, node: Node, task: StartTask) -> None:
@@ -203,46 +207,48 @@ class Checkers:
 
     # --- submitters --------------------------------------------------------------------------------------------------
 
-    def acknowledged(self, client: Client) -> None:
-        if client.plan.altered:
-            raise Violation(f"{client.node.name} took the forged order of job {client.number}")
-        self._must_be_stored(client)
+    def acknowledged(self, submitter: Submitter) -> None:
+        if submitter.plan.altered:
+            raise Violation(f"{submitter.node.name} took the forged order of job {submitter.number}")
+        self._must_be_stored(submitter)
 
-    def _must_be_stored(self, client: Client) -> JobRow:
-        stored = client.node.store.get(kinds.JOB, client.job_id)
+    def _must_be_stored(self, submitter: Submitter) -> JobRow:
+        stored = submitter.node.store.get(kinds.JOB, submitter.job_id)
         if stored is None:
-            raise Violation(f"{client.node.name} has lost job {client.number}, which it had acknowledged")
+            raise Violation(f"{submitter.node.name} has lost job {submitter.number}, which it had acknowledged")
         return decode_record(stored, JobRow, bytes_max=ROW_BYTES_MAX)
 
-    def told(self, client: Client, status: JobStatus) -> None:
+    def told(self, submitter: Submitter, status: JobStatus) -> None:
         """An end that a submitter hears is on disk, and it is the only one that it ever hears."""
         if status.state not in ENDED:
-            if client.job_id in self._told_end:
-                raise Violation(f"job {client.number} is {status.state} again after its submitter heard its end")
+            if submitter.job_id in self._told_end:
+                raise Violation(f"job {submitter.number} is {status.state} again after its submitter heard its end")
             return
-        if self._must_be_stored(client).state != status.state:
-            raise Violation(f"{client.node.name} tells that job {client.number} {status.state} before it is stored")
-        if self._told_end.setdefault(client.job_id, status.state) != status.state:
-            raise Violation(f"the submitter of job {client.number} heard two different ends")
+        if self._must_be_stored(submitter).state != status.state:
+            raise Violation(
+                f"{submitter.node.name} tells that job {submitter.number} {status.state} before it is stored"
+            )
+        if self._told_end.setdefault(submitter.job_id, status.state) != status.state:
+            raise Violation(f"the submitter of job {submitter.number} heard two different ends")
 
-    def given(self, client: Client, result: JobResult) -> None:
+    def given(self, submitter: Submitter, result: JobResult) -> None:
         """A result that is given is on disk, and it is what the tasks compute."""
-        row = self._must_be_stored(client)
-        if client.node.store.resource(row.digest) != result.product:
-            raise Violation(f"{client.node.name} gives another result of job {client.number} than it stored")
-        job = restore_job(row, {}, client.node.own_id)
+        row = self._must_be_stored(submitter)
+        if submitter.node.store.resource(row.digest) != result.product:
+            raise Violation(f"{submitter.node.name} gives another result of job {submitter.number} than it stored")
+        job = restore_job(row, {}, submitter.node.own_id)
         expected = expected_products(job.verified.artifact, tuple(state.task for state in job.tasks))[-1]
         outcome, signer = verify_outcome(result.outcome)
         check_product(outcome, result.product)
-        if result.product != expected or signer != client.node.own_id:
-            raise Violation(f"the result of job {client.number} is not what its tasks compute")
+        if result.product != expected or signer != submitter.node.own_id:
+            raise Violation(f"the result of job {submitter.number} is not what its tasks compute")
 
-    def finished(self, client: Client) -> JobRow:
+    def finished(self, submitter: Submitter) -> JobRow:
         """At the end: the job is there, it has ended, and what the submitter was told is what the workers computed."""
-        row = self._must_be_stored(client)
-        if client.status is None or client.status.state != row.state:
-            raise Violation(f"job {client.number} is {row.state}, its submitter was told otherwise")
-        if (client.result is not None) != (row.state == "succeeded"):
-            given = "given" if client.result is not None else "not given"
-            raise Violation(f"job {client.number} is {row.state}, and its result was {given}")
+        row = self._must_be_stored(submitter)
+        if submitter.status is None or submitter.status.state != row.state:
+            raise Violation(f"job {submitter.number} is {row.state}, its submitter was told otherwise")
+        if (submitter.result is not None) != (row.state == "succeeded"):
+            given = "given" if submitter.result is not None else "not given"
+            raise Violation(f"job {submitter.number} is {row.state}, and its result was {given}")
         return row

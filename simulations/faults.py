@@ -8,8 +8,9 @@ from typing import Final, Literal, get_args
 
 from protocol.record import Record
 
-MachineName = Literal["gate", "enrolment", "membership", "scheduler", "worker"]
+MachineName = Literal["gate", "enrolment", "membership", "scheduler", "worker", "poller"]
 MACHINES: Final[tuple[MachineName, ...]] = get_args(MachineName)  # in the order in which a node starts them
+_FALLING: Final = MACHINES[:-1]  # the poller, which only clients have, falls with those before it
 MACHINE_NAMES: Final[dict[str, MachineName]] = {name: name for name in MACHINES}
 
 
@@ -92,7 +93,7 @@ def draw_crashes(
 
 def draw_falls(rng: Random, nodes: int, start_ms: int, end_ms: int) -> tuple[FallPlan, ...]:
     drawn = [
-        FallPlan(at_ms=rng.randint(start_ms, end_ms), node=rng.randrange(nodes), machine=rng.choice(MACHINES))
+        FallPlan(at_ms=rng.randint(start_ms, end_ms), node=rng.randrange(nodes), machine=rng.choice(_FALLING))
         for _ in range(rng.choice((0, 0, 1, nodes, 3 * nodes)))
     ]
     return tuple(sorted(drawn, key=lambda fall: (fall.at_ms, fall.node)))

@@ -31,9 +31,9 @@ def apart(world: World) -> str:
         assert isinstance(snapshot, MembershipSnapshot)
         views = {view.node: view for view in snapshot.peers}
         for other in world.nodes:
-            common = set(node.project_ids) & set(other.project_ids)
+            common = world.common(node, other)
             view = views.get(other.own_id)
-            if other is node or not common or not (_can_meet(node, other) or view is not None):
+            if other is node or not common or not (_can_meet(world, node, other) or view is not None):
                 continue
             if view is None or set(view.projects) != common or view.presence != "present":
                 return f"{node.name} and {other.name} are apart"
@@ -44,17 +44,17 @@ def apart(world: World) -> str:
 
 def live(world: World) -> str:
     """Which job has no answer or no end."""
-    for client in world.clients:
-        if client.state in ("new", "asking") and client.refusal == "":
-            return f"job {client.number} is neither accepted nor refused"
+    for submitter in world.submitters:
+        if submitter.state in ("new", "asking") and submitter.refusal == "":
+            return f"job {submitter.number} is neither accepted nor refused"
     for node in world.nodes:
         for value in node.store.values(kinds.JOB):
             row = decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX)
             if row.state not in ENDED:
                 return f"job {short_job_id(row.job_id)} at {node.name} is still {row.state}"
-    for client in world.clients:
-        if client.state == "accepted" and not client.told_all:
-            return f"the submitter of job {client.number} has not heard its end"
+    for submitter in world.submitters:
+        if submitter.state == "accepted" and not submitter.told_all:
+            return f"the submitter of job {submitter.number} has not heard its end"
     return ""
 
 
@@ -79,6 +79,13 @@ def _inner(node: Node, machine: MachineName) -> object:
     return snapshot.inner
 
 
-def _can_meet(node: Node, other: Node) -> bool:
-    """Two announced nodes hear of each other; one with typed addresses knows all."""
+def _can_meet(world: World, node: Node, other: Node) -> bool:
+    """Two announced nodes hear of each other; one with typed addresses knows all; a client is introduced by its
+    schedulers.
+    """
+    if other.plan.is_client:
+        node, other = other, node
+    if node.plan.is_client:
+        schedulers = (world.nodes[number] for number in node.plan.schedulers)
+        return other.number in node.plan.schedulers or all(_can_meet(world, one, other) for one in schedulers)
     return "typed" in (node.plan.meets, other.plan.meets) or node.plan.meets == other.plan.meets

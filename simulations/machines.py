@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from protocol.ids import node_id
 from protocol.key_statement import LIFE_MS, Certified, KeyStatement, sign_key_statement, verify_key_statement
@@ -13,6 +13,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
 from protocol.machines.membership import Membership
+from protocol.machines.poller import Poller
 from protocol.machines.scheduler import Scheduler
 from protocol.machines.worker import Worker
 from protocol.policy import NodePolicy, SourcePolicy
@@ -21,6 +22,7 @@ from protocol.tokens import ProjectKey
 from simulations.clocks import WALL_MS
 from simulations.faults import MachineName
 
+HEARTBEAT_MS: Final = 10_000  # between polls of a client
 Rows = Mapping[str, list[tuple[bytes, bytes]]]
 
 
@@ -34,22 +36,28 @@ class Parts(NamedTuple):
 
 
 class Identity:
-    """Who a node is: its key, and what it says of itself."""
+    """Who a node is: its key, and what it says of itself. A client has no addresses."""
 
-    def __init__(self, secret: str, name: str, address: str, projects: tuple[ProjectKey, ...]) -> None:
+    def __init__(self, secret: str, name: str, addresses: tuple[str, ...], projects: tuple[ProjectKey, ...]) -> None:
         self.name = name
         self.projects = projects
         self.secret = hashlib.sha256(secret.encode()).digest()
         self.key = SigningKey(self.secret)
         self.own_id = node_id(self.key.public_key)
         self.curve_key = hashlib.sha256(b"curve" + self.secret).digest()
-        self._address = address
+        self.seal_key = hashlib.sha256(b"seal" + self.secret).digest()
+        self._addresses = addresses
+
+    @property
+    def is_client(self) -> bool:
+        return not self._addresses
 
     def statement(self, sequence: int) -> Certified:
         statement = KeyStatement(
             version=1,
             curve_key=self.curve_key,
-            addresses=(self._address,),
+            seal_key=self.seal_key,
+            addresses=self._addresses,
             sequence=sequence,
             not_after_ms=WALL_MS + LIFE_MS,
             name=self.name,
@@ -66,21 +74,30 @@ class MachineSet(NamedTuple):
     sources: dict[str, frozenset[bytes]]
     joins: tuple[str, ...]
 
+    @property
+    def client(self) -> bool:
+        return self.identity.is_client
+
     def make(self, machine: MachineName, boot_id: int, boot_ns: int, rows: Rows) -> Machine:
         """`boot_ns`, as in the product, is above all sequence numbers and incarnations of earlier lives of a boot."""
         identity = self.identity
         if machine == "gate":
-            return self.parts.gate(identity.key, boot_id, rows, first_sequence=boot_ns)
+            return self.parts.gate(identity.key, boot_id, rows, first_sequence=boot_ns, client=self.client)
         if machine == "enrolment":
             fresh = hashlib.sha256(identity.secret + boot_ns.to_bytes(8)).digest()
-            return Enrolment(identity.own_id, boot_id, fresh, identity.curve_key)
+            keys = (identity.curve_key, identity.seal_key)
+            return Enrolment(identity.own_id, boot_id, fresh, *keys, client=self.client)
+        if machine == "poller":
+            return Poller(identity.own_id, HEARTBEAT_MS)
         return self.parts.courier(self._core(machine, boot_id, rows), machine, identity.own_id, boot_id, boot_ns, rows)
 
     def _core(self, machine: MachineName, boot_id: int, rows: Rows) -> Machine:
         identity = self.identity
         if machine == "membership":
-            return Membership(identity.own_id, identity.name, self.sources, self.joins, rows)
+            return Membership(identity.own_id, identity.name, self.sources, self.joins, rows, client=self.client)
         if machine == "scheduler":
-            return self.parts.scheduler(identity.key, identity.own_id, identity.name, boot_id, self.sources, rows)
+            return self.parts.scheduler(
+                identity.key, identity.own_id, identity.name, boot_id, self.sources, rows, client=self.client
+            )
         policy = NodePolicy(sources={name: SourcePolicy(projects=ids) for name, ids in self.sources.items()})
         return self.parts.worker(identity.key, identity.own_id, policy, rows)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from protocol.machines.events import Arrived, DialDoor, Discovered, StatementMissing
 from protocol.wire.frame import parse_header
 from protocol.wire.registry import BY_NUMBER
+from protocol.wire.relay import is_relayed
 from simulations.partitions import HELD, Cuts
+from simulations.violation import Violation
 
 if TYPE_CHECKING:
     from simulations.node import Node
@@ -41,6 +43,7 @@ class Network:
         self._world = world
         self._ends: dict[tuple[int, bytes], _End] = {}  # (number of a node, its session): where its frames go
         self._recorded: deque[_Frame] = deque(maxlen=RECORDED_MAX)
+        self._ways_back: dict[tuple[int, int], tuple[int, int]] = {}  # (node, its client) → lives in which it spoke
         self._knocks = 0
         self.cuts = Cuts(world.options.cuts)
         self.sent = self.lost = self.cut = self.replayed = 0
@@ -57,6 +60,9 @@ class Network:
             frame = _Frame(raw, sender, end.node, end.session)
         else:
             frame = _Frame(raw, sender, self._world.by_id[node])
+            if not self._connected(frame):
+                self._world.note(sender, "network", "no way", f"{_kind(raw)} to {frame.receiver.name}")
+                return
         self.sent += 1
         options, rng, chaos = self._world.options, self._world.rng, self._world.rough
         if chaos and rng.random() < options.loss:
@@ -70,6 +76,17 @@ class Network:
             self.replayed += 1
             self._carry(self._recorded[rng.randrange(len(self._recorded))])
         self._recorded.append(frame)
+
+    def _connected(self, frame: _Frame) -> bool:
+        """A client is reached over the connection that it opened, as long as both ends live. It dials its schedulers
+        alone.
+        """
+        sender, receiver = frame.sender, frame.receiver
+        if receiver.plan.is_client:
+            return self._ways_back.get((sender.number, receiver.number)) == (sender.life, receiver.life)
+        if sender.plan.is_client and receiver.number not in sender.plan.schedulers:
+            raise Violation(f"the client {sender.name} dials {receiver.name}, which is no scheduler of it")
+        return True
 
     def _carry(self, frame: _Frame) -> None:
         options, rng = self._world.options, self._world.rng
@@ -105,6 +122,8 @@ class Network:
         if not receiver.up:
             return
         if not frame.session:
+            if frame.sender.plan.is_client:
+                self._ways_back[receiver.number, frame.sender.number] = (receiver.life, frame.sender.life)
             receiver.deliver("gate", Arrived(raw=frame.raw, node=frame.sender.own_id))
             return
         back = self._ends.get((receiver.number, frame.session))
@@ -141,7 +160,11 @@ class Network:
 
     def announce(self) -> None:
         """Every announced node hears of every other one, and so again later."""
-        present = [node for node in self._world.nodes if node.open and node.plan.meets == "announced"]
+        present = [
+            node
+            for node in self._world.nodes
+            if node.open and node.plan.meets == "announced" and not node.plan.is_client
+        ]
         for seen in present:
             for hearer in present:
                 if hearer is not seen and not self._severed(seen, hearer):
@@ -168,4 +191,6 @@ class Network:
 
 
 def _kind(raw: bytes) -> str:
+    if is_relayed(raw):
+        return "relayed frame"
     return BY_NUMBER[parse_header(raw).type].record.__name__

@@ -73,7 +73,8 @@ class Node:
         self.name = f"n{number}"
         self.plan = plan
         self.address = f"10.0.{number // 250}.{number % 250 + 1}:1456"
-        self.identity = Identity(f"node/{world.options.seed}/{number}", self.name, self.address, projects)
+        addresses = () if plan.is_client else (self.address,)
+        self.identity = Identity(f"node/{world.options.seed}/{number}", self.name, addresses, projects)
         self.own_id = self.identity.own_id
         self.project_ids = tuple(project.project_id for project in projects)
         self.certified = self.identity.statement(1)
@@ -187,7 +188,7 @@ class Node:
         self._committer.flush()
         rows, making = self.store.rows(), self._machine_set()
         for name in MACHINES:
-            if name in self.machines:
+            if name in self.machines or (name == "poller" and not self.plan.is_client):
                 continue
             self.incarnations[name] += 1
             if name == "gate":
@@ -342,6 +343,6 @@ class Node:
         for taker in takers(event):
             machine = MACHINE_NAMES.get(taker)
             if machine is not None:
-                self.deliver(machine, event)
+                self.deliver(machine, event)  # of a node that is no client nothing comes to a poller
             else:
                 publish_outside(self._world, self, taker, event)

@@ -16,6 +16,8 @@ from __future__ import annotations
 from random import Random
 from typing import Final, Literal
 
+import msgspec
+
 from protocol.limits import JOB_DEADLINE_MS, ORDER_LIFE_MS
 from protocol.record import Record
 from simulations.clocks import DRIFT_PPM_MAX, OFFSET_MS_MAX, StepPlan, draw_steps
@@ -48,6 +50,11 @@ class NodePlan(Record, frozen=True):
     clock_offset_ms: int
     drift_ppm: int
     meets: Literal["announced", "typed"]  # found by discovery, or only by addresses that its operator typed
+    schedulers: tuple[int, ...] = ()  # the nodes that a client joined; empty for a node that can be dialled
+
+    @property
+    def is_client(self) -> bool:
+        return bool(self.schedulers)
 
 
 class JobPlan(Record, frozen=True):
@@ -106,7 +113,7 @@ def draw_options(seed: int, nodes: int, jobs: int | None = None) -> Options:
     """The options of this seed; the same for the same arguments, whatever else happens."""
     rng = Random(f"options/{seed}/{nodes}")
     chaos_ms = rng.choice((20_000, 60_000, 120_000))
-    plans = tuple(_draw_node(rng, number) for number in range(nodes))
+    plans = _with_clients(seed, tuple(_draw_node(rng, number) for number in range(nodes)))
     asked = tuple(_draw_job(rng, plans, chaos_ms) for _ in range(rng.randint(4, 30) if jobs is None else jobs))
     if rng.random() < 0.1:  # some seeds break nothing: what fails then is no fault's consequence
         return _draw_network(rng, seed, chaos_ms, plans, asked, calm=True)
@@ -132,7 +139,7 @@ def draw_long(seed: int, nodes: int, hours: int) -> Options:
     """So many virtual hours with a job every few minutes; faults come in waves, with calm between them."""
     rng = Random(f"long/{seed}/{nodes}")
     chaos_ms = hours * HOUR_MS
-    plans = tuple(_draw_node(rng, number) for number in range(nodes))
+    plans = _with_clients(seed, tuple(_draw_node(rng, number) for number in range(nodes)))
     asked = tuple(_draw_job(rng, plans, chaos_ms) for _ in range(hours * rng.randint(10, 30)))
     waves: list[WavePlan] = []
     at_ms = rng.randint(60_000, 1_200_000)
@@ -212,6 +219,23 @@ def _draw_node(rng: Random, number: int) -> NodePlan:
         drift_ppm=rng.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
         meets=rng.choices(("announced", "typed"), weights=(75, 25))[0],
     )
+
+
+def _with_clients(seed: int, plans: tuple[NodePlan, ...]) -> tuple[NodePlan, ...]:
+    """In half of the worlds some nodes are clients; the first one never is. Each has one scheduler for each of its
+    projects, if there is a node for it.
+    """
+    rng = Random(f"clients/{seed}/{len(plans)}")
+    if rng.random() < 0.5:
+        return plans
+    chosen = {number for number in range(1, len(plans)) if rng.random() < 0.4}
+    nodes = [number for number in range(len(plans)) if number not in chosen]
+    drawn = list(plans)
+    for number in chosen:
+        able = [[one for one in nodes if project in plans[one].projects] for project in plans[number].projects]
+        schedulers = tuple(dict.fromkeys(rng.choice(some) for some in able if some))
+        drawn[number] = msgspec.structs.replace(plans[number], schedulers=schedulers)
+    return tuple(drawn)
 
 
 def _draw_job(rng: Random, plans: tuple[NodePlan, ...], length_ms: int, start_ms: int = 0) -> JobPlan:

@@ -77,7 +77,7 @@ def run_case(case: Case) -> Ran:
         virtual_ms=world.now_ms,
         events=world.events,
         frames=world.network.sent,
-        jobs=len(world.clients),
+        jobs=len(world.submitters),
         cpu_s=time.process_time() - started,
     )
 

@@ -25,10 +25,10 @@ from protocol.wire.frame import parse_header
 from protocol.wire.peers import Heartbeat
 from protocol.wire.registry import BY_RECORD
 from simulations.checkers import Checkers
-from simulations.client import Client
 from simulations.network import Network
 from simulations.node import Node
 from simulations.options import JobPlan, NodePlan, Options
+from simulations.submitter import Submitter
 from simulations.trace import Trace
 from simulations.violation import Violation
 from simulations.world import World
@@ -217,15 +217,17 @@ def _job(world: ScaleWorld, rest: Count) -> tuple[Count, int]:
         listed=True,
         altered=False,
     )
-    client = Client(world, 0, world.nodes[plan.node], plan, listed=tuple(node.own_id for node in holders))
-    world.clients.append(client)
-    client.submit()
+    submitter = Submitter(world, 0, world.nodes[plan.node], plan, listed=tuple(node.own_id for node in holders))
+    world.submitters.append(submitter)
+    submitter.submit()
     seen = _observe(world, JOB_MS)
     beats, beat_bytes = world.meter.beats, world.meter.beat_bytes
-    client.fetch()
+    submitter.fetch()
     world.run_for(1_000)
-    if client.status is None or client.status.state != "succeeded":
-        raise Violation(f"among {len(world.nodes)} nodes the job is {client.status or client.refusal or client.state}")
+    if submitter.status is None or submitter.status.state != "succeeded":
+        raise Violation(
+            f"among {len(world.nodes)} nodes the job is {submitter.status or submitter.refusal or submitter.state}"
+        )
     return (
         Count(
             messages=seen.messages - beats,

@@ -19,12 +19,12 @@ from protocol.tokens import ProjectKey
 from protocol.wire.jobs import JobStatus
 from simulations.breaker import Breaker
 from simulations.checkers import Checkers
-from simulations.client import Client
 from simulations.liveness import apart, busy, live
 from simulations.machines import Parts
 from simulations.network import Network
 from simulations.node import Node
 from simulations.options import JobPlan, Options
+from simulations.submitter import Submitter
 from simulations.trace import Trace
 from simulations.violation import Violation
 
@@ -59,12 +59,33 @@ class World:
             self.nodes.append(Node(self, number, plan, tuple(self.projects[one] for one in plan.projects)))
         self.by_id = {node.own_id: node for node in self.nodes}
         self.by_address = {node.address: node for node in self.nodes}
-        self.clients = [Client(self, number, self.nodes[job.node], job) for number, job in enumerate(options.jobs)]
-        self.signed: dict[bytes, Client] = {}  # job id: who signed the order
+        self.submitters = [
+            Submitter(self, number, self.nodes[job.node], job) for number, job in enumerate(options.jobs)
+        ]
+        self.signed: dict[bytes, Submitter] = {}  # job id: who signed the order
 
     def typed_by(self, node: Node) -> tuple[str, ...]:
-        """The addresses that its operator typed: all others, for one that is not found by discovery."""
-        return tuple(one.address for one in self.nodes if one is not node) if node.plan.meets == "typed" else ()
+        """The addresses that its operator typed: of a client its schedulers, of one that is not found by discovery all
+        that can be dialled.
+        """
+        if node.plan.is_client:
+            return tuple(self.nodes[number].address for number in node.plan.schedulers)
+        others = (one for one in self.nodes if one is not node and not one.plan.is_client)
+        return tuple(one.address for one in others) if node.plan.meets == "typed" else ()
+
+    def common(self, node: Node, other: Node) -> set[bytes]:
+        """The projects in which these two become peers. A client and a node that it did not join need a scheduler of
+        the client in the project, and two clients never do.
+        """
+        both = set(node.project_ids) & set(other.project_ids)
+        if node.plan.is_client and other.plan.is_client:
+            return set()
+        if other.plan.is_client:
+            node, other = other, node
+        if not node.plan.is_client or other.number in node.plan.schedulers:
+            return both
+        helpers = (self.nodes[number] for number in node.plan.schedulers)
+        return {project for one in helpers for project in both & set(one.project_ids)}
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -108,10 +129,10 @@ class World:
         for node in self.nodes:
             self.after(node.plan.start_ms * 1_000_000, partial(self._start, node))
         self.breaker.begin()
-        for client in self.clients:
-            self.after(client.plan.at_ms * 1_000_000, client.submit)
-            if client.plan.cancel_after_ms:
-                self.after((client.plan.at_ms + client.plan.cancel_after_ms) * 1_000_000, client.cancel)
+        for submitter in self.submitters:
+            self.after(submitter.plan.at_ms * 1_000_000, submitter.submit)
+            if submitter.plan.cancel_after_ms:
+                self.after((submitter.plan.at_ms + submitter.plan.cancel_after_ms) * 1_000_000, submitter.cancel)
         self.network.announce()
         self.run_for(self.options.chaos_ms)
 
@@ -133,14 +154,16 @@ class World:
         self.trace.add(self.now_ns, "", "world", "calm", "faults have ended", main=True)
         self.breaker.calm()
 
-    def _probe(self) -> list[Client]:
+    def _probe(self) -> list[Submitter]:
         """One more job for each project with holders: with everybody there, it must succeed."""
         probes = []
         for number in range(len(self.projects)):
-            members = [node for node in self.nodes if number in node.plan.projects]
-            holders = self.holders(number)
-            if members and holders:
-                node = self.rng.choice(members)
+            members = [node for node in self.nodes if number in node.plan.projects and not node.plan.is_client]
+            if not members:
+                continue
+            node, project = self.rng.choice(members), self.projects[number].project_id
+            holders = [one for one in self.holders(number) if one is node or project in self.common(node, one)]
+            if holders:
                 plan = JobPlan(
                     at_ms=0,
                     node=node.number,
@@ -152,21 +175,21 @@ class World:
                     listed=False,
                     altered=False,
                 )
-                probes.append(Client(self, len(self.clients), node, plan, holders_min=len(holders)))
-                self.clients.append(probes[-1])
+                probes.append(Submitter(self, len(self.submitters), node, plan, holders_min=len(holders)))
+                self.submitters.append(probes[-1])
                 probes[-1].submit()
         return probes
 
-    def _settle(self, probes: list[Client]) -> None:
+    def _settle(self, probes: list[Submitter]) -> None:
         """Everybody asks once more: what was told before still stands."""
-        accepted = [client for client in self.clients if client.state == "accepted"]
-        for client in accepted:
-            client.fetch()
+        accepted = [submitter for submitter in self.submitters if submitter.state == "accepted"]
+        for submitter in accepted:
+            submitter.fetch()
         self.run_for(1_000)
-        for client in accepted:
-            row = self.checkers.finished(client)
+        for submitter in accepted:
+            row = self.checkers.finished(submitter)
             cause = f": {row.cause.sentence}" if row.cause else ""
-            self.note(client.node, "client", row.state, f"job {client.number}{cause}", main=True)
+            self.note(submitter.node, "submitter", row.state, f"job {submitter.number}{cause}", main=True)
         for probe in probes:
             if probe.status is None or probe.status.state != "succeeded":
                 raise Violation(f"with all nodes up and nothing broken, job {probe.number} did not succeed")
@@ -178,7 +201,7 @@ class World:
 
     def answer(self, node: Node, event: ControlAnswer) -> None:
         number = int.from_bytes(event.session.removeprefix(CONTROL_SESSION)[:4])
-        self.clients[number].answered(event.message)
+        self.submitters[number].answered(event.message)
 
     def job_changed(self, node: Node, status: JobStatus) -> None:
         cause = f" {status.cause.code}" if status.cause else ""

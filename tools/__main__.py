@@ -11,7 +11,7 @@ _USAGE: Final = """usage: python -m tools NAME …
   bench …                 measure tasks, latency, rounds, frames, summaries, memory, growth, import and demo
   proof …                 run the large counts behind the promises and write docs/proof.md
   scale …                 measure how networks of 10 to 10,000 nodes grow in virtual time
-  transitions [--check]   write the tables of states and messages into docs/, or tell whether they are stale"""
+  transitions [--check]   write the tables of states, messages and keys into docs/, or tell whether they are stale"""
 
 
 def main(arguments: list[str]) -> int:

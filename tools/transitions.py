@@ -1,7 +1,7 @@
-"""`python -m tools transitions [--check]`: tables of states and messages, written from the code into docs/.
+"""`python -m tools transitions [--check]`: tables of states, messages and keys, written from the code into docs/.
 
-Each document holds one pair of lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`; what stands between them is made
-here.
+A document holds, for each of its tables, one pair of lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`; what stands
+between them is made here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ def machines() -> str:
 PARTS: Final[tuple[tuple[str, str, Callable[[], str]], ...]] = (
     ("architecture.md", "transitions", machines),
     ("protocol.md", "messages", tables.messages),
+    *(("configuration.md", f"keys-{part or 'top'}", partial(tables.keys, part)) for part in tables.PARTS),
 )
 
 

@@ -12,10 +12,8 @@ import logging
 import os
 import selectors
 import socket
-import stat
 import struct
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.adapters.descriptors import reserve
+from actors.adapters.runtime_folder import prepare_runtime_folder, runtime_folder
 from protocol.errors import Code, ConfigError, RemoteProtocolError
 from protocol.limits import CONTROL_BYTES_MAX, CONTROL_CLIENTS_MAX
 from protocol.wire.control import HEAD, body_length, decode_control, encode_control
@@ -36,9 +35,8 @@ _CLIENT_BYTES_MAX: Final = HEAD.size + CONTROL_BYTES_MAX + _READ_BYTES  # one fr
 
 def control_path(workdir: Path) -> Path:
     """Where a node of this work directory would listen, in this environment."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:16]
-    return Path(base) / f"flotta-p2p-{os.getuid()}" / f"{name}.sock"
+    return runtime_folder() / f"{name}.sock"
 
 
 def note_control_path(workdir: Path) -> None:
@@ -234,14 +232,7 @@ class ControlServer:
 def _listen(path: Path) -> socket.socket:
     """A listening socket that only this user can reach. The work directory's lock is held: an old file is stale."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = path.parent.lstat()
-        if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077:
-            raise ConfigError(
-                Code.FOLDER_UNUSABLE,
-                f"the runtime folder {path.parent} belongs to another user or is open to others",
-                next_step=f"remove it, close it with `chmod 700 {path.parent}`, or set XDG_RUNTIME_DIR",
-            )
+        prepare_runtime_folder(path.parent)
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

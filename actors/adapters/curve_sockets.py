@@ -29,9 +29,9 @@ def harden(sock: zmq.Socket[bytes]) -> None:
         zmq.LINGER: 0,  # closing never waits
         zmq.MAXMSGSIZE: FRAME_BYTES_MAX,  # before the handshake too: a stranger could otherwise make us allocate
         zmq.HANDSHAKE_IVL: HANDSHAKE_LIMIT_MS,  # half-open connections
-        zmq.HEARTBEAT_IVL: 5_000,
-        zmq.HEARTBEAT_TIMEOUT: 15_000,
-        zmq.HEARTBEAT_TTL: 15_000,
+        zmq.HEARTBEAT_IVL: 3_000,
+        zmq.HEARTBEAT_TIMEOUT: 8_000,  # a client whose address has changed is back within a lease
+        zmq.HEARTBEAT_TTL: 8_000,
         zmq.SNDHWM: 64,  # the queue is the outbox, where it is durable and counted
         zmq.RCVHWM: 64,
         zmq.SNDTIMEO: 0,

@@ -15,7 +15,6 @@ from actors.adapters.private_files import make_private_folder, remove_unfinished
 from protocol.errors import Code, ConfigError, StorageError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB
 
-_PRIVATE_FOLDERS: Final = ("keys", "projects", "joins", ".")
 _NOTE_BYTES_MAX: Final = 256  # of the lock file: a process id and a node id
 
 
@@ -108,11 +107,14 @@ def _is_locked(descriptor: int) -> bool:
     return any(words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode for words in map(str.split, lines))
 
 
+_PRIVATE_FOLDERS: Final = ("projects", "joins", ".")
+
+
 def prepare_workdir(path: Path) -> None:
     """Make `path` a folder that only this user may enter and can write in.
 
     A missing or empty folder gets mode 0700. One with contents that other users may enter is refused, not
-    changed: it may be the home of other things. What killed writers of keys and tokens have left is removed. Raises
+    changed: it may be the home of other things. What killed writers of tokens have left is removed. Raises
     ConfigError(FOLDER_UNUSABLE).
     """
     try:

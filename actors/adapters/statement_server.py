@@ -13,8 +13,9 @@ import contextlib
 import os
 from collections import Counter, OrderedDict
 
+from actors.adapters.clock import SystemClock
 from actors.adapters.rate import TokenBucket
-from actors.adapters.statements import QUESTION, to_text
+from actors.adapters.statements import QUESTION, to_line, to_text
 from protocol.limits import (
     STATEMENT_ADDRESSES_MAX,
     STATEMENT_ASKS_BURST_MAX,
@@ -31,7 +32,7 @@ class StatementServer:
 
     def __init__(self) -> None:
         self.refused_clients = 0
-        self._answer = b""
+        self._text = b""
         self._where: tuple[tuple[str, ...], int] = ((), 0)
         self._servers: list[asyncio.Server] = []
         self._clients: Counter[str] = Counter()
@@ -45,7 +46,7 @@ class StatementServer:
     async def show(self, statement: bytes, interfaces: tuple[str, ...], port: int) -> list[str]:
         """Serve `statement` on `port` of each interface from now on. Returns one sentence for each that
         failed."""
-        self._answer = to_text(statement).encode("ascii") + b"\n"
+        self._text = to_text(statement).encode("ascii")
         if (interfaces, port) == self._where:
             return []
         self.close()
@@ -96,7 +97,7 @@ class StatementServer:
         if await reader.readuntil(b"\n") != QUESTION:
             self.refused_clients += 1
             return
-        writer.write(self._answer)
+        writer.write(to_line(self._text, SystemClock().now().wall_ms))
         writer.close()
         with contextlib.suppress(ConnectionError):  # they have what they wanted
             await writer.wait_closed()

@@ -12,14 +12,15 @@ from typing import Final
 
 import zmq
 
-from actors.adapters.curve_sockets import CurveKeys, endpoint, harden, seed_routing_ids, set_keys
+from actors.adapters.curve_sockets import CurveKeys, harden, seed_routing_ids, set_keys
 from actors.adapters.memory_watch import MemoryWatch
 from actors.adapters.rate import FairShare
+from actors.adapters.route import DIRECT, Route, Way
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, asker_address, is_door, refusal, refuses
 from actors.failpoints import Point, reached
 from actors.ports import Clock
-from protocol.errors import AddressError, Code, ConfigError, DeniedError, FlottaError
+from protocol.errors import Code, ConfigError, DeniedError, FlottaError
 from protocol.limits import (
     DIALS_BURST,
     DIALS_PER_S,
@@ -27,6 +28,7 @@ from protocol.limits import (
     DOOR_DIALS_PER_S,
     DOOR_ROTATE_MS,
     DOOR_SESSIONS_MAX,
+    HANDSHAKE_LIMIT_MS,
     LINK_FRAMES_WAITING_MAX,
     PEER_ROTATE_MS,
     PEERS_MAX,
@@ -79,28 +81,32 @@ SESSION_IN: Final = b"in:"  # prefix of sessions that knocked here
 class _Link:
     """One DEALER: at one address at a time; the next one is tried while the handshake does not complete."""
 
-    def __init__(self, dial: Dial, socket: zmq.Socket[bytes], now_ms: int) -> None:
+    def __init__(self, dial: Dial, route: Route, socket: zmq.Socket[bytes], now_ms: int) -> None:
         self.dial = dial
+        self.route = route
         self.socket = socket
         self.turn = -1
-        self.endpoint = ""  # the present one
+        self.way: Way | None = None  # to the present address
         self.since_ms = now_ms
         self.waiting: deque[bytes] = deque()  # limits.LINK_FRAMES_WAITING_MAX
 
     def rotate(self, now_ms: int) -> None:
         """Leaves the present address, if any, for the next one. Others choose the addresses: none is a fault here."""
         addresses = self.dial.addresses
-        if self.turn < 0 or len(addresses) > 1:
+        if self.way is None or len(addresses) > 1:
             self.turn += 1
-            with contextlib.suppress(zmq.ZMQError):
-                if self.endpoint:
-                    self.socket.disconnect(self.endpoint)
-            self.endpoint = ""
-            with contextlib.suppress(zmq.ZMQError, AddressError):
-                following = endpoint(addresses[self.turn % len(addresses)])
-                self.socket.connect(following)
-                self.endpoint = following
+            self.leave()
+            with contextlib.suppress(zmq.ZMQError, FlottaError):
+                self.way = self.route.way(addresses[self.turn % len(addresses)])
+                self.socket.connect(self.way.endpoint)
         self.since_ms = now_ms
+
+    def leave(self) -> None:
+        if self.way is not None:
+            with contextlib.suppress(zmq.ZMQError):
+                self.socket.disconnect(self.way.endpoint)
+            self.way.close()
+            self.way = None
 
 
 class ZmqWire:
@@ -118,8 +124,10 @@ class ZmqWire:
         deliver: Callable[[Arrived], None],
         fail: Callable[[FlottaError], None],
         ready: Callable[[], None],
+        route: Route = DIRECT,
     ) -> None:
         self._keys = keys
+        self._route = route
         self._clock = clock
         self._deliver = deliver
         self._fail = fail
@@ -132,6 +140,7 @@ class ZmqWire:
         self._held: deque[tuple[int, list[bytes]]] = deque()  # limits.ZAP_HELD_MAX: until when, request; oldest first
         self._links: dict[bytes, _Link] = {}  # limits.PEERS_MAX and limits.DOOR_SESSIONS_MAX
         self._by_socket: dict[zmq.Socket[bytes], _Link] = {}
+        self._ways_back: dict[bytes, bytes] = {}  # limits.PEERS_MAX: node → routing id of the connection it opened here
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
         self._zap: zmq.Socket[bytes] | None = None
@@ -154,24 +163,32 @@ class ZmqWire:
     # --- any thread ------------------------------------------------------------------------------
 
     def open(self, hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
-        """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN)."""
+        """Binds to every host and starts the thread. Returns the bound `host:port`. Raises ConfigError(PORT_TAKEN).
+
+        Without hosts, as a client, it listens on nothing and only dials.
+        """
         seed_routing_ids()
         self._zap = zap = self._context.socket(zmq.ROUTER)
         zap.setsockopt(zmq.LINGER, 0)
         zap.bind(_ZAP_ENDPOINT)  # before any server socket: without a handler everybody would be let in
-        self._router = router = self._context.socket(zmq.ROUTER)
+        self._poller.register(zap, zmq.POLLIN)
+        if hosts:
+            self._router = router = self._make_router()
+            self._bound = tuple(_bind(router, host, port) for host in hosts)
+            self._poller.register(router, zmq.POLLIN)
+        self._poller.register(self._wake_out, zmq.POLLIN)
+        self._thread.start()
+        return self._bound
+
+    def _make_router(self) -> zmq.Socket[bytes]:
+        router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         harden(router)
         for option, value in ((zmq.ROUTER_MANDATORY, 1), (zmq.ROUTER_HANDOVER, 0), (zmq.CURVE_SERVER, 1)):
             router.setsockopt(option, value)
         router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
         router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         set_keys(router, self._keys)
-        self._bound = tuple(_bind(router, host, port) for host in hosts)
-        self._poller.register(zap, zmq.POLLIN)
-        self._poller.register(router, zmq.POLLIN)
-        self._poller.register(self._wake_out, zmq.POLLIN)
-        self._thread.start()
-        return self._bound
+        return router
 
     def post(self, command: Command) -> bool:
         """Leaves a command for the wire's thread. False, and counted, when too many wait."""
@@ -202,8 +219,11 @@ class ZmqWire:
 
     def _run(self) -> None:
         try:
-            self._self_test = SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
-            self._poller.register(self._self_test.monitor, zmq.POLLIN)
+            if self._bound:
+                self._self_test = SelfTest(self._context, self._keys.public, self._bound[0], self._now_ms())
+                self._poller.register(self._self_test.monitor, zmq.POLLIN)
+            else:
+                self._ready()  # nobody can come in
             while self._turn():
                 pass
         except FlottaError as error:
@@ -344,6 +364,8 @@ class ZmqWire:
                 return
             arrived = _arrived(frames)
             if arrived is not None and self._admits(arrived):
+                if arrived.node:
+                    self._ways_back[arrived.node] = frames[0].bytes
                 self._deliver(arrived)
             else:
                 self.dropped += 1
@@ -371,19 +393,27 @@ class ZmqWire:
             self._answer_session(name, raw)
             return
         link = self._links.get(name)
-        if link is None or len(link.waiting) >= LINK_FRAMES_WAITING_MAX:
+        if link is None:
+            self._send_back(self._ways_back.get(name, b""), raw)  # to a client of ours
+            return
+        if len(link.waiting) >= LINK_FRAMES_WAITING_MAX:
             self.dropped += 1
             return
         link.waiting.append(raw)
         self._flush(link)
 
     def _answer_session(self, name: bytes, raw: bytes) -> None:
-        routing_id = name[len(SESSION_IN) + 16 :]
-        assert self._router is not None
+        self._send_back(name[len(SESSION_IN) + 16 :], raw)
+
+    def _send_back(self, routing_id: bytes, raw: bytes) -> None:
+        """Over a connection that was opened here. Who has gone, or reads too slowly, asks again or is sent it again."""
         try:
-            self._router.send_multipart([routing_id, raw], zmq.DONTWAIT)
+            if self._router is None or not routing_id:
+                self.dropped += 1
+            else:
+                self._router.send_multipart([routing_id, raw], zmq.DONTWAIT)
         except zmq.ZMQError:
-            self.dropped += 1  # gone, or reads too slowly: whoever asked asks again
+            self.dropped += 1
 
     def _flush(self, link: _Link) -> None:
         """Sends what waits. With ZMQ_IMMEDIATE a DEALER takes a frame only once the CURVE handshake is complete."""
@@ -415,8 +445,9 @@ class ZmqWire:
         harden(dealer)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
         dealer.setsockopt(zmq.CURVE_SERVERKEY, dial.server_curve)
+        dealer.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS + self._route.opening_ms)
         set_keys(dealer, dial.own)
-        link = _Link(dial, dealer, self._now_ms())
+        link = _Link(dial, self._route, dealer, self._now_ms())
         if before is not None:
             link.waiting = before.waiting
         self._links[dial.name] = link
@@ -435,6 +466,7 @@ class ZmqWire:
         if link is not None:
             self._poller.unregister(link.socket)
             del self._by_socket[link.socket]
+            link.leave()
             link.socket.close(0)
 
     def _tick(self) -> None:
@@ -449,7 +481,7 @@ class ZmqWire:
             if self._memory.has_grown():
                 self._shed(now_ms)
         for link in self._links.values():
-            patience = DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS
+            patience = (DOOR_ROTATE_MS if link.dial.door else PEER_ROTATE_MS) + self._route.patience_ms
             if link.waiting and now_ms - link.since_ms > patience:
                 link.rotate(now_ms)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,32 +24,59 @@ _ROOM_CHARS_MIN: Final = 40  # of a sentence, however narrow the terminal
 
 
 @click.command()
-@place_options()
+@place_options(way=True)
 @json_option
 def doctor(place: Place, as_json: bool) -> int:
     """Check a node, whether it runs or not. Changes nothing. Exit code 9 when something is wrong.
+
+    With --to: check the way from this machine to a node elsewhere instead, before anything is enrolled, and write the
+    request for whoever owns the firewall.
 
     \b
     Examples:
       flotta-p2p doctor
       flotta-p2p doctor -c site.yaml
       flotta-p2p doctor --workdir /srv/flotta --json
+      flotta-p2p doctor --to node.example.org:443
+      flotta-p2p doctor --to node.example.org --proxy socks5://proxy.example.org:1080
+      flotta-p2p doctor --to node.example.org --proxy 'http://me:${PASSWORD}@proxy:3128'
     """
     import os
 
-    from flotta_p2p import exit_codes
     from flotta_p2p.doctor.examine import examine
 
+    if place.to is not None:
+        return _way_out(place, place.to, as_json)
+    if place.proxy is not None:
+        raise click.UsageError("--proxy belongs to --to ADDRESS")
     findings = examine(place.config, place.workdir, os.environ)
+    return _report(findings, {}, (), as_json)
+
+
+def _way_out(place: Place, address: str, as_json: bool) -> int:
+    from flotta_p2p.commands.places import proxy_of
+    from flotta_p2p.doctor.way_out import examine_way_out
+
+    found = examine_way_out(address, proxy_of(place))
+    if found.request is None:
+        return _report(found.findings, {"request": None}, (), as_json)
+    return _report(found.findings, {"request": found.request.values()}, found.request.lines(), as_json)
+
+
+def _report(findings: list[Finding], more: dict[str, Any], lines: Sequence[str], as_json: bool) -> int:
+    """Shows findings, then `more` (with --json) or `lines`; the exit code."""
+    from flotta_p2p import exit_codes
+
     verdict = "wrong" if any(one.verdict == "wrong" for one in findings) else "ok"
     if as_json:
-        show({"verdict": verdict, "findings": [_values(one) for one in findings]}, (), as_json=True)
+        show({"verdict": verdict, "findings": [_values(one) for one in findings], **more}, (), as_json=True)
     else:
         for one in findings:
             mark = one.verdict.upper() if one.verdict == "wrong" else one.verdict
             show_marked(mark.ljust(_MARK_CHARS), _COLOURS[one.verdict], _text(one))
         show_marked("", "", "")
         show_marked("", "", _summary(findings))
+        show({}, ("", *lines) if lines else (), as_json=False)
     return exit_codes.UNWELL if verdict == "wrong" else exit_codes.OK
 
 

@@ -10,6 +10,8 @@ from typing import Any, Final, NoReturn
 import click
 
 from flotta_p2p import __version__, exit_codes
+from flotta_p2p.commands.config import config
+from flotta_p2p.commands.data import data
 from flotta_p2p.commands.demo import demo
 from flotta_p2p.commands.doctor import doctor, explain
 from flotta_p2p.commands.jobs import job, jobs
@@ -87,5 +89,5 @@ def cli() -> None:
 
 
 _NODE = (demo, up, status, peers, join, leave, rejoin, doctor, explain)
-for _command in (*_NODE, project, key, submit, sign, send, jobs, job):
+for _command in (*_NODE, config, project, data, key, submit, sign, send, jobs, job):
     cli.add_command(_command)

@@ -9,13 +9,15 @@ from typing import Any
 
 import click
 
-from flotta_p2p.commands.options import FILE, Place, json_option, place_options
-from flotta_p2p.commands.output import show, span
+from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
+from flotta_p2p.commands.output import code_mark, many, show, span
 
 
 @click.command()
-@click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults.")
-@click.option("--standalone", is_flag=True, help="Not in this version.")
+@CONFIG
+@click.option(
+    "--standalone", is_flag=True, help="Alone on this machine, for learning and tests; without -c with a table to ask."
+)
 @json_option
 def up(config: Path | None, standalone: bool, as_json: bool) -> None:
     """Run a node in the foreground until Ctrl-C or SIGTERM. It writes its log to standard error.
@@ -24,17 +26,29 @@ def up(config: Path | None, standalone: bool, as_json: bool) -> None:
     Examples:
       flotta-p2p up
       flotta-p2p up -c site.yaml
+      flotta-p2p up --standalone
     """
+    from flotta_p2p import standalone as learning
     from flotta_p2p.configuration.read import read_configuration
     from flotta_p2p.programs import launcher_argv
 
-    if standalone:
-        raise click.UsageError("--standalone is not in this version; start a node with `flotta-p2p up`")
-    for note in read_configuration(config, os.environ).notes:
+    file = learning.CONFIGURATION if standalone and config is None else found_config(config)
+    configuration = read_configuration(file, os.environ, standalone=standalone)
+    for note in configuration.notes:
         click.echo(note, err=True)
-    argv = launcher_argv(config, as_json=as_json)
+    if configuration.mode == "standalone":
+        for line in learning.welcome(configuration.workdir, own_table=config is not None, has_key=_has_key()):
+            click.echo(line, err=True)
+    argv = launcher_argv(file, standalone=standalone, as_json=as_json)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until the launcher can take them
     os.execv(argv[0], argv)
+
+
+def _has_key() -> bool:
+    """Whether the person has a key to sign questions with."""
+    from flotta_p2p.commands.places import default_key_file
+
+    return "FLOTTA_KEY" in os.environ or default_key_file().exists()
 
 
 @click.command()
@@ -66,24 +80,37 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{number} {presence}" for presence, number in values["peers"].items())
     facts = [
         ("node", f"{values['name']}, version {values['version']}, up {span(values['uptime_ms'])}, pid {values['pid']}"),
+        ("mode", values["mode"]),
         ("id", values["node"]),
-        ("listening", ", ".join(values["listening"])),
+        ("listening", ", ".join(values["listening"]) or "on nothing: a client is reached through its schedulers"),
         ("folder", values["workdir"]),
         ("database", f"{values['database']}: {values['promise']}"),
-        ("projects", ", ".join(f"{one['name']} ({one['id']})" for one in values["projects"]) or "none"),
+        (
+            "projects",
+            ", ".join(f"{one['name'] or 'without a name'} ({one['id']})" for one in values["projects"]) or "none",
+        ),
         ("peers", f"{counts}; {_others(values)}"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
         ("tasks", _work(values["work"])),
         ("discovery", _discovery(values["discovery"])),
         ("door", _door(values["door"])),
+        *((("way out", _way_out(values["way_out"])),) if values["way_out"] else ()),
     ]
     if values["left"]:
         facts.insert(0, ("left", "this node is out of its projects; flotta-p2p rejoin brings it back"))
     lines = [f"{name:<10} {text}" for name, text in facts]
+    lines += [f"scheduler  {_scheduler(one)}" for one in values["schedulers"]]
     lines += [f"source     {_source(source)}" for source in values["sources"] if source is not None]
     if values["silent"]:
         lines.append(f"silent     {', '.join(values['silent'])}: did not answer; see the node's log")
     return lines
+
+
+def _scheduler(one: dict[str, Any]) -> str:
+    if one["state"] == "silent":
+        heard = "never" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
+        return f"{one['name']}: {one['unanswered']} polls without an answer, the last answer {heard}"
+    return f"{one['name']}: {one['state']}"
 
 
 def _others(values: dict[str, Any]) -> str:
@@ -93,11 +120,12 @@ def _others(values: dict[str, Any]) -> str:
 
 def _source(source: dict[str, Any]) -> str:
     if source.get("problem"):
-        return f"{source['name']}: {source['problem']}. Next: {source['next_step']}"
+        return f"{source['name']}: {source['state']}: {source['problem']}. Next: {source['next_step']}"
     columns = ", ".join(f"{name} ({kind})" for name, kind in source["columns"])
     more = source["columns_all"] - len(source["columns"])
     listed = f"; {columns}{f' and {more} more' if more else ''}" if columns else ""
-    return f"{source['name']}: {source['state']}{listed}"
+    rows = f", {many(source['rows'], 'row')}" if source["rows"] is not None else ""
+    return f"{source['name']}: {source['state']}{rows}{listed}"
 
 
 def _work(work: dict[str, Any]) -> str:
@@ -118,4 +146,14 @@ def _discovery(discovery: dict[str, Any]) -> str:
 def _door(door: dict[str, Any]) -> str:
     counts = {**door.get("refused", {}), "unknown key": door.get("refused_connections", 0)}
     refused = ", ".join(f"{number} × {code}" for code, number in counts.items() if number)
-    return f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out; refused: {refused or 'none'}"
+    passed_on = f", {door['passed_on']} passed on for clients" if door.get("passed_on") else ""
+    frames = f"{door.get('frames_in', '?')} frames in, {door.get('frames_out', '?')} out{passed_on}"
+    return f"{frames}; refused: {refused or 'none'}"
+
+
+def _way_out(way: dict[str, Any]) -> str:
+    problems = "".join(
+        f"; {one['address']}: {one['sentence']}. Next: {one['next_step']} {code_mark(one['code']).strip()}"
+        for one in way["problems"]
+    )
+    return f"by {way['proxy']}; opened {way['opened']} times, failed {way['failed']} times{problems}"

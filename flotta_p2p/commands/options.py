@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
 from protocol.errors import AddressError
 from protocol.ids import parse_id
 
+if TYPE_CHECKING:
+    from protocol.proxies.proxy import Proxy
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _DURATION: Final = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)(ms|s|m|h|d)", re.ASCII)
 
 
@@ -66,6 +71,25 @@ def words(context: click.Context, option: click.Parameter, value: str | None) ->
     return found
 
 
+def typed_proxy(context: click.Context, option: click.Parameter, value: str | None) -> Proxy | None:
+    """A proxy. Its password comes from a variable: what is typed as an option is seen in lists of processes."""
+    if value is None:
+        return None
+    password = value.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    if password and not _VARIABLE.fullmatch(password):
+        raise click.BadParameter("a password is never typed as an option; write '${NAME}', with the quotes, for it")
+    unset = [name for name in _VARIABLE.findall(value) if name not in os.environ]
+    if unset:
+        raise click.BadParameter(f"the environment variable {unset[0]} is not set")
+    from protocol.errors import ConfigError
+    from protocol.proxies.proxy import parse_proxy
+
+    try:
+        return parse_proxy(_VARIABLE.sub(lambda match: os.environ[match[1]], value))
+    except ConfigError as error:
+        raise click.BadParameter(f"{error.sentence}; {error.next_step}") from error
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a command finds its node, its projects and the person's key."""
@@ -73,26 +97,63 @@ class Place:
     config: Path | None = None
     workdir: Path | None = None
     to: str | None = None
+    proxy: Proxy | None = None
     token_file: Path | None = None
     key: Path | None = None
 
 
+CONFIG: Final = click.option(
+    "-c", "--config", type=FILE, help="The node's configuration file; without it that of `data add`, or the defaults."
+)
 _NODE: Final = (
-    click.option("-c", "--config", type=FILE, help="The node's configuration file; without it the defaults."),
+    CONFIG,
     click.option("--workdir", type=FOLDER, help="The node's work directory, instead of the configuration's."),
 )
 _TOKEN: Final = click.option(
     "--token-file", type=FILE, help="File with the project's token; else $FLOTTA_TOKEN, a known project, a prompt."
 )
 _TO: Final = click.option("--to", metavar="ADDRESS", help="Ask a node elsewhere, at host:port, instead of this one's.")
+_PROXY: Final = click.option(
+    "--proxy",
+    callback=typed_proxy,
+    metavar="URL",
+    help="The way to ADDRESS: socks5://host:port or http://host:port; else the configuration's settings.proxy.",
+)
 _KEY: Final = click.option(
     "--key", type=FILE, envvar="FLOTTA_KEY", help="The person's key file; else $FLOTTA_KEY, else the default key."
 )
 
 
-def place_options(*, token: bool = False, to: bool = False, key: bool = False) -> Callable[[Command], Command]:
-    """Adds the options of a Place, which the command takes as `place`."""
-    wanted = (("to", _TO, to), ("token_file", _TOKEN, token or to), ("key", _KEY, key or to))
+def default_config() -> Path:
+    """The configuration file of a node that is started without one: in its work directory."""
+    import platformdirs
+
+    return platformdirs.user_data_path("flotta-p2p", appauthor=False) / "config.yaml"
+
+
+def found_config(given: Path | None) -> Path | None:
+    """The file that was named, else the default one, if it exists."""
+    if given is not None:
+        return given
+    default = default_config()
+    try:
+        return default if default.exists() else None
+    except OSError:  # a home that this user may not enter
+        return None
+
+
+def place_options(
+    *, token: bool = False, to: bool = False, key: bool = False, way: bool = False
+) -> Callable[[Command], Command]:
+    """Adds the options of a Place, which the command takes as `place`. `to`: the way to a node elsewhere, and who asks
+    there; `way`: the way alone.
+    """
+    wanted = (
+        ("to", _TO, to or way),
+        ("proxy", _PROXY, to or way),
+        ("token_file", _TOKEN, token or to),
+        ("key", _KEY, key or to),
+    )
     options = (*_NODE, *(option for _, option, is_wanted in wanted if is_wanted))
     names = ("config", "workdir", *(name for name, _, is_wanted in wanted if is_wanted))
 
@@ -100,6 +161,8 @@ def place_options(*, token: bool = False, to: bool = False, key: bool = False) -
         @functools.wraps(command)
         def wrapped(**given: Any) -> Any:
             place = Place(**{name: given.pop(name) for name in names})
+            if place.workdir is None:
+                place = replace(place, config=found_config(place.config))
             return command(place=place, **given)
 
         return cast(Command, add_options(options)(wrapped))

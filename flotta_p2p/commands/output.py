@@ -108,7 +108,8 @@ def show_error(
     named = (("node", node), ("job", job))
     where = "".join(f"{kind} {name}: " for kind, name in named if name and name not in sentence)
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
-    step = f" Next: {next_step}" if next_step else ""
+    gap = "\n" if "\n" in sentence else " "  # a list of faults is no place for the step
+    step = f"{gap}Next: {next_step}" if next_step else ""
     click.echo(clean(f"flotta-p2p: {where}{ended}{step}{code_mark(code)}"), err=True)
 
 

@@ -225,7 +225,7 @@ def _peers(listed: list[dict[str, Any]]) -> list[str]:
             one["presence"],
             ",".join(project["name"] or project["id"] for project in one["projects"]),
             ",".join(one["sources"]) or "none",
-            ",".join(one["addresses"]),
+            ",".join(one["addresses"]) or "a client",
         )
         for one in listed
     ]

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import create_signing_key, load_signing_key
 from actors.adapters.token_files import list_projects
+from actors.adapters.tunnel import route_by
 from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
 from flotta_p2p.configuration.read import read_home
@@ -27,6 +28,7 @@ from flotta_p2p.submission import JobClient
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, UnreachableError
 from protocol.ids import format_project_id, parse_project_id
 from protocol.limits import TOKEN_CHARS_MAX
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey, check_token
@@ -148,8 +150,7 @@ class Link:
         found = project_id_in(name)
         if found is not None:
             return found
-        report: Report = self.channel.request(AskStatus())
-        known = {project["name"]: project["id"] for project in report.values["projects"]}
+        known = self._held()
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise DeniedError(
@@ -157,7 +158,19 @@ class Link:
                 f'this node has no project "{name}"; it has {names}',
                 next_step="flotta-p2p project add, or name one of these",
             )
-        return parse_project_id(known[name])
+        return known[name]
+
+    def named_projects(self, name: str | None) -> dict[str, bytes]:
+        """The one that the person names, else every project of the node; at a door the one of the token."""
+        if name is None and self.project is None:
+            return self._held()
+        project = self.project_id(name)
+        return {name or format_project_id(project): project}
+
+    def _held(self) -> dict[str, bytes]:
+        """The projects of this machine's node: name, or the id of one without, → id."""
+        report: Report = self.channel.request(AskStatus())
+        return {one["name"] or one["id"]: parse_project_id(one["id"]) for one in report.values["projects"]}
 
     def project_name(self, project: str) -> str:
         """The node's name of a project that is named by its name or its id."""
@@ -195,12 +208,21 @@ def tell_node(workdir: Path) -> bool:
 def link_to(place: Place, project: str | None = None) -> Iterator[Link]:
     """Through the door with --to, else over the control socket of this machine's node."""
     channel: Channel
-    if place.to is None:
-        channel, held = ControlChannel(workdir_of(place)), None
-    else:
-        key = project_key(place, project)
-        channel, held = DoorChannel(place.to, key, person_key(place.key)), key.project_id
-    try:
+    with ExitStack() as stack:
+        if place.to is None:
+            channel, held = ControlChannel(workdir_of(place)), None
+        else:
+            key = project_key(place, project)
+            person = person_key(place.key)
+            route = route_by(proxy_of(place), lambda error: None)  # without it the requests run into their limits
+            stack.callback(route.close)
+            channel, held = DoorChannel(place.to, key, person, route), key.project_id
+        stack.callback(channel.close)
         yield Link(channel, JobClient(channel, SystemClock(), time.sleep), held)
-    finally:
-        channel.close()
+
+
+def proxy_of(place: Place) -> Proxy | None:
+    """That of the option, else of the configuration that is named. Raises ConfigError."""
+    if place.proxy is not None or place.config is None:
+        return place.proxy
+    return read_home(place.config, os.environ).proxy

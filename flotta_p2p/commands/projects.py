@@ -240,7 +240,7 @@ def _of_running_node(workdir: Path) -> dict[str, str] | None:
     except UnreachableError:
         return None
     try:
-        return {one["name"]: one["id"] for one in channel.request(AskStatus()).values["projects"]}
+        return {one["name"] or one["id"]: one["id"] for one in channel.request(AskStatus()).values["projects"]}
     finally:
         channel.close()
 

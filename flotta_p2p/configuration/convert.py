@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import functools
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
-
-from flotta_p2p.configuration.faults import Faults, quoted
-from flotta_p2p.configuration.load import Broken, Items, Keys, Leaf, Tree, kind_of
+from flotta_p2p.configuration.keys import all_keys, keys_of
 from flotta_p2p.configuration.schema import Document
 from flotta_p2p.configuration.shapes import ListOf, Section, Shape, Value
+from flotta_p2p.faults import Faults, quoted
+from flotta_p2p.safe_yaml import Broken, Items, Keys, Leaf, Tree, kind_of
 from protocol.errors import Code, FlottaError
 from protocol.limits import NAME_CHARS_MAX
 
@@ -23,19 +20,14 @@ _FAULTY: Final = object()  # stands for a value whose fault has been reported
 def convert(tree: Keys, faults: Faults) -> tuple[Document, dict[str, int]]:
     """The document, and the line of each key by its path such as `datasources[0].name`.
 
-    Raises ConfigError with all faults, those that `faults` already held included.
+    Faults that leave every value whole, such as unknown keys, are only added to `faults`. Otherwise raises ConfigError
+    with all of them, those that `faults` already held included.
     """
     converter = _Converter(faults)
     document = converter.section(tree, Document, "")
-    faults.raise_if_any()
+    if document is _FAULTY:
+        faults.raise_if_any()
     return document, converter.lines
-
-
-@functools.cache
-def shapes_of(kind: type[Section]) -> Mapping[str, Shape]:
-    """What each key of a section may hold."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {name: getattr(hint, "__metadata__", (hint,))[0] for name, hint in hints.items()}
 
 
 class _Converter:
@@ -46,20 +38,20 @@ class _Converter:
     def section(self, tree: Tree, kind: type[Section], path: str) -> Any:
         if not isinstance(tree, Keys):
             return self._wrong(tree, path, _expected(kind))
-        shapes = shapes_of(kind)
+        keys = keys_of(kind)
         for name, entry in tree.entries.items():
-            if name not in shapes:
-                self._unknown(entry.line, name, shapes, path)
+            if name not in keys:
+                self._unknown(entry.line, name, keys, path)
         values: dict[str, Any] = {}
-        for name, shape in shapes.items():
+        for name, key in keys.items():
             given = tree.entries.get(name)
             if given is not None and not _is_empty(given.value):
                 inner = f"{path}.{name}" if path else name
                 self.lines[inner] = given.line
-                values[name] = self.value(given.value, shape, inner)
-        missing = [one.name for one in msgspec.structs.fields(kind) if one.required and one.name not in values]
+                values[name] = self.value(given.value, key.shape, inner)
+        missing = [name for name, key in keys.items() if key.required and name not in values]
         for name in missing:
-            self._faults.add(tree.line, f'{path} has no "{name}"; expected {_expected(shapes[name])}')
+            self._faults.add(tree.line, f'{path} has no "{name}"; expected {_expected(keys[name].shape)}')
         if missing or any(value is _FAULTY for value in values.values()):
             return _FAULTY
         return kind(**values)
@@ -107,20 +99,25 @@ class _Converter:
             self._faults.add(tree.line, f"{path}: expected {expected}, saw {kind_of(tree)}")
         return _FAULTY
 
-    def _unknown(self, line: int, name: str, shapes: Mapping[str, Shape], path: str) -> None:
+    def _unknown(self, line: int, name: str, keys: Iterable[str], path: str) -> None:
         where = f"under {path}" if path else "at the top level"
-        near = difflib.get_close_matches(name[:NAME_CHARS_MAX].lower(), shapes, n=1, cutoff=0.6)
-        help_ = f'did you mean "{near[0]}"?' if near else f"the keys here are {_listed(shapes)}"
-        sentence = f"unknown key {quoted(name)} {where}; {help_}"
+        sentence = f"unknown key {quoted(name)} {where}; {_help(name, keys)}"
         self._faults.add(line, sentence, Code.CONFIG_KEY_UNKNOWN)
+
+
+def _help(name: str, keys: Iterable[str]) -> str:
+    """The nearest key of this group, else the keys of this very name in other groups, else all of this group."""
+    near = difflib.get_close_matches(name[:NAME_CHARS_MAX].lower(), keys, n=1, cutoff=0.6)
+    found = near or [path for path, _ in all_keys(Document) if path.rpartition(".")[2] == name]
+    return f"did you mean {_any_of(found)}?" if found else f"the keys here are {', '.join(keys)}"
+
+
+def _any_of(names: list[str]) -> str:
+    return " or ".join(f'"{name}"' for name in names)
 
 
 def _is_empty(tree: Tree) -> bool:
     return isinstance(tree, Leaf) and not tree.text
-
-
-def _listed(names: Mapping[str, Shape]) -> str:
-    return ", ".join(names)
 
 
 def _expected(shape: Shape) -> str:
@@ -131,4 +128,4 @@ def _expected(shape: Shape) -> str:
             other = f'"{word}" or ' if word else ""
             return f"{other}a list, each entry {_expected(item)}"
         case _:
-            return f"the keys {_listed(shapes_of(shape))}"
+            return f"the keys {', '.join(keys_of(shape))}"

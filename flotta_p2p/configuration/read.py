@@ -2,81 +2,135 @@
 
 from __future__ import annotations
 
-import difflib
 import platform
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 from msgspec.structs import replace
 
 from actors.adapters.token_files import list_projects
+from flotta_p2p.configuration.checks import Checks
 from flotta_p2p.configuration.convert import convert
-from flotta_p2p.configuration.faults import Faults
-from flotta_p2p.configuration.load import Keys, load
-from flotta_p2p.configuration.schema import Configuration, Document
+from flotta_p2p.configuration.keys import keys_of
+from flotta_p2p.configuration.schema import Configuration, Document, Mode, Node, Policy
 from flotta_p2p.configuration.variables import expand
+from flotta_p2p.faults import Faults
+from flotta_p2p.safe_yaml import Keys, kind_of, load
 from protocol.errors import Code, ConfigError
 from protocol.limits import CONFIG_BYTES_MAX, NAME_CHARS_MAX
 from protocol.names import is_name
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
-from protocol.tokens import check_token
+
+LOOPBACK: Final = "127.0.0.1"
+_STANDALONE: Final = (
+    "A standalone node is for learning and tests, not for real data: it answers on this machine alone, announces "
+    "nothing, joins nobody, and takes tokens that could be guessed."
+)
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, and what its file says of projects. `source_tokens`: tokens, or names, as they stand under
-    data sources.
+    """Where a node works, what its file says of projects, and its way out. `source_tokens`: tokens, or names, as they
+    stand under data sources.
     """
 
     workdir: Path
     projects: Mapping[str, SecretText]
     source_tokens: tuple[SecretText, ...]
+    proxy: Proxy | None
 
 
-def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
+@dataclass(frozen=True)
+class _Located:
+    """A document, the line of each key that it gives, the folder that paths start from, and the work directory."""
+
+    document: Document
+    lines: Mapping[str, int]
+    base: Path
+    workdir: Path
+
+
+def read_configuration(path: Path | None, environ: Mapping[str, str], *, standalone: bool = False) -> Configuration:
     """The configuration in the file `path`, or the defaults without a file.
 
-    `environ` gives the values of `${NAME}`. Relative paths are relative to the file. Reads, beside the
-    file, the names and tokens of the projects in the work directory. Raises ConfigError with every fault of
-    the file, each on its own line.
+    `environ` gives the values of `${NAME}`; with `standalone` that is the mode, whatever the file says. Relative paths
+    are relative to the file. Reads, beside the file, the names and tokens of the projects in the work directory. Raises
+    ConfigError with every fault of the file, each on its own line.
     """
-    faults = Faults(str(path))
-    document, lines, base, workdir = _located(path, environ, faults)
-    checks = _Checks(document, lines, faults)
-    checks.names()
-    checks.join()
-    checks.database()
-    tokens = checks.tokens(workdir)
+    faults = _faults_of(path)
+    located = _located(path, environ, faults, standalone)
+    checks = Checks(located.document, located.lines, faults)
+    checks.all()
+    checks.policies(_policies(located))
+    sources = located.document.datasources
+    tokens = checks.sources(_projects(located, faults)) if sources else []
     faults.raise_if_any()
-    return _settled(document, path, base, workdir, tokens)
+    return _settled(located, path, tokens)
 
 
 def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     """As `read_configuration`, for whoever only looks for the node or adds to its projects.
 
-    The projects of data sources are not looked up: a project is often named in the file before it is made.
+    The projects of data sources are not looked up: a project is often named in the file before it is made. Nor do rules
+    between keys matter here.
     """
-    document, _, _, workdir = _located(path, environ, Faults(str(path)))
+    faults = _faults_of(path)
+    located = _located(path, environ, faults)
+    document = located.document
+    Checks(document, located.lines, faults).projects()
+    faults.raise_if_any()
     return Home(
-        workdir,
-        {project.name: project.token for project in document.node.token_projects_initial},
+        located.workdir,
+        _initial_projects(document),
         tuple(token for source in document.datasources for token in source.token),
+        document.settings.proxy,
     )
 
 
-def _located(
-    path: Path | None, environ: Mapping[str, str], faults: Faults
-) -> tuple[Document, dict[str, int], Path, Path]:
-    """The document, the line of each key, the folder that paths start from, and the work directory."""
-    tree = Keys(1) if path is None else load(_read(path), faults)
+def _faults_of(path: Path | None) -> Faults:
+    return Faults(str(path), next_step=f"mend the file, then `flotta-p2p config check {path}`")
+
+
+def _located(path: Path | None, environ: Mapping[str, str], faults: Faults, standalone: bool = False) -> _Located:
+    tree = Keys(1) if path is None else _tree(path, faults)
     expand(tree, environ, faults)
     document, lines = convert(tree, faults)
+    if standalone:
+        document = replace(document, mode="standalone")
     base = Path.cwd() if path is None else path.absolute().parent
-    workdir = base / (document.workdir or platformdirs.user_data_path("flotta-p2p", appauthor=False))
-    return document, lines, base, workdir
+    return _Located(document, lines, base, base / (document.workdir or default_workdir(document.mode)))
+
+
+def default_workdir(mode: Mode) -> Path:
+    """A folder of its own for a standalone node: what somebody tries out never touches a real node's."""
+    name = "flotta-p2p-standalone" if mode == "standalone" else "flotta-p2p"
+    return platformdirs.user_data_path(name, appauthor=False)
+
+
+def _initial_projects(document: Document) -> dict[str, SecretText]:
+    return {project.name: project.token for project in document.node.token_projects_initial}
+
+
+def _projects(located: _Located, faults: Faults) -> dict[str, SecretText]:
+    """Those of the work directory and of the file, which come first. Raises ConfigError, for the file before all."""
+    try:
+        kept = list_projects(located.workdir)
+    except ConfigError:
+        faults.raise_if_any()
+        raise
+    return dict(kept) | _initial_projects(located.document)
+
+
+def _tree(path: Path, faults: Faults) -> Keys:
+    tree = load(_read(path), faults)
+    if not isinstance(tree, Keys):
+        faults.stop(tree.line, f'expected keys such as "node:" at the top level, saw {kind_of(tree)}')
+    return tree
 
 
 def _read(path: Path) -> bytes:
@@ -100,96 +154,43 @@ def _unreadable(path: Path, reason: str) -> ConfigError:
     )
 
 
-class _Checks:
-    """Rules between keys. Faults go to the file's `faults`, each at the line of its key."""
-
-    def __init__(self, document: Document, lines: Mapping[str, int], faults: Faults) -> None:
-        self._document = document
-        self._lines = lines
-        self._faults = faults
-
-    def _fault(self, key: str, sentence: str, code: Code = Code.CONFIG_VALUE_WRONG) -> None:
-        self._faults.add(self._lines[key], f"{key}: {sentence}", code)
-
-    def names(self) -> None:
-        projects = self._document.node.token_projects_initial
-        self._unique("node.token_projects_initial", "name", [project.name for project in projects])
-        self._unique("node.token_projects_initial", "token", [project.token for project in projects])
-        self._unique("datasources", "name", [source.name for source in self._document.datasources])
-
-    def _unique(self, around: str, key: str, values: Sequence[object]) -> None:
-        for index, value in enumerate(values):
-            first = values.index(value)
-            if first < index:
-                line = self._lines[f"{around}[{first}].{key}"]
-                self._fault(f"{around}[{index}].{key}", f"the same {key} stands already on line {line}")
-
-    def join(self) -> None:
-        join = self._document.join
-        if join.first and join.url is not None:
-            self._fault("join.url", "the first node joins nobody; remove the url or set first to false")
-        if join.first is False and join.url is None and not self._document.node.discovery:
-            self._fault("join.first", "without discovery a node that is not the first needs join.url")
-
-    def database(self) -> None:
-        database = self._document.database
-        if database.memory is False and database.host is None:
-            self._fault("database.memory", "a database outside of memory needs database.host, the path of its file")
-
-    def tokens(self, workdir: Path) -> list[tuple[SecretText, ...]]:
-        """For each data source its tokens, names of projects replaced."""
-        if not self._document.datasources:
-            return []
-        known = dict(list_projects(workdir))
-        known.update((one.name, one.token) for one in self._document.node.token_projects_initial)
-        return [
-            tuple(
-                self._token(f"datasources[{number}].token[{index}]", entry, known)
-                for index, entry in enumerate(source.token)
-            )
-            for number, source in enumerate(self._document.datasources)
-        ]
-
-    def _token(self, key: str, entry: SecretText, known: Mapping[str, SecretText]) -> SecretText:
-        text = entry.reveal()
-        if text in known:
-            return known[text]
-        try:
-            check_token(text)
-        except ConfigError as error:
-            near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
-            names = f'did you mean "{near[0]}"?' if near else f"its projects are {', '.join(known) or 'none'}."
-            sentence = (
-                f"this is no project of this node; {names} As a token it is refused: {error.sentence}."
-                " Next: make or join the project with `flotta-p2p project new` or `project add`"
-            )
-            self._fault(key, sentence, error.code)
-        return entry
-
-
-def _settled(
-    document: Document, path: Path | None, base: Path, workdir: Path, tokens: list[tuple[SecretText, ...]]
-) -> Configuration:
-    join, database = document.join, document.database
+def _settled(located: _Located, path: Path | None, tokens: list[tuple[SecretText, ...]]) -> Configuration:
+    document, base = located.document, located.base
+    join, database, settings = document.join, document.database, document.settings
     sources = tuple(
-        replace(source, path=base / source.path, token=tuple(dict.fromkeys(own)))
-        for source, own in zip(document.datasources, tokens, strict=True)
+        replace(source, path=base / source.path, token=own, policy=policy)
+        for source, own, policy in zip(document.datasources, tokens, _policies(located), strict=True)
     )
     in_memory = database.host is None if database.memory is None else database.memory
     first = join.url is None if join.first is None else join.first
+    discovery = document.mode == "node" if settings.discovery is None else settings.discovery
     return Configuration(
         file=path,
-        workdir=workdir,
+        workdir=located.workdir,
         mode=document.mode,
-        node=replace(document.node, name=document.node.name or _host_name()),
+        node=_settled_node(document),
         first=first,
         join_url=join.url,
         datasources=sources,
         database=database,
         database_file=None if in_memory or database.host is None else base / database.host,
-        settings=document.settings,
+        discovery=discovery,
+        settings=replace(settings, keys=None if settings.keys is None else base / settings.keys),
         notes=_notes(document),
+        given=frozenset(located.lines),
     )
+
+
+def _settled_node(document: Document) -> Node:
+    node = replace(document.node, name=document.node.name or _host_name())
+    return replace(node, interface=node.interface or LOOPBACK) if document.mode == "standalone" else node
+
+
+def _policies(located: _Located) -> Iterator[Policy]:
+    """Of each source its own keys over those of `settings.policy`."""
+    for index, source in enumerate(located.document.datasources):
+        own = [name for name in keys_of(Policy) if f"datasources[{index}].policy.{name}" in located.lines]
+        yield replace(located.document.settings.policy, **{name: getattr(source.policy, name) for name in own})
 
 
 def _host_name() -> str:
@@ -203,8 +204,9 @@ def _notes(document: Document) -> tuple[str, ...]:
         "node.url": document.node.url.scheme if document.node.url else "",
         "join.url": document.join.url.scheme if document.join.url else "",
     }
-    return tuple(
+    schemes = [
         f'{key}: "{scheme}" only names host and port; the link between nodes is always encrypted by CURVE.'
         for key, scheme in said.items()
         if scheme
-    )
+    ]
+    return (*([_STANDALONE] if document.mode == "standalone" else []), *schemes)

@@ -1,7 +1,8 @@
 """Every key of the configuration file, as frozen records with the file's own names.
 
-`docs/configuration.md` explains each. A field without a default is a key that must be given. An empty value
-(`port: ""`, `url:`) counts as not given.
+What stands here of a key is the one source of what it may hold and what it means: the tables of docs/configuration.md,
+the file of `flotta-p2p config init` and the JSON Schema are made from it. A field without a default is a key that must
+be given. An empty value (`port: ""`, `url:`) counts as not given.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from flotta_p2p.configuration.shapes import (
     PATH,
     PERSON,
     PORT,
+    PROXY,
     TEXT,
     TOKEN,
     TOKEN_OR_PROJECT,
     Address,
+    Key,
     ListOf,
     Section,
     choice,
     seconds,
     whole,
 )
+from protocol.columns import ColumnRules
 from protocol.limits import (
     ACCEPTED_MAX,
     CELL_ROWS_MIN,
@@ -38,109 +42,301 @@ from protocol.limits import (
     SOURCES_MAX,
     SUBMITTERS_PER_SOURCE_MAX,
 )
+from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 
 DAY_S = 86_400.0
+COLUMNS = ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset)
+COLUMNS_OR_NONE = ListOf(TEXT, most=COLUMNS_MAX, build=frozenset)  # an empty list: none
+COLUMNS_OR_ALL = ListOf(TEXT, most=COLUMNS_MAX, word="all", build=frozenset)
 ROWS_MAX = 1_000_000_000  # of a threshold: more than any table that a node reads
+
+Mode = Literal["node", "client", "standalone"]
 
 
 class Project(Section, frozen=True, kw_only=True):
-    name: Annotated[str, NAME]
-    token: Annotated[SecretText, TOKEN]
+    name: Annotated[str, NAME, Key("name of the project, for this node alone", "heart-study")]
+    token: Annotated[SecretText, TOKEN, Key("the project's token", "${HEART_STUDY_TOKEN}")]
 
 
 class Node(Section, frozen=True, kw_only=True):
     """`healthcheck` and `heartbeat` in seconds; without `interface` loopback and private addresses."""
 
-    name: Annotated[str, NAME] = ""  # read_configuration puts the host's name
-    healthcheck: Annotated[float, seconds(1, 30 * DAY_S)] = 3600.0
-    heartbeat: Annotated[float, seconds(0.1, DAY_S)] = 10.0
-    allow_resource_download: Annotated[bool, BOOLEAN] = True
-    protocol: Annotated[Literal["http", "https"], choice("http", "https")] = "http"
-    interface: Annotated[str | None, INTERFACE] = None
-    url: Annotated[Address | None, ADDRESS] = None
-    port: Annotated[int, PORT] = 1456
-    discovery: Annotated[bool, BOOLEAN] = True
-    token_projects_initial: Annotated[tuple[Project, ...], ListOf(Project, most=PROJECTS_MAX)] = ()
+    name: Annotated[str, NAME, Key("name shown to people", "hospital-north", "the host's name")] = ""
+    healthcheck: Annotated[
+        float,
+        seconds(1, 30 * DAY_S),
+        Key("seconds between two checks of itself, 1 to 2592000; without effect in this version", "600"),
+    ] = 3600.0
+    heartbeat: Annotated[
+        float,
+        seconds(0.1, DAY_S),
+        Key("seconds between two fetches of a client, 0.1 to 86400", "2.5"),
+    ] = 10.0
+    allow_resource_download: Annotated[
+        bool,
+        BOOLEAN,
+        Key(
+            "`false`: this node hands out no result, so it refuses to lead a job; it still computes on its own sources",
+            "false",
+        ),
+    ] = True
+    protocol: Annotated[
+        Literal["http", "https"],
+        choice("http", "https"),
+        Key(
+            "`http` or `https`. Kept for files that have it: the link between nodes is always encrypted by CURVE",
+            "https",
+        ),
+    ] = "http"
+    interface: Annotated[
+        str | None,
+        INTERFACE,
+        Key(
+            "IPv4 address to listen on; `0.0.0.0` for all, `localhost` for this machine alone",
+            "192.168.1.20",
+            "loopback and private addresses",
+        ),
+    ] = None
+    url: Annotated[
+        Address | None,
+        ADDRESS,
+        Key(
+            "address under which others reach this node, when it differs from its own (port forwarding)",
+            "lab.example.org:443",
+            "its own addresses",
+        ),
+    ] = None
+    port: Annotated[int, PORT, Key("TCP port, 1 to 65535; the next one serves the key statement", "1500")] = 1456
+    token_projects_initial: Annotated[
+        tuple[Project, ...],
+        ListOf(Project, most=PROJECTS_MAX),
+        Key("projects that this node takes part in from its start"),
+    ] = ()
 
 
 class Join(Section, frozen=True, kw_only=True):
     """`first` None: not said, and then true exactly when there is no `url`."""
 
-    first: Annotated[bool | None, BOOLEAN] = None
-    url: Annotated[Address | None, ADDRESS] = None
+    first: Annotated[
+        bool | None,
+        BOOLEAN,
+        Key(
+            "whether this is the first node of its network. Several first nodes on one network simply meet",
+            "false",
+            "`true` without `join.url`, otherwise `false`",
+        ),
+    ] = None
+    url: Annotated[
+        Address | None,
+        ADDRESS,
+        Key(
+            "address of a node to join by: `host:port`, also as `http://host:port` or `https://host:port`, which mean "
+            "the same. A client needs it",
+            "node.example.org:1456",
+            "none: found by discovery",
+        ),
+    ] = None
 
 
 class Policy(Section, frozen=True, kw_only=True):
-    """What a holder lets out of a source. `submitters` are person ids; `columns` None means every column."""
+    """What a holder lets out of a source. `submitters` are person ids; the last four are a ColumnRules."""
 
-    minimum_cohort: Annotated[int, whole(1, ROWS_MAX, "a number of rows")] = COHORT_ROWS_MIN
-    minimum_cell: Annotated[int, whole(1, ROWS_MAX, "a number of rows")] = CELL_ROWS_MIN
+    minimum_cohort: Annotated[
+        int,
+        whole(1, ROWS_MAX, "a number of rows"),
+        Key("with fewer selected rows nothing leaves, neither of all nor of a group", "20"),
+    ] = COHORT_ROWS_MIN
+    minimum_cell: Annotated[
+        int,
+        whole(1, ROWS_MAX, "a number of rows"),
+        Key("histogram cells, groups and, in groups, missing values that are fewer are withheld", "10"),
+    ] = CELL_ROWS_MIN
     submitters: Annotated[
         Literal["any"] | frozenset[bytes],
         ListOf(PERSON, least=1, most=SUBMITTERS_PER_SOURCE_MAX, word="any", build=frozenset),
+        Key("`any` member of the project, or a list of person ids (`flotta-p2p key show`)", "any"),
     ] = "any"
-    columns: Annotated[frozenset[str] | None, ListOf(TEXT, least=1, most=COLUMNS_MAX, build=frozenset)] = None
+    columns: Annotated[
+        frozenset[str] | None,
+        COLUMNS,
+        Key("the columns that may be used", "[age, sex, site, days]", "all but hidden ones"),
+    ] = None
+    hidden: Annotated[
+        frozenset[str],
+        COLUMNS_OR_NONE,
+        Key(
+            "the columns that are not used and not seen: to others the table does not have them", "[name, ssn]", "none"
+        ),
+    ] = frozenset()
+    groupable: Annotated[
+        frozenset[str] | None,
+        COLUMNS_OR_NONE,
+        Key("the only columns that may group rows; `[]`: none", "[sex, site]", "all that are not for numbers alone"),
+    ] = None
+    numeric_only: Annotated[
+        Literal["all"] | frozenset[str],
+        COLUMNS_OR_ALL,
+        Key(
+            "columns that are used as numbers or not at all: they do not group, a filter compares them with numbers, "
+            "and one that holds anything else is not seen; `all`: all that `groupable` does not name",
+            "[age, days]",
+            "none",
+        ),
+    ] = frozenset()
+
+    @property
+    def column_rules(self) -> ColumnRules:
+        return ColumnRules(
+            columns=self.columns, hidden=self.hidden, groupable=self.groupable, numeric_only=self.numeric_only
+        )
 
 
 class DataSource(Section, frozen=True, kw_only=True):
     """`token` opens this source; in a Configuration, names of projects are replaced by their tokens."""
 
-    name: Annotated[str, NAME]
-    kind: Annotated[Literal["file"], choice("file", later=("database", "sqlite", "postgresql"))] = "file"
-    type: Annotated[Literal["csv", "tsv"], choice("csv", "tsv", later=("parquet",))]
-    path: Annotated[Path, PATH]
-    token: Annotated[tuple[SecretText, ...], ListOf(TOKEN_OR_PROJECT, least=1, most=PROJECTS_MAX)]
-    policy: Policy = Policy()
+    name: Annotated[str, NAME, Key("name of the source", "admissions")]
+    kind: Annotated[
+        Literal["file"], choice("file", later=("database", "sqlite", "postgresql")), Key("how it is kept: `file`")
+    ] = "file"
+    type: Annotated[
+        Literal["csv", "tsv"],
+        choice("csv", "tsv", later=("parquet",)),
+        Key("`csv` or `tsv`. `parquet` is not part of this version yet", "csv"),
+    ]
+    path: Annotated[Path, PATH, Key("the file", "./data/admissions.csv")]
+    token: Annotated[
+        tuple[SecretText, ...],
+        ListOf(TOKEN_OR_PROJECT, least=1, most=PROJECTS_MAX),
+        Key(
+            "the projects that may reach it, at least one: a token, or the name of a project of "
+            "`node.token_projects_initial` or of `flotta-p2p project list`. With a token that stands here alone the "
+            "node is a member of that project too",
+            "[heart-study]",
+        ),
+    ]
+    policy: Annotated[
+        Policy, Key("what this holder lets out of it; a key that is not here is taken from `settings.policy`")
+    ] = Policy()
 
 
 class Database(Section, frozen=True, kw_only=True):
     """`memory` None: not said, and then true exactly when there is no `host`."""
 
-    username: Annotated[str | None, TEXT] = None
-    password: Annotated[SecretText | None, PASSWORD] = None
-    scheme: Annotated[str, NAME] = "flotta"
-    memory: Annotated[bool | None, BOOLEAN] = None
-    dialect: Annotated[Literal["sqlite"], choice("sqlite", later=("postgresql",))] = "sqlite"
-    host: Annotated[Path | None, PATH] = None
-    port: Annotated[int | None, PORT] = None
+    username: Annotated[str | None, TEXT, Key("for a database on a server", "flotta")] = None
+    password: Annotated[
+        SecretText | None, PASSWORD, Key("for a database on a server; never shown", "${DATABASE_PASSWORD}")
+    ] = None
+    scheme: Annotated[str, NAME, Key("name of the database on a server; a SQLite file has none")] = "flotta"
+    memory: Annotated[
+        bool | None,
+        BOOLEAN,
+        Key("keep it in memory", "false", "`true` without `database.host`, otherwise `false`"),
+    ] = None
+    dialect: Annotated[
+        Literal["sqlite"],
+        choice("sqlite", later=("postgresql",)),
+        Key("`sqlite`. `postgresql` is not part of this version yet"),
+    ] = "sqlite"
+    host: Annotated[Path | None, PATH, Key("path of the SQLite file", "./storage/node.db")] = None
+    port: Annotated[int | None, PORT, Key("for a database on a server, 1 to 65535", "5432")] = None
 
 
 class Settings(Section, frozen=True, kw_only=True):
-    """What the seed of the file does not have. `peers` are node ids."""
+    """`discovery` None: not said, and then true exactly in mode node. `proxy` None: addresses are dialled directly."""
 
+    discovery: Annotated[
+        bool | None,
+        BOOLEAN,
+        Key(
+            "whether nodes are announced and found on the local network",
+            "false",
+            "`true` in mode `node`, otherwise `false`",
+        ),
+    ] = None
+    keys: Annotated[
+        Path | None,
+        PATH,
+        Key("folder of the node's key files; others may not write in it", "./keys", "`keys` in the work directory"),
+    ] = None
     peers: Annotated[
-        Literal["any"] | frozenset[bytes], ListOf(NODE, most=ACCEPTED_MAX, word="any", build=frozenset)
+        Literal["any"] | frozenset[bytes],
+        ListOf(NODE, most=ACCEPTED_MAX, word="any", build=frozenset),
+        Key(
+            "`any` node that proves a common token may be a peer, or only the nodes of this list (ids, as "
+            "`flotta-p2p peers` shows them) and those accepted by `flotta-p2p peers accept` or by an invitation. "
+            "Others that prove it wait",
+            "any",
+        ),
     ] = "any"
+    policy: Annotated[
+        Policy, Key("what this holder lets out of each of its sources, unless the source's own `policy` says otherwise")
+    ] = Policy()
+    proxy: Annotated[
+        Proxy | None,
+        PROXY,
+        Key(
+            "the proxy by which every address is dialled: `socks5://[user:password@]host:port` or "
+            "`http://[user:password@]host:port`",
+            "http://node:${PROXY_PASSWORD}@proxy:3128",
+            "none: addresses are dialled directly",
+        ),
+    ] = None
 
 
 class Document(Section, frozen=True, kw_only=True):
     """The whole file, as it was written."""
 
-    workdir: Annotated[Path | None, PATH] = None
-    mode: Annotated[Literal["node"], choice("node", later=("client", "standalone"))] = "node"
-    node: Node = Node()
-    join: Join = Join()
-    datasources: Annotated[tuple[DataSource, ...], ListOf(DataSource, most=SOURCES_MAX)] = ()
-    database: Database = Database()
-    settings: Settings = Settings()
+    workdir: Annotated[
+        Path | None,
+        PATH,
+        Key(
+            "folder for keys, tokens, databases and results; closed to other users (mode 0700)",
+            "./storage",
+            "the user's data folder, on Linux `~/.local/share/flotta-p2p`; for a standalone node "
+            "`~/.local/share/flotta-p2p-standalone`",
+        ),
+    ] = None
+    mode: Annotated[
+        Mode,
+        choice("node", "client", "standalone"),
+        Key(
+            "what this machine is: a `node`, reachable by others; a `client`, which opens no port, joins a node by "
+            "`join.url` and is reached through it alone; or a `standalone` node for learning and tests"
+        ),
+    ] = "node"
+    node: Annotated[Node, Key("this node")] = Node()
+    join: Annotated[Join, Key("how it comes into its network")] = Join()
+    datasources: Annotated[
+        tuple[DataSource, ...], ListOf(DataSource, most=SOURCES_MAX), Key("the tables of this node")
+    ] = ()
+    database: Annotated[Database, Key("where jobs and messages are kept")] = Database()
+    settings: Annotated[Settings, Key("all other settings")] = Settings()
 
 
 class Configuration(Section, frozen=True, kw_only=True):
-    """What a node starts from: nothing is left open, paths are absolute, tokens are resolved.
+    """What a node starts from: nothing is left open, paths are absolute, tokens are resolved, each source has its whole
+    policy.
 
     `database_file` None means a database in memory; `first` and `join_url` are never both set; `notes` are
-    sentences that `up` prints.
+    sentences that `up` prints; `given` are the paths of the keys that the file gives, such as `datasources[0].name`.
     """
 
     file: Path | None
     workdir: Path
-    mode: Literal["node"]
+    mode: Mode
     node: Node
     first: bool
     join_url: Address | None
     datasources: tuple[DataSource, ...]
     database: Database
     database_file: Path | None
+    discovery: bool
     settings: Settings
     notes: tuple[str, ...]
+    given: frozenset[str]
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the node's key files."""
+        return self.settings.keys or self.workdir / "keys"

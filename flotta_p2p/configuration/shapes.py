@@ -1,11 +1,11 @@
-"""What a key of the configuration file may hold. The records of `schema` name one of these for each key."""
+"""What a key of the configuration file may hold, and what it means. The records of `schema` say both for each key."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,13 @@ import msgspec
 from protocol.errors import AddressError, Code, ConfigError
 from protocol.ids import parse_id
 from protocol.key_statement import parse_address
-from protocol.names import NAME_RULE, is_name
+from protocol.names import NAME_PATTERN, NAME_RULE, is_name
+from protocol.proxies.proxy import PROXY_RULE, parse_proxy
 from protocol.secret_text import SecretText
 from protocol.tokens import check_token
+
+# What JSON Schema can say of text: `no` and `007` are text, where text is wanted.
+_TEXT_IN_JSON: Final[Mapping[str, Any]] = {"type": ["string", "number", "boolean"]}
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +39,28 @@ class Address(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
+class Key:
+    """What a key means: the one source of the manual's tables, of the file of `config init` and of the JSON Schema.
+
+    `example` is YAML. `default` says in words what holds without the key, where the field's own default does not.
+    """
+
+    meaning: str
+    example: str = ""
+    default: str = ""
+
+
+@dataclass(frozen=True)
 class Value:
-    """A scalar. `parse` raises ValueError unless the text is as `expected`, or a FlottaError of its own."""
+    """A scalar. `parse` raises ValueError unless the text is as `expected`, or a FlottaError of its own.
+
+    `json` is what JSON Schema can say of it: all that `parse` takes, and perhaps more.
+    """
 
     expected: str
     parse: Callable[[str], Any]
     secret: bool = False  # a secret is never quoted in a message
+    json: Mapping[str, Any] = field(default_factory=lambda: _TEXT_IN_JSON)
 
 
 @dataclass(frozen=True)
@@ -60,13 +80,19 @@ _WHOLE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?", re.ASCII)
 
 
+def _number_in_json(kind: str, pattern: re.Pattern[str], least: float, most: float) -> Mapping[str, Any]:
+    """Quoted or not."""
+    bounds = {"minimum": least, "maximum": most}
+    return {"anyOf": [{"type": kind, **bounds}, {"type": "string", "pattern": f"^{pattern.pattern}$"}]}
+
+
 def whole(least: int, most: int, what: str = "a whole number") -> Value:
     def parse(text: str) -> int:
         if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
             raise ValueError
         return int(text)
 
-    return Value(f"{what} from {least} to {most}", parse)
+    return Value(f"{what} from {least} to {most}", parse, json=_number_in_json("integer", _WHOLE, least, most))
 
 
 def seconds(least: float, most: float) -> Value:
@@ -75,12 +101,14 @@ def seconds(least: float, most: float) -> Value:
             raise ValueError
         return float(text)
 
-    return Value(f"a number of seconds from {least:.10g} to {most:.10g}", parse)
+    json = _number_in_json("number", _NUMBER, least, most)
+    return Value(f"a number of seconds from {least:.10g} to {most:.10g}", parse, json=json)
 
 
 def choice(*words: str, later: tuple[str, ...] = ()) -> Value:
     """One of `words` in any case. The words `later` are known, but this version cannot do them."""
-    listed = " or ".join(f'"{word}"' for word in words)
+    *others, last = (f'"{word}"' for word in words)
+    listed = f"{', '.join(others)} or {last}" if others else last
 
     def parse(text: str) -> str:
         word = text.lower()
@@ -90,7 +118,7 @@ def choice(*words: str, later: tuple[str, ...] = ()) -> Value:
             raise ValueError
         return word
 
-    return Value(listed, parse)
+    return Value(listed, parse, json={"enum": list(words)})
 
 
 def _boolean(text: str) -> bool:
@@ -122,7 +150,8 @@ def _secret(text: str) -> SecretText:
 
 
 def _token(text: str) -> SecretText:
-    check_token(text)
+    """Whether it is strong enough depends on the mode: see `checks`."""
+    check_token(text, standalone=True)
     return SecretText(text)
 
 
@@ -146,9 +175,9 @@ def _id(text: str) -> bytes:
         raise ConfigError(error.code, error.sentence) from error
 
 
-BOOLEAN: Final = Value("true or false", _boolean)
+BOOLEAN: Final = Value("true or false", _boolean, json={"enum": [True, False, "true", "false"]})
 TEXT: Final = Value("text without control characters", _plain)
-NAME: Final = Value(f"a name of {NAME_RULE}", _name)
+NAME: Final = Value(f"a name of {NAME_RULE}", _name, json={**_TEXT_IN_JSON, "pattern": f"^{NAME_PATTERN}$"})
 PATH: Final = Value("a path", _path)
 PASSWORD: Final = Value("a password without control characters", _secret, secret=True)
 TOKEN: Final = Value("a project token", _token, secret=True)
@@ -158,3 +187,4 @@ ADDRESS: Final = Value("host:port, http://host:port or https://host:port", _addr
 PERSON: Final = Value("a person id", _id)
 NODE: Final = Value("a node id", _id)
 PORT: Final = whole(1, 65_535)
+PROXY: Final = Value(PROXY_RULE, parse_proxy, secret=True)

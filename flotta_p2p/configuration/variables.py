@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from flotta_p2p.configuration.faults import Faults
-from flotta_p2p.configuration.load import Broken, Items, Keys, Leaf, Tree
+from flotta_p2p.faults import Faults
+from flotta_p2p.safe_yaml import Broken, Items, Keys, Leaf, Tree
 from protocol.errors import Code
 from protocol.limits import CONFIG_VALUE_CHARS_MAX
 

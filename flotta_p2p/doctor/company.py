@@ -25,7 +25,6 @@ _STANDINGS: Final = {
     "waiting": ("let it in: flotta-p2p peers accept {node}", Code.NODE_WAITING),
     "banned": ("lift the ban: flotta-p2p peers accept {node}", Code.NODE_BANNED),
 }
-_JOIN_STEP: Final = "check the address, that node, the firewall (its port and the next one), and the token"
 
 
 def peers(patient: Patient) -> Iterator[Finding]:
@@ -78,7 +77,21 @@ def joins(patient: Patient) -> Iterator[Finding]:
         if one["problem"]:
             why, _, step = one["problem"].rstrip(".").partition(" Next: ")
             seen = f"{one['state']} after {many(one['attempts'], 'attempt')}: {why.rstrip('.')}"
-            yield wrong(name, seen, step or _JOIN_STEP, Code.NODE_UNREACHABLE)
+            step = step or f"flotta-p2p doctor --to {one['address']}; then compare the tokens of both sides"
+            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
+        else:
+            yield ok(name, one["state"])
+
+
+def schedulers(patient: Patient) -> Iterator[Finding]:
+    """Of a client: whether those that it polls answer."""
+    for one in patient.status["schedulers"] if patient.status is not None else ():
+        name = f"scheduler {one['name']}"
+        if one["state"] == "silent":
+            heard = "never in this life of the node" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
+            seen = f"{many(one['unanswered'], 'poll')} without an answer; the last answer came {heard}"
+            step = "see what its operator says, and look at the way: flotta-p2p doctor --to ADDRESS"
+            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
         else:
             yield ok(name, one["state"])
 
@@ -132,16 +145,17 @@ def _read(source: SourceFile) -> Finding:
         return note(name, f"{path} has {path.stat().st_size // MIB} MiB; the node reads it when it starts")
     try:
         table = open_table(source)
-        rows = table.count_plain_rows() if table.plain else sum(1 for _ in table.quoted_rows())
+        rows = table.count_rows()
     except DataError as error:
         return wrong(name, error.sentence.rstrip("."), error.next_step.rstrip("."), error.code)
-    closed = sorted((source.rules.columns or frozenset()) - set(table.header))
-    if closed:
-        step = "correct policy.columns, or the header of the table"
+    rules = source.rules.columns
+    absent = sorted(((rules.columns or frozenset()) | (rules.groupable or frozenset())) - set(table.columns))
+    if absent:
+        step = "correct the policy, or the header of the table"
         return note(
-            name, f"policy.columns names {', '.join(closed)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
+            name, f"its policy names {', '.join(absent)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
         )
-    return ok(name, f"{path}, {many(rows, 'row')}, {many(len(table.header), 'column')}")
+    return ok(name, f"{path}, {many(rows, 'row')}, {many(table.width, 'column')}")
 
 
 def _source_code(one: dict[str, Any]) -> Code | None:

@@ -21,6 +21,7 @@ WALL_MS_PLAUSIBLE: Final = 1_735_689_600_000  # 2025-01-01: this program is youn
 # Sockets of the command line (two descriptors each), pipes of the task slots (three each), databases, listeners.
 FILES_OF_A_NODE: Final = 100 + 2 * CONTROL_CLIENTS_MAX + 3 * TASK_SLOTS
 FILES_PER_PEER: Final = 3  # a socket each way and what libzmq keeps for both
+FILES_PER_WAY: Final = 3  # by a proxy: where ZeroMQ connects, and both sides of the passage
 FILES_USED_PERCENT_GOOD: Final = 80
 MEMORY_BYTES_GOOD: Final = 512 * MIB  # node and discovery hold about 150 MiB, a task as much as its table needs
 # Inside the wheels of pyzmq and APSW. SQLite before 3.51.3 can damage a database whose log starts anew; of libzmq
@@ -66,7 +67,8 @@ def clock(patient: Patient) -> Iterator[Finding]:
 def open_files(patient: Patient) -> Iterator[Finding]:
     """Against what the node has open, or will need."""
     name = "open files"
-    needed = FILES_OF_A_NODE + FILES_PER_PEER * len(patient.peers["peers"] if patient.peers else ())
+    per_peer = FILES_PER_PEER + (FILES_PER_WAY if patient.status and patient.status["way_out"] else 0)
+    needed = FILES_OF_A_NODE + per_peer * len(patient.peers["peers"] if patient.peers else ())
     running = open_files_of(patient.status["pid"]) if patient.status is not None else None
     facts = running or open_files_here()
     if facts.used is not None and facts.used * 100 > facts.limit * FILES_USED_PERCENT_GOOD:

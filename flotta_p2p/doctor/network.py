@@ -17,6 +17,7 @@ from protocol.errors import Code, ConfigError, FlottaError
 from protocol.ids import format_id
 from protocol.key_statement import parse_address, verify_key_statement
 from protocol.limits import NODE_PORT
+from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
 
 CONNECT_LIMIT_S: Final = 1.0  # to an address of this machine
 _CHOOSE: Final = "set node.interface to an address that others can reach"
@@ -32,6 +33,9 @@ def interfaces(patient: Patient) -> Iterator[Finding]:
         hosts = [host for host, _ in _listening(patient)]
     except ConfigError as error:
         yield of_error(name, error)
+        return
+    if not hosts:
+        yield ok(name, "none: a client listens on nothing")
         return
     have = {one.address: one for one in local_interfaces()}
     gone = [host for host in hosts if host not in have]
@@ -58,6 +62,8 @@ def ports(patient: Patient) -> Iterator[Finding]:
         listening = _listening(patient)
     except ConfigError:
         return  # the addresses have told it
+    if not listening:
+        return
     if patient.status is not None:
         yield from _answers(patient, listening)
     elif patient.holder is None:
@@ -67,12 +73,10 @@ def ports(patient: Patient) -> Iterator[Finding]:
 def discovery(patient: Patient) -> Iterator[Finding]:
     """The process runs, hears, and has an interface to hear on."""
     name, status = "discovery", patient.status
-    on = (
-        status["discovery"].get("zeroconf")
-        if status
-        else patient.configuration and patient.configuration.node.discovery
-    )
+    on = status["discovery"].get("zeroconf") if status else patient.configuration and patient.configuration.discovery
     hosts = _hosts(patient)
+    if not hosts:
+        on = False  # a client
     have = [one for one in local_interfaces() if one.address in hosts]
     able = multicast_interfaces({one.name for one in have if not one.loopback})
     if status is not None:
@@ -95,11 +99,31 @@ def discovery(patient: Patient) -> Iterator[Finding]:
         step = "name the other nodes in join.url, or set node.interface"
         yield note(name, "none of the node's addresses can do multicast, so nobody is found by itself", step)
     elif status is None and (why := free_for_multicast()):
-        step = f"end the program that keeps UDP {MULTICAST_PORT} for itself, or set node.discovery to false"
+        step = f"end the program that keeps UDP {MULTICAST_PORT} for itself, or set settings.discovery to false"
         yield note(name, f"UDP {MULTICAST_PORT} cannot be shared: {why}", step, Code.PORT_TAKEN)
     else:
         heard = "" if patient.peers is None else f"; {many(len(patient.peers['strangers']), 'stranger')} heard"
         yield ok(name, f"on {', '.join(sorted(able))}{heard}")
+
+
+def way_out(patient: Patient) -> Iterator[Finding]:
+    """The proxy, of a node that goes out by one. An address that it cannot open may be one of several of a peer."""
+    name, told = "way out", patient.configuration
+    if patient.status is None:
+        if told is not None and told.settings.proxy is not None:
+            step = "flotta-p2p doctor --to ADDRESS, with the same -c, tries it"
+            yield note(name, f"by {told.settings.proxy}, while the node runs", step)
+        return
+    values = patient.status["way_out"]
+    if not values:
+        return
+    broken = next((one for one in values["problems"] if one["code"] in FAULTS_OF_THE_PROXY), None)
+    if broken is not None:
+        yield wrong(name, broken["sentence"], broken["next_step"], Code(broken["code"]))
+        return
+    yield ok(name, f"by {values['proxy']}; opened {values['opened']} times")
+    for one in values["problems"]:
+        yield note(f"way to {one['address']}", one["sentence"], one["next_step"])
 
 
 def _answers(patient: Patient, listening: list[tuple[str, int]]) -> Iterator[Finding]:
@@ -125,7 +149,7 @@ def _statement_fault(patient: Patient, host: str, port: int) -> Finding | None:
     assert patient.status is not None
     name, own = "statement", patient.status["node"]
     try:
-        served = verify_key_statement(fetch_statement(host, port), SystemClock().now().wall_ms)
+        served = verify_key_statement(fetch_statement(host, port).statement, SystemClock().now().wall_ms)
     except FlottaError as error:
         seen = error.sentence.rstrip(".")
         step = f"free port {port + 1}, which shows the node's key to those who were given its address"
@@ -134,7 +158,7 @@ def _statement_fault(patient: Patient, host: str, port: int) -> Finding | None:
         seen = f"the node {format_id(served.node)} answers at {host}:{port + 1}, not this one"
         return wrong(name, seen, f"stop it, or give this node another node.port than {port}", Code.PORT_TAKEN)
     try:
-        key = read_identity(patient.workdir).curve.public
+        key = read_identity(patient.keys).curve.public
     except ConfigError:
         return None  # the check of the keys has told it
     if served.statement.curve_key != key:

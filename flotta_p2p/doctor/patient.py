@@ -44,6 +44,11 @@ class Patient:
         return self.status is not None or self.holder is not None
 
     @property
+    def keys(self) -> Path:
+        """The folder of the node's key files."""
+        return self.workdir / "keys" if self.configuration is None else self.configuration.keys
+
+    @property
     def database(self) -> Path | None:
         """The file that holds what must survive a restart; None when nobody knows where it is."""
         if self.status is not None:

@@ -25,7 +25,7 @@ _KEYS: Final = ("node.key", "transport.key")
 
 def node_keys(patient: Patient) -> Iterator[Finding]:
     """Both keys are there, closed to others, readable, and those of the node that holds the folder."""
-    name, folder = "keys", patient.workdir / "keys"
+    name, folder = "keys", patient.keys
     missing = [key for key in _KEYS if not (folder / key).exists()]
     if len(missing) == len(_KEYS) and not (patient.database and patient.database.exists()):
         yield note(name, "none yet", "nothing: the first start makes them")
@@ -36,7 +36,7 @@ def node_keys(patient: Patient) -> Iterator[Finding]:
         yield wrong(name, seen, f"put {' and '.join(missing)} back from a backup, if there is one", None)
         return
     try:
-        own = format_id(read_identity(patient.workdir).node)
+        own = format_id(read_identity(folder).node)
     except ConfigError as error:
         yield of_error(name, error)
         return

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_pid, serve
 from actors.failpoints import Point, reached
 from flotta_p2p.federated import groups, probe
@@ -22,6 +20,7 @@ from protocol.errors import Code, FlottaError, WorkflowError
 from protocol.limits import CHILD_MESSAGE_BYTES_MAX, PRODUCT_BYTES_MAX
 from protocol.plan.artifact import Artifact, read_artifact
 from protocol.plan.tasks import (
+    CheckRequest,
     ChildAnswer,
     ChildRequest,
     Fault,
@@ -31,7 +30,7 @@ from protocol.plan.tasks import (
     Settings,
     TaskRequest,
 )
-from protocol.wire.codec import decode_record, encode, encode_record
+from protocol.wire.codec import decode_record, encode_record
 
 
 def answer(data: bytes) -> bytes:
@@ -66,7 +65,11 @@ def _internal(error: BaseException) -> Fault:
 
 def _product(data: bytes) -> bytes:
     request = decode_record(data, ChildRequest, bytes_max=CHILD_MESSAGE_BYTES_MAX)
-    product = _inspection(request) if isinstance(request, InspectRequest) else _computed(request)
+    if isinstance(request, InspectRequest):
+        return _inspection(request)
+    if isinstance(request, CheckRequest):
+        return _report(request)
+    product = _computed(request)
     if len(product) > PRODUCT_BYTES_MAX:
         sentence = f"the product has {len(product):,} bytes; at most {PRODUCT_BYTES_MAX:,} may leave a task"
         raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns, bins or groups")
@@ -76,7 +79,13 @@ def _product(data: bytes) -> bytes:
 def _inspection(request: InspectRequest) -> bytes:
     from flotta_p2p.federated.tables import inspect
 
-    return encode(msgspec.to_builtins(inspect(request.source)))
+    return encode_record(inspect(request.source))
+
+
+def _report(request: CheckRequest) -> bytes:
+    from flotta_p2p.federated.checking import check_table
+
+    return encode_record(check_table(request.source))
 
 
 def _computed(request: TaskRequest) -> bytes:

@@ -20,11 +20,9 @@ from flotta_p2p.federated.disclosure import (
 from flotta_p2p.federated.group_merging import key_order
 from flotta_p2p.federated.measuring import measure_values, require_numbers
 from flotta_p2p.federated.selection import select_rows
-from flotta_p2p.federated.table_file import open_table
-from flotta_p2p.federated.tables import read_columns
+from flotta_p2p.federated.tables import read_query
 from protocol.limits import GROUP_KEY_CHARS_MAX, GROUP_VALUES_MAX, GROUPS_MAX
 from protocol.plan.artifact import Query
-from protocol.plan.filters import columns_of
 from protocol.plan.tasks import ColumnMeasure, DisclosureRules, Group, GroupMeasure, GroupSettings, SourceFile
 
 _ROWS: Final = "rows"
@@ -32,8 +30,7 @@ _ROWS: Final = "rows"
 
 def measure_source(query: Query, source: SourceFile, settings: GroupSettings) -> GroupMeasure:
     """The groups of one source. Raises DataError as the measure of a summary does."""
-    table = open_table(source)
-    frame = read_columns(table, tuple(dict.fromkeys((*query.columns, *columns_of(query.where)))))
+    table, frame = read_query(query, source)
     require_numbers(table, frame, settings.each)
     return measure_rows(select_rows(frame, query.where), settings, source.rules)
 

@@ -9,11 +9,10 @@ import polars as pl
 from flotta_p2p.federated import exact
 from flotta_p2p.federated.disclosure import cohort_refusal, column_allowed, suppress
 from flotta_p2p.federated.selection import select_rows
-from flotta_p2p.federated.table_file import TableFile, open_table
-from flotta_p2p.federated.tables import inspect, read_columns
+from flotta_p2p.federated.table_file import TableFile
+from flotta_p2p.federated.tables import inspect_table, read_query
 from protocol.errors import Code, DataError
 from protocol.plan.artifact import Query
-from protocol.plan.filters import columns_of
 from protocol.plan.tasks import Cells, ColumnMeasure, DisclosureRules, Measure, Settings, SourceFile
 
 
@@ -23,8 +22,7 @@ def measure_source(query: Query, source: SourceFile, settings: Settings) -> Meas
     Faults of columns and types speak of the whole table. Faults of values are raised only for what is large
     enough to leave, so that a fault says nothing about a selection of few rows.
     """
-    table = open_table(source)
-    frame = read_columns(table, tuple(dict.fromkeys((*query.columns, *columns_of(query.where)))))
+    table, frame = read_query(query, source)
     require_numbers(table, frame, settings)
     selected = select_rows(frame, query.where)
     refusal = cohort_refusal(selected.height, source.rules)
@@ -39,11 +37,7 @@ def require_numbers(table: TableFile, frame: pl.DataFrame, settings: Settings) -
     asked = settings.columns if {"mean", "variance"} & set(settings.statistics) else tuple(settings.edges)
     for name in asked:
         if frame.schema[name] != pl.Float64:
-            numeric = [
-                column.name
-                for column in inspect(table.source)
-                if column.type == "number" and table.is_open(column.name)
-            ]
+            numeric = [column.name for column in inspect_table(table).columns if column.type == "number"]
             what = f'has other values than numbers in the column "{name}": it has no mean, variance or histogram'
             step = f"numeric columns are {', '.join(numeric)}" if numeric else "this table opens no numeric column"
             raise table.fault(Code.COLUMN_NOT_NUMERIC, what, f"{step}; the other columns can be counted")

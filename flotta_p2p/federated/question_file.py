@@ -21,10 +21,11 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
 
 import msgspec
-import yaml
 
+from flotta_p2p.faults import Faults
 from flotta_p2p.order_options import OrderOptions
-from protocol.errors import Code, WorkflowError
+from flotta_p2p.safe_yaml import load, plain_value
+from protocol.errors import Code, ConfigError, WorkflowError
 from protocol.limits import STATEMENT_BYTES_MAX
 from protocol.plan.artifact import Query
 from protocol.plan.filters import parse_filter
@@ -151,30 +152,14 @@ def parse_bins(texts: Sequence[str]) -> dict[str, Bins]:
 # --- YAML and JSON without their traps ----------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without duplicate keys, which would hide a part of the question, and without aliases, which can
-    grow without end.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        _check_once(keys)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(text: str) -> Any:
+    faults = Faults("the question file")
     try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise _malformed(f"the question file is no YAML: {line}{error.problem}") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _malformed(f"the question file is no YAML: {str(error)[:200]}") from error
+        tree = load(text.encode("utf-8", "surrogatepass"), faults, value_chars_max=STATEMENT_BYTES_MAX)
+        faults.raise_if_any()
+    except ConfigError as error:
+        raise _malformed(error.sentence) from error
+    return plain_value(tree)
 
 
 def _read_json(text: str) -> Any:

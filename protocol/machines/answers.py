@@ -23,8 +23,9 @@ def tell(event: Received, message: object) -> Send:
 class Answers:
     """Reads the scheduler's book. Methods that take a request raise DeniedError for whoever may not know."""
 
-    def __init__(self, own_id: bytes, book: JobBook, *, durable: bool, hands_out: bool) -> None:
+    def __init__(self, own_id: bytes, book: JobBook, *, client: bool, durable: bool, hands_out: bool) -> None:
         self._own_id = own_id
+        self._client = client
         self._hands_out = hands_out
         self._durable = durable
         self._book = book
@@ -43,7 +44,14 @@ class Answers:
         )
         return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine[:newest]))),)
 
-    def check_hands_out(self) -> None:
+    def check_leads(self) -> None:
+        """Whether this node may lead a job, and hand out its result. Raises DeniedError."""
+        if self._client:
+            raise DeniedError(
+                Code.POLICY_DENIED,
+                "this node is a client, so it leads no job",
+                next_step="submit to its scheduler: flotta-p2p submit --to HOST:PORT, the address that it joined",
+            )
         if not self._hands_out:
             raise DeniedError(
                 Code.POLICY_DENIED,
@@ -52,7 +60,7 @@ class Answers:
             )
 
     def result(self, event: Received, ask: AskResult) -> Effects:
-        self.check_hands_out()
+        self.check_leads()
         row = self._permitted(event, ask.job_id)
         if row.state != "succeeded":
             raise DeniedError(

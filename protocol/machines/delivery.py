@@ -43,10 +43,10 @@ from protocol.machines.contract import (
     SetTimer,
     TimerFired,
 )
-from protocol.machines.events import PeerSeen
+from protocol.machines.events import PeerReached, PeerSeen
 from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
-from protocol.wire.peers import Acknowledge
+from protocol.wire.peers import Acknowledge, Poll, Polled
 from protocol.wire.registry import BY_NUMBER, type_of
 
 TIMER: Final = "deliver"
@@ -143,6 +143,11 @@ class Courier:
                 return self._durable(event, writes, now)
             case TimerFired(name="deliver"):
                 return self._repeat(event, writes, now)
+            case Received(message=Poll(number=number), sender=client):
+                return (self._poll(client, number, event.message_id, now),)
+            case PeerReached(node=node):
+                self._hurry(node, now)
+                return ()
             case PeerSeen(node=node):
                 self._hurry(node, now)
         return self.machine.step(event, now)
@@ -285,6 +290,12 @@ class Courier:
             if waiting.send.to == node:
                 waiting.due_ns, waiting.attempts = now.boot_ns, 1
                 self._timer_at_ns = 0
+
+    def _poll(self, client: bytes, number: int, message_id: bytes, now: Now) -> Send:
+        """What waits for a client that asks is sent at once, whatever was tried while it could not be reached."""
+        self._hurry(client, now)
+        polled = Polled(number=number, waiting=self._per_peer.get(client, 0))
+        return Send(message=polled, to=client, reply_to=message_id)
 
     def _schedule(self) -> Effects:
         """One timer for the whole outbox. While it is set nothing can be due earlier, so that a step stays cheap."""

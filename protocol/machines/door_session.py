@@ -27,6 +27,11 @@ class Session:
         self.nonce = b""
         self.proof_id = b""  # the message that the welcome answers
 
+    def bound(self, own_id: bytes, own_curve: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+        """On the answering side: what both proofs are bound to."""
+        assert self.hello is not None
+        return (self.joiner_id, own_id, self.hello.curve_key, own_curve, self.hello.nonce, self.nonce)
+
     @property
     def other(self) -> bytes:
         return self.joiner.target.node if self.joiner is not None else self.joiner_id
@@ -72,3 +77,7 @@ def not_granted(answer: InvitationAnswered, proof_id: bytes) -> Refuse:
         reply_to=proof_id,
         next_step=answer.next_step,
     )
+
+
+def too_late(limit_ms: int) -> str:
+    return f"did not open its door within {limit_ms} ms: it holds no common project token, or cannot be reached"

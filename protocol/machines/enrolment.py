@@ -7,6 +7,8 @@ is let in.
       |  Proof(proof)               ------->    |
       |  <-------    Welcome                    |   both sides: the other is a peer of this project
 
+A client and a node that it cannot dial show each other credentials instead: `credentials`.
+
 The token itself is not sent: each proof is an HMAC under the key derived from it, over role, project, both ids,
 both CURVE keys and both nonces.
 
@@ -50,7 +52,8 @@ from protocol.machines.contract import (
     TimerFired,
     unexpected,
 )
-from protocol.machines.door_session import Knock, Session, joining_node, not_granted, waiting
+from protocol.machines.credentials import Credentials
+from protocol.machines.door_session import Knock, Session, joining_node, not_granted, too_late, waiting
 from protocol.machines.events import (
     DialDoor,
     DoorsOpened,
@@ -69,7 +72,7 @@ from protocol.machines.events import (
 from protocol.machines.joiner import VERSION, Joiner
 from protocol.record import Record
 from protocol.tokens import ProjectKey
-from protocol.wire.door import Challenge, Granted, Hello, Proof, Welcome
+from protocol.wire.door import Challenge, Credential, Granted, Hello, Proof, Welcome
 
 # Sessions of both roles. A pair that is not listed is a refused event.
 TRANSITIONS: Final[dict[str, dict[str, str]]] = {
@@ -97,11 +100,25 @@ class Enrolment:
     and a counter.
     """
 
-    def __init__(self, own_id: bytes, boot_id: int, nonce_secret: bytes, curve_key: bytes) -> None:
+    def __init__(
+        self,
+        own_id: bytes,
+        boot_id: int,
+        nonce_secret: bytes,
+        curve_key: bytes,
+        seal_key: bytes,
+        *,
+        client: bool = False,
+        opening_ms: int = 0,
+    ) -> None:
+        """`opening_ms`: so much longer than on the direct way it may take until a door is reached."""
         self._own_id = own_id
         self._nonce_seed = nonce_secret + boot_id.to_bytes(8)
         self._statement = b""
         self._curve_key = curve_key
+        self._client = client
+        self._knock_limit_ms = HANDSHAKE_LIMIT_MS + opening_ms
+        self._credentials = Credentials(own_id, curve_key, seal_key, client=client)
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self._invitations: dict[bytes, ProjectKey] = {}  # limits.INVITATIONS_MAX
         self._allowed = PeersAllowed()
@@ -115,7 +132,7 @@ class Enrolment:
             case ProjectsHeld(projects=projects, statement=statement):
                 assert len(projects) <= PROJECTS_MAX
                 self._projects = {project.project_id: project for project in projects}
-                self._statement = statement
+                self._statement = self._credentials.statement = statement
                 self._proved = {}  # membership tells it anew: it may have started again without what it was told last
                 return self._end_where(lambda session: session.project.project_id not in self._doors)
             case PeersAllowed():
@@ -149,11 +166,14 @@ class Enrolment:
                 return self._proof(event, proof, now)
             case Welcome():
                 return self._welcome(event)
+            case Credential() as credential:
+                return self._credential(event, credential, now)
         raise unexpected(event.message)
 
     def check(self) -> None:
         assert len(self._sessions) <= DOOR_SESSIONS_MAX
         assert len(self._knocks) <= STRANGERS_MAX
+        self._credentials.check()
         assert all(session.state in TRANSITIONS for session in self._sessions.values())
 
     def snapshot(self) -> EnrolmentSnapshot:
@@ -180,8 +200,8 @@ class Enrolment:
 
     def _encounter(self, event: Encountered, now: Now) -> Effects:
         node = event.certified.node
-        if node == self._own_id or node in self._allowed.banned:
-            return ()
+        if node == self._own_id or node in self._allowed.banned or event.certified.is_client:
+            return ()  # a client knocks itself: nobody can dial it
         if not self._wanted(event):
             return self._nothing_in_common(event)
         if not self._allowed.admits(node):
@@ -228,9 +248,11 @@ class Enrolment:
         knock.attempts += 1
         effects: list[Effect] = []
         for project in wanted:
-            if len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
+            if self._client and not knock.event.heard_at:
+                effects += self._credentials.show(knock.event.certified, project)
+            elif len(self._sessions) < DOOR_SESSIONS_MAX and not self._joining(node, project):
                 effects += self._dial(knock.event, project, now)
-        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(knock.attempts, 10)) + HANDSHAKE_LIMIT_MS
+        pause = min(ENROL_RETRY_MS_MAX, ENROL_RETRY_MS_MIN * 2 ** min(knock.attempts, 10)) + self._knock_limit_ms
         return (*effects, SetTimer(name=f"knock:{node.hex()}", at_ns=now.after_ms(pause)))
 
     def _joining(self, node: bytes, project: ProjectKey) -> bool:
@@ -267,7 +289,7 @@ class Enrolment:
                 )
             ),
             Send(message=session.joiner.hello, session=session_id, to=b"", project=project.project_id),
-            self._deadline(session_id, now),
+            self._deadline(session_id, self._knock_limit_ms, now),
         ]
 
     def _challenge(self, event: Received, challenge: Challenge, now: Now) -> Effects:
@@ -308,19 +330,19 @@ class Enrolment:
         challenge = Challenge(
             statement=self._statement,
             nonce=session.nonce,
-            proof=project.proof("responder", *self._bound(session)),
+            proof=project.proof("responder", *session.bound(self._own_id, self._curve_key)),
             version=VERSION,
         )
         return (
             Send(message=challenge, session=event.session, reply_to=event.message_id),
-            self._deadline(event.session, now),
+            self._deadline(event.session, HANDSHAKE_LIMIT_MS, now),
         )
 
     def _proof(self, event: Received, proof: Proof, now: Now) -> Effects:
         session = self._sessions.get(event.session)
         if session is None or session.state != "challenged" or session.joiner_id != event.sender:
             return self._unexpected("Proof")
-        if not session.project.check_proof("joiner", *self._bound(session), proof.proof):
+        if not session.project.check_proof("joiner", *session.bound(self._own_id, self._curve_key), proof.proof):
             refusal = Refuse(code=Code.PROOF_WRONG, sentence="the proof of the token is wrong", session=event.session)
             return (refusal, *self._end(event.session))
         session.state, session.proof_id = "proved", event.message_id
@@ -348,9 +370,7 @@ class Enrolment:
         return (not_granted(answer, session.proof_id), *self._end(answer.session))
 
     def _admitted(self, node: bytes, projects: tuple[bytes, ...], now: Now) -> Effects:
-        """A joiner is welcomed once membership has stored it: else a crash in between would leave it a peer that we
-        do not know, and it would not knock again.
-        """
+        """Only now, since membership has stored the joiner: a crash before would leave it a peer unknown to us."""
         waiting = [
             session_id
             for session_id, session in self._sessions.items()
@@ -359,7 +379,8 @@ class Enrolment:
             and session.certified.node == node
             and session.project.project_id in projects
         ]
-        return tuple(effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
+        welcomed = (effect for session_id in waiting for effect in self._let_in(session_id, HANDSHAKE_LIMIT_MS, now))
+        return (*welcomed, *self._credentials.answer(node))
 
     def _let_in(self, session_id: bytes, idle_ms: int, now: Now, message: Welcome | Granted | None = None) -> Effects:
         """The other side hangs up after the welcome, or when it has asked all; hanging up here could overtake it."""
@@ -370,16 +391,19 @@ class Enrolment:
             SetTimer(name=f"idle:{session_id.hex()}", at_ns=now.after_ms(idle_ms)),
         )
 
-    def _bound(self, session: Session) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
-        assert session.hello is not None
-        return (
-            session.joiner_id,
-            self._own_id,
-            session.hello.curve_key,
-            self._curve_key,
-            session.hello.nonce,
-            session.nonce,
-        )
+    # --- clients ----------------------------------------------------------------------------------
+
+    def _credential(self, event: Received, credential: Credential, now: Now) -> Effects:
+        project = self._projects.get(event.project)
+        if project is None:
+            return self._unexpected("Credential")
+        try:
+            certified = self._credentials.believe(event, credential, project, now)
+        except RemoteProtocolError as error:
+            return (Refuse(code=error.code, sentence=error.sentence),)
+        if not self._allowed.admits(certified.node):
+            return (Publish(event=PeerWaiting(certified=certified)),)
+        return self._prove(certified, project, "")
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -400,11 +424,7 @@ class Enrolment:
         session = self._sessions.get(key)
         if session is None:
             return ()
-        late = (
-            f"did not open its door within {HANDSHAKE_LIMIT_MS} ms: "
-            "it holds no common project token, or cannot be reached"
-        )
-        return (*self._end(key), *self._failed(session, late))
+        return (*self._end(key), *self._failed(session, too_late(self._knock_limit_ms)))
 
     def _failed(self, session: Session, sentence: str) -> Effects:
         """Of a handshake that this node began; membership may look for somebody else meanwhile."""
@@ -418,8 +438,8 @@ class Enrolment:
         self._sessions.pop(session_id, None)
         return (Publish(event=HangUp(session=session_id)), ClearTimer(name=f"session:{session_id.hex()}"))
 
-    def _deadline(self, session_id: bytes, now: Now) -> SetTimer:
-        return SetTimer(name=f"session:{session_id.hex()}", at_ns=now.after_ms(HANDSHAKE_LIMIT_MS))
+    def _deadline(self, session_id: bytes, limit_ms: int, now: Now) -> SetTimer:
+        return SetTimer(name=f"session:{session_id.hex()}", at_ns=now.after_ms(limit_ms))
 
     def _unexpected(self, message: str) -> Effects:
         return (Refuse(code=Code.EVENT_UNEXPECTED, sentence=f"{message} came out of turn at the door"),)

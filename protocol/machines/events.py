@@ -8,6 +8,7 @@ from typing import Any, Literal
 from protocol.errors import Code
 from protocol.key_statement import Certified
 from protocol.machines.contract import Send
+from protocol.plan.tasks import Fault, Inspection
 from protocol.record import Record
 from protocol.secret_text import SecretText
 from protocol.tokens import ProjectKey
@@ -15,6 +16,7 @@ from protocol.wire.jobs import JobStatus
 from protocol.wire.peers import SourceOffer
 
 CONTROL_SESSION = b"control:"  # sessions of the control socket: the operator at this machine, never over the network
+RELAY_SESSION = b"relay:"  # sessions with a node, by its id, to which a scheduler of this client passes frames on
 OPERATOR = b"operator"  # the sender of what comes over the control socket
 
 
@@ -28,6 +30,7 @@ class Arrived(Record, frozen=True):
     session: bytes = b""
     project: bytes = b""  # of the door key, for a session that knocks
     dialled: bool = False  # an answer on a door session that this node opened
+    via: bytes = b""  # the peer that passed it on; then `node` is only who is said to have sent it
 
 
 class Outgoing(Record, frozen=True):
@@ -37,11 +40,25 @@ class Outgoing(Record, frozen=True):
 
 
 class Transmit(Record, frozen=True):
-    """A sealed frame for the transport."""
+    """A signed frame for the transport. With `via` it is sealed for `node` by its `seal_key` and goes to that peer, who
+    passes it on.
+    """
 
     raw: bytes
     node: bytes = b""
     session: bytes = b""
+    via: bytes = b""
+    seal_key: bytes = b""
+
+
+class Unseal(Record, frozen=True):
+    """A frame that `via` passed on from `sender`, sealed for this node; the answer is Arrived, empty when it does not
+    open.
+    """
+
+    sealed: bytes
+    sender: bytes
+    via: bytes
 
 
 class ControlAnswer(Record, frozen=True):
@@ -103,6 +120,15 @@ class DialDoor(Record, frozen=True):
     addresses: tuple[str, ...]
     project: bytes
     submitting: bool = False
+
+
+class Introduce(Record, frozen=True):
+    """Open a session to a node that cannot be dialled from here: frames of it go through a scheduler of this client."""
+
+    session: bytes
+    node_key: bytes
+    seal_key: bytes
+    project: bytes
 
 
 class HangUp(Record, frozen=True):
@@ -188,11 +214,14 @@ class SubmitterProved(Record, frozen=True):
 
 
 class PeerAdmitted(Record, frozen=True):
-    """A peer may talk: its keys, where to dial it, and the projects in common. Told again when any of it changes."""
+    """A peer may talk: its keys, where to dial it, and the projects in common. Told again when any of it changes.
+    Without addresses it is not dialled: it dials us, or is reached through others.
+    """
 
     node: bytes
     node_key: bytes
     curve_key: bytes
+    seal_key: bytes
     addresses: tuple[str, ...]
     projects: tuple[bytes, ...]
     name: str
@@ -215,6 +244,12 @@ class RollCallWanted(Record, frozen=True):
 
     project: bytes
     envelope: bytes
+
+
+class PeerReached(Record, frozen=True):
+    """A scheduler answers a poll after one or more that it did not answer."""
+
+    node: bytes
 
 
 class PeerAway(Record, frozen=True):
@@ -247,6 +282,14 @@ class ProjectsHeld(Record, frozen=True):
     statement: bytes
     sources: Mapping[str, frozenset[bytes]] | None = None
     left: bool = False
+
+
+class SourceInspected(Record, frozen=True):
+    """A source of this node was read (again): what is known of it, or what is wrong with it."""
+
+    source: str
+    seen: Inspection | None = None
+    fault: Fault | None = None
 
 
 class TaskProduced(Record, frozen=True):

@@ -6,8 +6,8 @@ believes nothing that was not signed by the one who may say it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import assert_never, get_args
+from collections.abc import Mapping
+from typing import Any, assert_never, get_args
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError
@@ -26,11 +26,13 @@ from protocol.machines.contract import (
 )
 from protocol.machines.events import (
     CONTROL_SESSION,
+    RELAY_SESSION,
     Arrived,
     ControlAnswer,
     Counted,
     DialDoor,
     HangUp,
+    Introduce,
     Outgoing,
     PeerAdmitted,
     PeersAllowed,
@@ -38,9 +40,10 @@ from protocol.machines.events import (
     SubmitterProved,
     Transmit,
 )
+from protocol.machines.relaying import Link, Relay
 from protocol.record import Record
-from protocol.replay import ReplayWindow
 from protocol.signing import SigningKey
+from protocol.wire.door import Credential
 from protocol.wire.frame import FrameRules, Header, OpenedFrame, open_frame, seal
 from protocol.wire.peers import Refused
 from protocol.wire.registry import (
@@ -51,23 +54,12 @@ from protocol.wire.registry import (
     encode_message,
     type_of,
 )
+from protocol.wire.relay import is_relayed
 
 _NO_PROJECT = bytes(16)
 _ALLOWED: dict[Connection, dict[int, int]] = {
     connection: allowed_over(connection) for connection in get_args(Connection)
 }
-
-
-class _Link:
-    """What the gate keeps of one peer or session."""
-
-    def __init__(self, connection: Connection, key: bytes | None, projects: Iterable[bytes]) -> None:
-        self.connection: Connection = connection
-        self.key = key
-        self.projects = frozenset(projects)
-        self.window = ReplayWindow()
-        self.boot_floor = 0
-        self.clock_offset_ms = 0
 
 
 class GateSnapshot(Record, frozen=True):
@@ -76,6 +68,7 @@ class GateSnapshot(Record, frozen=True):
     refused: dict[str, int]
     frames_in: int
     frames_out: int
+    passed_on: int
     clock_offsets_ms: dict[str, int]
 
 
@@ -89,6 +82,7 @@ GateEvent = (
     | PeersAllowed
     | ProjectsHeld
     | DialDoor
+    | Introduce
     | SubmitterProved
     | HangUp
 )
@@ -98,15 +92,22 @@ class Gate:
     """Machine of the gate actor."""
 
     def __init__(
-        self, key: SigningKey, boot_id: int, rows: Mapping[str, list[tuple[bytes, bytes]]], first_sequence: int = 0
+        self,
+        key: SigningKey,
+        boot_id: int,
+        rows: Mapping[str, list[tuple[bytes, bytes]]],
+        first_sequence: int = 0,
+        *,
+        client: bool = False,
     ) -> None:
         """`first_sequence` is above all that an earlier life of the gate used within one boot: peers refuse copies."""
         self._key = key
         self._own_id = node_id(key.public_key)
         self._boot_id = boot_id
-        self._peers: dict[bytes, _Link] = {}  # limits.PEERS_MAX, kept by membership
-        self._former: dict[bytes, _Link] = {}  # bounded by the operator, who bans them: their windows outlive a ban
-        self._sessions: dict[bytes, _Link] = {}  # limits.REPLAY_PEERS_MAX
+        self._peers: dict[bytes, Link] = {}  # limits.PEERS_MAX, kept by membership
+        self._former: dict[bytes, Link] = {}  # bounded by the operator, who bans them: their windows outlive a ban
+        self._sessions: dict[bytes, Link] = {}  # limits.REPLAY_PEERS_MAX
+        self._relay = Relay(self._peers, client=client)
         self._floors = {
             node: int.from_bytes(value) for node, value in rows.get(kinds.SEEN_BOOT, [])
         }  # limits.PEERS_MAX
@@ -134,16 +135,8 @@ class Gate:
                 return self._allow(event)
             case ProjectsHeld():
                 return self._hold(event)
-            case DialDoor():
-                return self._open_session(
-                    event.session,
-                    _Link("scheduler" if event.submitting else "dialled", event.node_key, (event.project,)),
-                )
-            case SubmitterProved():
-                return self._promote(event)
-            case HangUp(session=session):
-                self._sessions.pop(session, None)
-                return ()
+            case DialDoor() | Introduce() | SubmitterProved() | HangUp():
+                return self._session(event)
             case Received(message=message):
                 raise unexpected(message)
             case _:
@@ -159,6 +152,7 @@ class Gate:
             refused=dict(self._refused),
             frames_in=self._frames_in,
             frames_out=self._frames_out,
+            passed_on=self._relay.passed_on,
             clock_offsets_ms={node.hex(): link.clock_offset_ms for node, link in self._peers.items()},
         )
 
@@ -166,15 +160,22 @@ class Gate:
 
     def _arrived(self, event: Arrived, now: Now) -> Effects:
         try:
+            self._check_welcome(event)
+            if is_relayed(event.raw):
+                return (self._relay.take(event),)
             link = self._link_of(event)
+            self._relay.check_way(link, event)
             opened = open_frame(event.raw, self._rules(link, event, now))
             message = decode_message(opened.header.type, opened.body)
-            self._check_project(link, opened.header)
+            self._check_project(self._projects_of(link, event, message), opened.header)
+            self._check_sender(event, opened.header)
         except RemoteProtocolError as error:
             return self._count(error.code, error.sentence, event.node)
+        if not link.dialled:
+            link.via = event.via  # frames go back the way that the last one came
         if link.key is None:
             link.key = opened.header.sender_key
-            self._open_session(event.session, link)
+            self._open_session(event.session or RELAY_SESSION + event.node, link)
         if not event.node and node_id(link.key) in self._allowed.banned:
             return self._refuse(_banned_at_the_door(event.session, opened.header), now)
         self._frames_in += 1
@@ -192,12 +193,10 @@ class Gate:
         )
         return (*self._note_boot(event.node, link, opened), Publish(event=received))
 
-    def _link_of(self, event: Arrived) -> _Link:
+    def _link_of(self, event: Arrived) -> Link:
+        if event.via:
+            return self._relayed_link(event)
         if event.node:
-            if self._left:
-                raise RemoteProtocolError(Code.NODE_LEFT, "this node has left its projects and hears no peer")
-            if event.node in self._allowed.banned:
-                raise RemoteProtocolError(Code.NODE_BANNED, f"a frame of {format_id(event.node)}, which is banned here")
             link = self._peers.get(event.node)
             if link is None:
                 raise RemoteProtocolError(Code.STRANGER, "a connection of a node that is no peer")
@@ -206,10 +205,22 @@ class Gate:
         if link is None:
             if event.dialled:
                 raise RemoteProtocolError(Code.STRANGER, "an answer on a closed session")
-            return _Link("knocking", None, (event.project,))  # kept once its first frame is verified
+            return Link("knocking", None, (event.project,))  # kept once its first frame is verified
         return link
 
-    def _rules(self, link: _Link, event: Arrived, now: Now) -> FrameRules:
+    def _relayed_link(self, event: Arrived) -> Link:
+        """A peer; a node that we asked for its credential; or one that shows us its own for the first time."""
+        link = self._peers.get(event.node) or self._sessions.get(RELAY_SESSION + event.node)
+        if link is not None:
+            return link
+        hop = self._peers.get(event.via)
+        if hop is None:
+            raise RemoteProtocolError(Code.STRANGER, "a relayed frame that does not come from a peer")
+        newcomer = Link("relayed", None, hop.projects)
+        newcomer.dialled = False
+        return newcomer
+
+    def _rules(self, link: Link, event: Arrived, now: Now) -> FrameRules:
         return FrameRules(
             own_id=self._own_id,
             allowed=_ALLOWED[link.connection],
@@ -221,18 +232,36 @@ class Gate:
             boot_floor=link.boot_floor,
         )
 
-    def _check_project(self, link: _Link, header: Header) -> None:
+    def _check_welcome(self, event: Arrived) -> None:
+        """Nobody is heard who is banned, nor any peer while this node has left."""
+        if event.node and self._left:
+            raise RemoteProtocolError(Code.NODE_LEFT, "this node has left its projects and hears no peer")
+        for node in (event.node, event.via):
+            if node in self._allowed.banned:
+                raise RemoteProtocolError(Code.NODE_BANNED, f"a frame of {format_id(node)}, which is banned here")
+
+    def _check_sender(self, event: Arrived, header: Header) -> None:
+        """CURVE proves who sends straight; of a relayed frame only its signature does."""
+        if event.via and node_id(header.sender_key) != event.node:
+            raise RemoteProtocolError(Code.SENDER_WRONG, "a relayed frame that another node has signed")
+
+    def _projects_of(self, link: Link, event: Arrived, message: Any) -> frozenset[bytes]:
+        """What the sender may speak of: what it has proved, and what it is about to prove with a peer's help."""
+        hop = self._peers.get(event.via) if isinstance(message, Credential) else None
+        return link.projects | hop.projects if hop is not None else link.projects
+
+    def _check_project(self, projects: frozenset[bytes], header: Header) -> None:
         if header.project in self._dropped:
             raise RemoteProtocolError(Code.PROJECT_ROTATED, "this node no longer holds the token of that project")
-        if header.project != _NO_PROJECT and header.project not in link.projects:
+        if header.project != _NO_PROJECT and header.project not in projects:
             raise RemoteProtocolError(Code.PROJECT_UNKNOWN, "the sender has not proved to be in this project")
 
-    def _note_boot(self, node: bytes, link: _Link, opened: OpenedFrame) -> Effects:
+    def _note_boot(self, node: bytes, link: Link, opened: OpenedFrame) -> Effects:
         """A higher boot id of a peer is committed before its first frame is acted on: an older boot can never be
         replayed.
         """
         boot_id = opened.header.boot_id
-        if not node or boot_id <= link.boot_floor:
+        if node not in self._peers or boot_id <= link.boot_floor:
             return ()
         link.boot_floor = boot_id
         self._floors[node] = boot_id
@@ -252,6 +281,11 @@ class Gate:
         link = self._sessions.get(send.session) if send.session else self._peers[send.to]
         if link is None or link.key is None:
             return ()  # the session has ended; whoever asked has gone
+        way = self._relay.way_to(link)
+        if way is None:
+            return self._count(
+                Code.STRANGER, "a message that no scheduler of this client can pass on was dropped", send.to
+            )
         try:
             number, body = encode_message(send.message)
         except RemoteProtocolError as error:
@@ -273,6 +307,8 @@ class Gate:
             fence=send.fence,
         )
         raw = seal(header, body, self._key)
+        if way:
+            return (Publish(event=Transmit(raw=raw, node=audience, via=way, seal_key=link.seal_key)),)
         return (Publish(event=Transmit(raw=raw, node=send.to, session=send.session)),)
 
     def _too_large(self, send: Send, error: RemoteProtocolError, now: Now) -> Effects:
@@ -330,15 +366,37 @@ class Gate:
             return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
-            link = self._former.pop(peer.node) if peer.node in self._former else _Link("peer", peer.node_key, ())
-            self._peers[peer.node] = link
+            link = self._former.pop(peer.node, None) or self._sessions.pop(RELAY_SESSION + peer.node, None)
+            link = link or Link("peer", peer.node_key, ())
+            link.connection = "peer"
             link.boot_floor = self._floors.get(peer.node, 0)
+            self._peers[peer.node] = link
         link.projects = frozenset(peer.projects)
+        link.seal_key = peer.seal_key
+        link.dialled = bool(peer.addresses)
         return ()
 
-    def _open_session(self, session: bytes, link: _Link) -> Effects:
+    def _introduce(self, event: Introduce) -> Effects:
+        link = Link("relayed", event.node_key, (event.project,))
+        link.dialled, link.seal_key = False, event.seal_key
+        return self._open_session(event.session, link)
+
+    def _session(self, event: DialDoor | Introduce | SubmitterProved | HangUp) -> Effects:
+        match event:
+            case DialDoor():
+                kind: Connection = "scheduler" if event.submitting else "dialled"
+                return self._open_session(event.session, Link(kind, event.node_key, (event.project,)))
+            case Introduce():
+                return self._introduce(event)
+            case SubmitterProved():
+                return self._promote(event)
+            case HangUp(session=session):
+                self._sessions.pop(session, None)
+                return ()
+
+    def _open_session(self, session: bytes, link: Link) -> Effects:
         if session not in self._sessions and len(self._sessions) >= REPLAY_PEERS_MAX:
-            knocking = (name for name, one in self._sessions.items() if one.connection == "knocking")
+            knocking = (name for name, one in self._sessions.items() if one.connection in ("knocking", "relayed"))
             oldest = next(knocking, None) or next(iter(self._sessions))
             del self._sessions[oldest]  # of those that proved nothing first; a live handshake takes two seconds
         self._sessions[session] = link

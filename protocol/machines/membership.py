@@ -101,11 +101,16 @@ class Membership:
         sources: Mapping[str, frozenset[bytes]],
         joins: tuple[str, ...],
         rows: Mapping[str, list[tuple[bytes, bytes]]],
+        *,
+        client: bool = False,
     ) -> None:
-        """`sources`: this node's own, each with the projects that may reach it. `joins`: typed addresses."""
+        """`sources`: this node's own, each with the projects that may reach it. `joins`: typed addresses; a client
+        dials the nodes that it joined there, its schedulers, and nobody else.
+        """
         assert len(sources) <= SOURCES_MAX
         self._own_id = own_id
         self._name = name
+        self._client = client
         self._sources = dict(sources)  # limits.SOURCES_MAX
         self._statement = b""
         self._held: frozenset[bytes] = frozenset()
@@ -211,7 +216,7 @@ class Membership:
             effects += self._admit(node)
             if node in shared and not self._common(node):  # it shall know our new hints: it may get the new token too
                 effects.append(self._greeting(node, answer_wanted=False))
-            effects += self._search.tell(Discovered(certified=peer.certified), known=True)
+            effects += self._search.tell_again(peer.certified, peer.heard_at)
         return tuple(effects)
 
     def _common(self, node: bytes) -> frozenset[bytes]:
@@ -234,7 +239,8 @@ class Membership:
             node=node,
             node_key=peer.certified.node_key,
             curve_key=peer.certified.statement.curve_key,
-            addresses=peer.addresses,
+            seal_key=peer.certified.statement.seal_key,
+            addresses=() if self._client and not peer.heard_at else peer.addresses,
             projects=tuple(sorted(common)),
             name=peer.certified.statement.name,
         )
@@ -322,7 +328,7 @@ class Membership:
             peer.certified = certified
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
-            effects += self._search.tell(Discovered(certified=certified), known=True)
+            effects += self._search.tell_again(certified, peer.heard_at)
         peer.sources = sources
         peer.greeted(now)
         peer.settled = common == peer.proved & self._held
@@ -402,9 +408,7 @@ class Membership:
         caller = call.caller.node
         if caller == self._own_id or not self._calls.take(call, event.sender, now):
             return ()
-        effects: list[Publish | Send] = [
-            *self._pass_on(call.project, message.envelope, now, besides=(event.sender, caller))
-        ]
+        effects: list[Publish | Send] = [*self._pass_on(call.project, message.envelope, now, (event.sender, caller))]
         holds = any(call.project in projects for projects in self._sources.values())
         if holds and call.concerns(self._own_id):
             known = self._peers.get(caller)
@@ -415,7 +419,9 @@ class Membership:
         return tuple(effects)
 
     def _pass_on(self, project: bytes, envelope: bytes, now: Now, besides: tuple[bytes, ...] = ()) -> list[Send]:
-        """To every neighbour that is in the project."""
+        """To every neighbour that is in the project. A client passes nothing on: its neighbours know each other."""
+        if self._client:
+            return []
         mine = {node: peer for node, peer in self._peers.items() if project in peer.proved & self._held}
         near = close(mine, choose(mine, now), now)
         return [

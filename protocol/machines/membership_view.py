@@ -1,4 +1,4 @@
-"""What people see of the machine `Membership`."""
+"""What membership shows of itself: to the operator, to the page, to the simulator's checkers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protocol.wire.peers import SourceOffer
 class PeerView(Record, frozen=True):
     node: bytes
     name: str
-    addresses: tuple[str, ...]
+    addresses: tuple[str, ...]  # empty: a client
     projects: tuple[bytes, ...]
     presence: Presence
     neighbour: bool

@@ -123,12 +123,17 @@ def close(peers: Mapping[bytes, Peer], chosen: frozenset[bytes], now: Now) -> fr
 
 
 def introductions(peers: Mapping[bytes, Peer], asker: Peer, number: int, salt: int) -> tuple[bytes, ...]:
-    """Key statements of peers within reach that share a project with the asker; with each salt others."""
+    """Key statements of peers within reach that share a project with the asker; with each salt others. Clients, whom
+    nobody can dial, are left out.
+    """
     seed = asker.node + salt.to_bytes(8)
     known = [
         peer
         for peer in peers.values()
-        if peer is not asker and peer.presence == "present" and peer.proved & asker.proved
+        if peer is not asker
+        and peer.presence == "present"
+        and peer.proved & asker.proved
+        and not peer.certified.is_client
     ]
     known.sort(key=lambda peer: hashlib.sha256(seed + peer.node).digest())
     return tuple(peer.certified.data for peer in known[:number])

@@ -10,7 +10,7 @@ from protocol.limits import SOURCES_MAX
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Participant
 from protocol.record import Record
-from protocol.wire.peers import SourceOffer
+from protocol.wire.peers import ListedSource, SourceOffer
 
 
 class Holder(Record, frozen=True):
@@ -62,6 +62,16 @@ class Holders:
         """Those of these nodes that are not known to offer a source of the project."""
         holding = {node for node, one in self._known.items() if any(offer.project == project for offer in one.sources)}
         return tuple(node for node in nodes if node not in holding)
+
+    def sources_of(self, project: bytes) -> tuple[ListedSource, ...]:
+        """Every known source of a project, in order of the holders' names."""
+        found = (
+            ListedSource(node=node, name=holder.name, source=offer.name)
+            for node, holder in self._known.items()
+            for offer in holder.sources
+            if offer.project == project
+        )
+        return tuple(sorted(found, key=lambda one: (one.name, one.node, one.source)))
 
     def offered(self) -> dict[str, int]:
         """Node id → how many sources it offers."""

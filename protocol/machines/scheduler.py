@@ -118,11 +118,12 @@ class Scheduler:
         own_sources: Mapping[str, frozenset[bytes]],
         rows: Mapping[str, list[tuple[bytes, bytes]]],
         *,
+        client: bool = False,
         hands_out_results: bool = True,
         durable: bool = True,
     ) -> None:
-        """Without `hands_out_results` this node leads no job, since the result would stay on it. `durable`: whether
-        its jobs survive a restart, for those who submit.
+        """Without `hands_out_results` this node leads no job, since the result would stay on it; nor does a `client`,
+        whom the others could not reach. `durable`: whether its jobs survive a restart, for those who submit.
         """
         self._key = key
         self._own_id = own_id
@@ -131,7 +132,7 @@ class Scheduler:
         self._knows_projects = False  # soon after every start
         self._holders = Holders(own_id, own_name, own_sources)
         self._book = JobBook(rows, own_id)
-        self._answers = Answers(own_id, self._book, durable=durable, hands_out=hands_out_results)
+        self._answers = Answers(own_id, self._book, client=client, durable=durable, hands_out=hands_out_results)
         self._gathering = Gathering(key)
         self._stories = Stories()
 
@@ -234,7 +235,7 @@ class Scheduler:
         if event.project and event.project != verified.artifact.project:
             raise DeniedError(Code.PROJECT_UNKNOWN, "the order is for another project than the one proved at the door")
         check_not_expired(verified.order, now.wall_ms)
-        self._answers.check_hands_out()
+        self._answers.check_leads()
         if len(self._book.live) >= JOBS_LIVE_MAX:
             raise DeniedError(
                 Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"

@@ -74,6 +74,10 @@ class Search:
         )
         return [Publish(event=encountered)]
 
+    def tell_again(self, certified: Certified, heard_at: str) -> list[Publish]:
+        """Of a peer: a crash may have come between the proofs of two projects, or it holds another one now."""
+        return self.tell(Discovered(certified=certified, heard_at=heard_at), known=True)
+
     def more(self) -> list[Publish]:
         """Takes up members that were passed over while there was no room."""
         told: list[Publish] = []

@@ -134,6 +134,16 @@ def _check_groups(query: Query, parameters: GroupParameters) -> None:
         raise WorkflowError(Code.PARAMETER_WRONG, sentence)
 
 
+def grouping_columns(artifact: Artifact) -> tuple[str, ...]:
+    """The columns whose values name groups in a result."""
+    found: list[str] = []
+    for step in artifact.steps:
+        parameters = read_parameters(operation(step.operation), step.parameters)
+        if isinstance(parameters, GroupParameters):
+            found += parameters.by
+    return tuple(dict.fromkeys(found))
+
+
 def _check_connections(steps: tuple[Step, ...]) -> None:
     if (steps[0].kind, steps[-1].kind) != ("initialize", "finalize"):
         raise _malformed("the steps begin with initialize and end with finalize")

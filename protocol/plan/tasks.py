@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from protocol.columns import Column, ColumnRules, Kind
 from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
 from protocol.plan.operations import Statistic
 from protocol.record import Record
@@ -14,16 +15,17 @@ class DisclosureRules(Record, frozen=True):
 
     minimum_cohort: int = COHORT_ROWS_MIN
     minimum_cell: int = CELL_ROWS_MIN
-    columns: frozenset[str] | None = None  # that faults may name to submitters; None: all
+    columns: ColumnRules = ColumnRules()
 
 
 class SourceFile(Record, frozen=True):
-    """Where a source lies on this machine. Never leaves it."""
+    """Where a source lies on this machine, and what it may give. Never leaves it."""
 
     name: str
     path: str
     type: Literal["csv", "tsv"]
     rules: DisclosureRules = DisclosureRules()
+    schema: bytes = b""  # columns.schema_digest of the columns with which it was opened; empty: any will do
 
 
 class TaskRequest(Record, frozen=True, tag="task"):
@@ -37,18 +39,19 @@ class TaskRequest(Record, frozen=True, tag="task"):
 
 
 class InspectRequest(Record, frozen=True, tag="inspect"):
-    """Read the head of a source: its columns, or what is wrong with it."""
+    """Read a source: what others see of it, or what is wrong with it. Product: Inspection."""
 
     source: SourceFile
 
 
-class Column(Record, frozen=True):
-    name: str
-    type: Literal["number", "text", "boolean"]
+class CheckRequest(Record, frozen=True, tag="check"):
+    """Read a table for its holder, whatever the rules of the source. Product: TableReport."""
+
+    source: SourceFile
 
 
 class Product(Record, frozen=True, tag="product"):
-    """The bytes that a task made. For an inspection: an encoded tuple of Column."""
+    """The bytes that a task made."""
 
     data: bytes
 
@@ -61,8 +64,39 @@ class Fault(Record, frozen=True, tag="fault"):
     next_step: str = ""
 
 
-ChildRequest = TaskRequest | InspectRequest
+ChildRequest = TaskRequest | InspectRequest | CheckRequest
 ChildAnswer = Product | Fault
+
+
+# --- products of looks at a table -----------------------------------------------------------------
+
+
+class Inspection(Record, frozen=True):
+    """What the node knows of a source that can be read. `columns` are those that others see."""
+
+    columns: tuple[Column, ...]
+    rows: int
+    schema: bytes  # as in SourceFile
+
+
+class ColumnReport(Record, frozen=True):
+    """One column for its holder. `others`: present values of a text column that are no numbers, the first of them in
+    the line `others_line`.
+    """
+
+    name: str
+    type: Kind
+    missing: int
+    others: int = 0
+    others_line: int = 0
+
+
+class TableReport(Record, frozen=True):
+    """A whole table for its holder: no cell of it is told."""
+
+    rows: int
+    columns: tuple[ColumnReport, ...]
+    unnameable: int  # columns that no query can name
 
 
 # --- products of the summary operations -----------------------------------------------------------

@@ -1,7 +1,7 @@
 """Messages of the control socket: between the command line and the node of the same machine and user.
 
-A frame is `u32 length ‖ u16 number ‖ msgpack body`, big-endian. One request at a time; each gets one answer. The job
-messages are those of the peer wire; here stand the others.
+A frame is `u32 length ‖ u16 number ‖ msgpack body`, big-endian. One request at a time; each gets one answer. The
+messages about jobs and sources are those of the peer wire; here stand the others.
 """
 
 from __future__ import annotations
@@ -115,6 +115,10 @@ _RECORDS: Final[dict[int, type[msgspec.Struct]]] = {
     30: jobs.JobStatus,
     31: jobs.JobResult,
     32: jobs.JobList,
+    60: peers.AskSources,
+    61: peers.SourceList,
+    62: peers.AskSchema,
+    63: peers.Schema,
     100: AskStatus,
     101: AskPeers,
     102: AskProof,

@@ -1,6 +1,7 @@
 """Messages at the door: between one who knows a project's door key and a node of that project.
 
 joiner → responder: Hello, Proof.  responder → joiner: Challenge, Welcome, and Granted to the invited.
+A client and a node that it cannot dial say Credential to each other instead, through a scheduler of the client.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ class Proof(Record, frozen=True):
 
 class Welcome(Record, frozen=True):
     """The joiner is accepted: a node as a peer of this project, a submitter for its own jobs."""
+
+
+class Credential(Record, frozen=True):
+    """A node's key statement, and its proof to be in the project of the frame's head. `answer_wanted`: the other is to
+    prove the same.
+    """
+
+    statement: bytes
+    proof: bytes
+    answer_wanted: bool
 
 
 class Granted(Record, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.columns import Column
 from protocol.record import Record
 
 
@@ -40,6 +41,62 @@ class RollCall(Record, frozen=True):
     """A signed call for the holders of a project, passed on from neighbour to neighbour."""
 
     envelope: bytes
+
+
+class Poll(Record, frozen=True):
+    """A client asks its scheduler for whatever waits for it. `number` rises with every poll of a life of the client."""
+
+    number: int
+
+
+class Polled(Record, frozen=True):
+    """The answer to a poll: so many messages wait, and are on their way."""
+
+    number: int
+    waiting: int
+
+
+class AskSchema(Record, frozen=True):
+    """Which columns does a source have? A submitter asks about any holder's source, a node only the holder itself."""
+
+    project: bytes
+    node: bytes  # the holder
+    source: str
+
+
+class Schema(Record, frozen=True):
+    """What the members of a project see of a source: its columns, the first COLUMNS_PUBLISHED_MAX of `columns_all`, or
+    the problem for which it cannot be read now.
+    """
+
+    project: bytes
+    node: bytes
+    source: str
+    columns: tuple[Column, ...] = ()
+    columns_all: int = 0
+    code: str = ""
+    problem: str = ""
+
+
+class AskSources(Record, frozen=True):
+    """Which sources of a project are known? Answered by SourceList."""
+
+    project: bytes
+
+
+class ListedSource(Record, frozen=True):
+    """A source and its holder, with the name that this one gives itself."""
+
+    node: bytes
+    name: str
+    source: str
+
+
+class SourceList(Record, frozen=True):
+    """The sources of a project that a node knows: the first PARTICIPANTS_MAX of `sources_all`."""
+
+    sources: tuple[ListedSource, ...]
+    sources_all: int
 
 
 class Acknowledge(Record, frozen=True):

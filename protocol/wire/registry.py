@@ -23,7 +23,8 @@ from protocol.wire.codec import decode_record, encode_record
 
 # What a connection is, as the receiver of a frame sees it. A node knocks on and dials doors and knows peers and
 # submitters; a submission tool only knows the scheduler that it dialled.
-Connection = Literal["peer", "knocking", "submitter", "dialled", "scheduler"]
+# Over "relayed" speaks one who is no peer yet and whom a peer passes on.
+Connection = Literal["peer", "knocking", "submitter", "dialled", "scheduler", "relayed"]
 
 
 class MessageType(Record, frozen=True):
@@ -44,8 +45,11 @@ class MessageType(Record, frozen=True):
 
 
 _PEER: Final[frozenset[Connection]] = frozenset({"peer"})
+_PEER_ASKING: Final[frozenset[Connection]] = frozenset({"peer", "submitter"})
+_PEER_ANSWERING: Final[frozenset[Connection]] = frozenset({"peer", "scheduler"})
 _ASKING: Final[frozenset[Connection]] = frozenset({"submitter"})
-_REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled", "scheduler"})
+_REFUSED: Final[frozenset[Connection]] = frozenset({"peer", "dialled", "scheduler", "relayed"})
+_RELAYED: Final[frozenset[Connection]] = frozenset({"peer", "relayed"})
 _KNOCKING: Final[frozenset[Connection]] = frozenset({"knocking"})
 _DIALLED: Final[frozenset[Connection]] = frozenset({"dialled", "scheduler"})
 _ANSWERING: Final[frozenset[Connection]] = frozenset({"scheduler"})
@@ -84,12 +88,15 @@ MESSAGES: Final[tuple[MessageType, ...]] = (
     _type(3, door.Proof, _DOOR, _KNOCKING, "enrolment > enrolment", time_free=True),
     _type(4, door.Welcome, _DOOR, _DIALLED, "enrolment > enrolment", time_free=True),
     _type(5, peers.Refused, _DOOR, _REFUSED, "gate > gate", time_free=True),
-    _type(6, door.Granted, _DOOR, _ANSWERING, "enrolment > submitter", time_free=True),
+    _type(6, door.Credential, _DOOR, _RELAYED, "enrolment > enrolment", time_free=True),
+    _type(7, door.Granted, _DOOR, _ANSWERING, "enrolment > submitter", time_free=True),
     _type(10, peers.Greeting, _CONTROL, _PEER, "membership > membership", time_free=True),
     _type(11, peers.Heartbeat, _PING, _PEER, "membership > membership"),
     _type(12, peers.Acknowledge, _PING, _PEER, "delivery > delivery"),
     _type(13, peers.RollCall, _CONTROL, _PEER, "membership > membership"),
-    _type(14, peers.Farewell, _PING, _PEER, "membership > membership"),
+    _type(14, peers.Poll, _PING, _PEER, "poller > scheduler"),
+    _type(15, peers.Polled, _PING, _PEER, "scheduler > poller"),
+    _type(16, peers.Farewell, _PING, _PEER, "membership > membership"),
     _type(20, jobs.Submit, _MANIFEST, _ASKING, "submitter > scheduler"),
     _type(21, jobs.AskJob, _PING, _ASKING, "submitter > scheduler"),
     _type(22, jobs.AskResult, _PING, _ASKING, "submitter > scheduler"),
@@ -103,6 +110,10 @@ MESSAGES: Final[tuple[MessageType, ...]] = (
     _type(42, jobs.Stop, _DOOR, _PEER, "scheduler > worker", durable=True),
     _type(50, jobs.Results, 4 * _MANIFEST, _PEER, "worker > scheduler", durable=True),
     _type(51, jobs.Renew, _CONTROL, _PEER, "worker > scheduler"),
+    _type(60, peers.AskSources, _PING, _ASKING, "submitter > catalogue"),
+    _type(61, peers.SourceList, _MANIFEST, _ANSWERING, "catalogue > submitter"),
+    _type(62, peers.AskSchema, _PING, _PEER_ASKING, "catalogue > catalogue"),
+    _type(63, peers.Schema, _MANIFEST, _PEER_ANSWERING, "catalogue > catalogue"),
 )
 BY_NUMBER: Final = {entry.number: entry for entry in MESSAGES}
 BY_RECORD: Final = {entry.record: entry for entry in MESSAGES}

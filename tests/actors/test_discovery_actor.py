@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from actors.adapters.clock import SystemClock
+from actors.adapters.route import DIRECT, DirectRoute, Route
 from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
 from actors.discovery import (
@@ -28,6 +29,7 @@ from actors.discovery import (
 from actors.discovery_actor import DiscoveryActor
 from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import ChildGone, ChildSaid, ChildStarted
+from protocol.errors import Code, DeniedError, FlottaError
 from protocol.ids import node_id
 from protocol.key_statement import LIFE_MS, KeyStatement, sign_key_statement
 from protocol.limits import DISCOVERY_FETCHES_MAX
@@ -43,6 +45,7 @@ def statement_of(key: SigningKey, sequence: int = 1) -> bytes:
         KeyStatement(
             version=1,
             curve_key=b"c" * 32,
+            seal_key=b"s" * 32,
             addresses=("127.0.0.1:1456",),
             sequence=sequence,
             not_after_ms=SystemClock().now().wall_ms + LIFE_MS,
@@ -121,7 +124,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 @contextmanager
-def running() -> Iterator[World]:
+def running(route: Route = DIRECT) -> Iterator[World]:
     processes, published = Processes(), Journal()
     with timers_running() as timers:
         spec = ChildSpec(
@@ -136,6 +139,7 @@ def running() -> Iterator[World]:
                 clock=SystemClock(),
                 timers=timers,
                 publish=published.add,
+                route=route,
             ),
         )
         with tree([spec], timers=timers) as it:
@@ -213,6 +217,48 @@ def test_no_statement_or_a_forged_one_is_a_reason(world: World, statement: bytes
     world.say(key, Fetched(ticket=fetch.ticket, statement=statement, problem="" if statement else "Nobody answers."))
     (missing,) = world.published.wait(bool)
     assert isinstance(missing, StatementMissing) and missing.address == "lab:1456" and missing.sentence
+
+
+class ShutWay:
+    """A way whose proxy does not open it."""
+
+    endpoint, socket_path = "ipc:///run/7", "/run/7"
+
+    def __init__(self, closed: Journal) -> None:
+        self._closed = closed
+
+    def problem(self) -> FlottaError:
+        return DeniedError(Code.PROXY_REFUSED, "the proxy says no", next_step="ask its owner")
+
+    def close(self) -> None:
+        self._closed.add("closed")
+
+
+class Shut(DirectRoute):
+    def __init__(self) -> None:
+        self.closed = Journal()
+        self.asked: list[str] = []
+
+    def way(self, address: str) -> Any:
+        self.asked.append(address)
+        return ShutWay(self.closed)
+
+
+def test_behind_a_proxy_the_process_is_given_a_socket_and_what_is_wrong_with_the_way_is_told() -> None:
+    route = Shut()
+    with running(route) as world:
+        key = world.started(1)
+        world.handle.tell(StatementWanted(address="lab:1456"))
+        (fetch,) = world.told(key, Fetch)
+        assert (fetch.host, fetch.port, fetch.through) == ("lab", 1456, "/run/7")
+        assert route.asked == ["lab:1457"]
+        world.say(key, Fetched(ticket=fetch.ticket, problem="It hung up."))
+        (missing,) = world.published.wait(bool)
+        assert missing.sentence == "the proxy says no. Next: ask its owner"
+        assert route.closed.entries() == ["closed"]
+        world.handle.tell(StatementWanted(address="lab:1456"))
+        world.told(key, Fetch, 2)
+    assert route.closed.entries() == ["closed", "closed"]  # none stays open behind the actor
 
 
 def test_an_address_that_does_not_read_is_answered_at_once(world: World) -> None:

@@ -33,6 +33,7 @@ from protocol.limits import ADDRESSES_PER_NODE_MAX, DISCOVERY_FRAME_BYTES_MAX, T
 COMMANDS: list[Command] = [
     Announce(instance_prefix="ABC-1", statement=b"\x00\xff", interfaces=("127.0.0.1", "10.0.0.1"), port=1456),
     Announce(instance_prefix="a", statement=b"x" * 1000, interfaces=("127.0.0.1",), port=65_534, zeroconf=False),
+    Announce(instance_prefix="c", statement=b"x", interfaces=(), port=1456, zeroconf=False),
     Fetch(ticket=-3, host="host.local", port=1),
     Stop(),
 ]

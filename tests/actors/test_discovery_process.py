@@ -137,7 +137,7 @@ def test_a_new_statement_replaces_the_old_one_everywhere(child: DiscoveryChild, 
     other.announce(second)
     after = found(child, second)
     assert after.instance == before.instance
-    assert fetch_statement("127.0.0.1", first.port) == b"newer"
+    assert fetch_statement("127.0.0.1", first.port).statement == b"newer"
 
 
 def test_without_zeroconf_the_statement_is_served_and_nothing_announced(
@@ -152,7 +152,7 @@ def test_without_zeroconf_the_statement_is_served_and_nothing_announced(
         found(watcher, loud)  # long enough for the quiet one to be seen too
         assert not [event for event in watcher.seen(Found) if event.statement == quiet.statement]
     assert not child.seen(Found)
-    assert fetch_statement("127.0.0.1", quiet.port) == quiet.statement
+    assert fetch_statement("127.0.0.1", quiet.port).statement == quiet.statement
 
 
 def test_a_taken_statement_port_is_said_and_announcing_goes_on(child: DiscoveryChild, other: DiscoveryChild) -> None:

@@ -14,9 +14,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.adapters.clock import SystemClock
 from actors.adapters.rate import TokenBucket
 from actors.adapters.statement_server import StatementServer
-from actors.adapters.statements import QUESTION, fetch_statement, from_text, from_txt, to_text, to_txt
+from actors.adapters.statements import (
+    LINE_BYTES_MAX,
+    QUESTION,
+    StatementAnswer,
+    fetch_statement,
+    from_line,
+    from_text,
+    from_txt,
+    to_line,
+    to_text,
+    to_txt,
+)
 from actors.discovery import Announce, DiscoveryCounts
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import AddressError, Code, RemoteProtocolError, UnreachableError
@@ -27,6 +39,7 @@ from protocol.limits import (
     STATEMENT_LIMIT_MS,
     STATEMENT_QUESTION_BYTES_MAX,
     TXT_STATEMENT_BYTES_MAX,
+    WALL_MS_MAX,
 )
 from tests.actors.discovery_harness import DiscoveryChild, discovery_child
 
@@ -69,6 +82,34 @@ def test_text_that_is_not_strict_base64url_is_refused(text: bytes) -> None:
         from_text(text)
 
 
+@given(statements, st.integers(0, WALL_MS_MAX))
+def test_an_answer_survives_its_line(statement: bytes, wall_ms: int) -> None:
+    line = to_line(to_text(statement).encode(), wall_ms)
+    assert len(line) <= LINE_BYTES_MAX
+    assert from_line(line) == StatementAnswer(statement=statement, wall_ms=wall_ms)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"QUFB\n",
+        b"QUFB 1",
+        b"QUFB 01\n",
+        b"QUFB -1\n",
+        b"QUFB 1 \n",
+        b"QUFB  1\n",
+        b"QU=B 1\n",
+        b"QUFB 999999999999999\n",
+    ],
+)
+def test_a_line_in_any_other_form_is_refused(line: bytes) -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        from_line(line)
+    assert refused.value.code == Code.STATEMENT_MALFORMED
+
+
 # --- the client ---------------------------------------------------------------------------------
 
 
@@ -108,7 +149,7 @@ def _drop_by_drop(client: socket.socket) -> None:
     ("behave", "cause"),
     [
         (lambda client: client.recv(64), "not a flotta-p2p node"),
-        (lambda client: client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not a flotta-p2p node"),
+        (lambda client: client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "a web server answers there"),
         (lambda client: client.sendall(b"QUFB"), "not a flotta-p2p node"),
         (_endless, "not a flotta-p2p node"),
         (_drop_by_drop, "no answer within 0.4 s"),
@@ -185,19 +226,24 @@ def answer(link: socket.socket) -> bytes:
 
 
 def ask(node_port: int, source: str) -> bytes:
+    """What the server answers, its clock apart, which must be right."""
     with dial(node_port, source) as link:
         try:
             link.sendall(QUESTION)
         except ConnectionError:
             return b""
-        return answer(link)
+        line = answer(link)
+    if line:
+        assert abs(from_line(line).wall_ms - SystemClock().now().wall_ms) < 10_000
+    return line.partition(b" ")[0]
 
 
-LINE = to_text(STATEMENT).encode() + b"\n"
+TEXT = to_text(STATEMENT).encode()
 
 
 def test_the_server_answers_one_line(served: tuple[DiscoveryChild, int]) -> None:
-    assert ask(served[1], "127.0.1.1") == LINE
+    assert ask(served[1], "127.0.1.1") == TEXT
+    assert fetch_statement("127.0.0.1", served[1]).statement == STATEMENT
 
 
 @pytest.mark.parametrize(
@@ -218,7 +264,7 @@ def test_a_wrong_question_gets_nothing_and_is_counted(served: tuple[DiscoveryChi
             link.sendall(question)
         assert answer(link) == b""
     assert child.wait_for(DiscoveryCounts).refused_clients > 0
-    assert ask(port, "127.0.1.3") == LINE
+    assert ask(port, "127.0.1.3") == TEXT
 
 
 @pytest.mark.parametrize("beginning", [b"", QUESTION[:5]])
@@ -235,7 +281,7 @@ def test_the_silent_connections_of_one_machine_do_not_shut_out_another(
 ) -> None:
     with ExitStack() as stack:
         silent = [stack.enter_context(dial(served[1], "127.0.1.5")) for _ in range(STATEMENT_CLIENTS_MAX)]
-        assert ask(served[1], "127.0.1.6") == LINE
+        assert ask(served[1], "127.0.1.6") == TEXT
         surplus = silent[STATEMENT_CLIENTS_PER_ADDRESS_MAX]
         began = time.monotonic()
         assert answer(surplus) == b""
@@ -250,15 +296,15 @@ def test_more_connections_than_the_limit_are_refused_and_the_server_recovers(
             stack.enter_context(dial(served[1], f"127.0.2.{number + 1}"))
         assert ask(served[1], "127.0.1.7") == b""
     deadline = time.monotonic() + 10
-    while ask(served[1], "127.0.1.8") != LINE:
+    while ask(served[1], "127.0.1.8") != TEXT:
         assert time.monotonic() < deadline
 
 
 def test_an_address_that_asks_too_often_waits_and_others_do_not(served: tuple[DiscoveryChild, int]) -> None:
     answers = [ask(served[1], "127.0.1.9") for _ in range(3 * STATEMENT_ASKS_BURST_MAX)]
-    assert answers[:STATEMENT_ASKS_BURST_MAX] == [LINE] * STATEMENT_ASKS_BURST_MAX
+    assert answers[:STATEMENT_ASKS_BURST_MAX] == [TEXT] * STATEMENT_ASKS_BURST_MAX
     assert b"" in answers
-    assert ask(served[1], "127.0.1.10") == LINE
+    assert ask(served[1], "127.0.1.10") == TEXT
 
 
 @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 10), st.floats(0.5, 20))

@@ -35,6 +35,7 @@ def projects_actor(
             context,
             key=KEY,
             curve_public=b"c" * 32,
+            seal_public=b"s" * 32,
             addresses=("127.0.0.1:1",),
             name="Anna",
             sequences=sequences,

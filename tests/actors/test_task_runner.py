@@ -22,11 +22,12 @@ from actors.messages import Inspected, InspectWanted, TaskWanted
 from actors.ports import ChildGone, ChildStarted, SpawnerEvent
 from actors.task_runner import TaskRunnerActor
 from flotta_p2p.programs import CHILD_PROGRAMS
+from protocol.columns import Column, schema_digest
 from protocol.limits import CHILD_PIPELINE_MAX, TASK_SLOTS
 from protocol.machines.contract import KillTask, StartTask, TimerFired
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
 from protocol.plan.artifact import artifact_bytes
-from protocol.plan.tasks import Column, SourceFile, TaskRequest
+from protocol.plan.tasks import Inspection, SourceFile, TaskRequest
 from tests.actors.tree import LIMIT_S, Journal, box, timers_running, tree
 from tests.flotta_p2p.federated.helpers import artifact_of
 from tests.system.nodes import descendants
@@ -267,7 +268,8 @@ def test_a_source_is_inspected_in_a_child_of_its_own(tmp_path: Path) -> None:
     missing = SourceFile(name="missing", path=str(tmp_path / "none.csv"), type="csv")
     with running() as it:
         it.handle.tell(InspectWanted(source=good, reply_to=it.worker))
-        assert it.end() == Inspected(columns=(Column(name="x", type="number"), Column(name="y", type="text")))
+        columns = (Column(name="x", type="number"), Column(name="y", type="text"))
+        assert it.end() == Inspected(seen=Inspection(columns=columns, rows=2, schema=schema_digest("xy")))
         it.handle.tell(InspectWanted(source=missing, reply_to=it.worker))
         refused = it.end()
         assert isinstance(refused, Inspected) and refused.fault is not None

@@ -13,6 +13,7 @@ from zmq.utils import z85
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.curve_sockets import CurveKeys
+from actors.adapters.sealing import SealKeys, derive_seal_keys
 from actors.adapters.zmq_wire import ZmqWire
 from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
@@ -46,6 +47,7 @@ def new_keys() -> CurveKeys:
 @dataclass
 class Node:
     keys: CurveKeys
+    seal_keys: SealKeys
     address: str
     handle: ActorHandle
     published: Journal
@@ -57,6 +59,7 @@ class Node:
             node=node,
             node_key=node,
             curve_key=self.keys.public,
+            seal_key=self.seal_keys.public,
             addresses=(self.address,),
             projects=(PROJECT.project_id,),
             name="x",
@@ -66,6 +69,7 @@ class Node:
 @contextmanager
 def node() -> Iterator[Node]:
     keys, published, wires = new_keys(), Journal(), []
+    seal_keys = derive_seal_keys(keys.secret)
     (port,) = free_ports(1)
 
     class Watched(TransportActor):
@@ -76,10 +80,12 @@ def node() -> Iterator[Node]:
     with timers_running() as timers:
         spec = ChildSpec(
             "transport",
-            lambda context: Watched.start(context, keys, ("127.0.0.1",), port, SystemClock(), published.add),
+            lambda context: Watched.start(
+                context, keys.public, keys, seal_keys, ("127.0.0.1",), port, SystemClock(), published.add
+            ),
         )
         with tree([spec], timers=timers) as running:
-            yield Node(keys, f"127.0.0.1:{port}", spec.handle, published, wires, running)
+            yield Node(keys, seal_keys, f"127.0.0.1:{port}", spec.handle, published, wires, running)
 
 
 @pytest.fixture(autouse=True)

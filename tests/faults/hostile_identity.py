@@ -52,6 +52,7 @@ def _admitted(key: SigningKey) -> PeerAdmitted:
         node=node_id(key.public_key),
         node_key=key.public_key,
         curve_key=key.public_key,
+        seal_key=b"s" * 32,
         addresses=(),
         projects=(PROJECT.project_id,),
         name="p",
@@ -121,7 +122,14 @@ def forged_statements() -> Iterator[tuple[str, bytes, Code]]:
     yield "expired", old, Code.TIME_OUTSIDE
     yield "with more behind it", real + b"x", Code.STATEMENT_MALFORMED
     says = KeyStatement(
-        version=1, curve_key=b"short", addresses=(), sequence=1, not_after_ms=WALL_MS * 2, name="n", hints=()
+        version=1,
+        curve_key=b"short",
+        seal_key=b"s" * 32,
+        addresses=(),
+        sequence=1,
+        not_after_ms=WALL_MS * 2,
+        name="n",
+        hints=(),
     )
     yield "with a short key", sign_key_statement(says, ALICE), Code.STATEMENT_MALFORMED
     elsewhere = msgspec.structs.replace(says, curve_key=b"c" * 32, addresses=("ipc:///x:1",))
@@ -166,7 +174,7 @@ def announcements(found: Found) -> None:
 
 def at_the_door(found: Found) -> None:
     """Hello and Greeting with a statement that is not the sender's."""
-    enrolment = Enrolment(OWN, 1, bytes(32), b"c" * 32)
+    enrolment = Enrolment(OWN, 1, bytes(32), b"c" * 32, b"s" * 32)
     enrolment.step(ProjectsHeld(projects=(PROJECT,), statement=statement(KEY).data), now())
     alice = statement(ALICE)
     for name, said, curve, code in (

@@ -85,7 +85,7 @@ def record_run(folder: Path, jobs: int) -> Recording:
             status, _ = node.run_job(mean_of(TOKEN, "value"), holders_min=2)
             assert status.state == "succeeded", status
         workdirs = (anna.workdir, bert.workdir)
-    keys = [load_identity(workdir).curve.public for workdir in workdirs]
+    keys = [load_identity(workdir / "keys").curve.public for workdir in workdirs]
     return Recording(workdirs, ports, [(keys.index(key), arrived) for key, arrived in heard])
 
 
@@ -96,7 +96,7 @@ def replay_machines(recording: Recording, count: int, seed: int) -> Found:
     project = ProjectKey.derive(TOKEN)
     rows = [rows_of(workdir) for workdir in recording.workdirs]
     clock = SystemClock()
-    ids = [load_identity(workdir).node for workdir in recording.workdirs]
+    ids = [load_identity(workdir / "keys").node for workdir in recording.workdirs]
     nodes: list[ReplayNode] = []
     for number in range(count):
         now = clock.now()
@@ -123,7 +123,7 @@ def control(recording: Recording) -> Found:
     found = Found()
     now = SystemClock().now()
     project = ProjectKey.derive(TOKEN)
-    ids = [load_identity(workdir).node for workdir in recording.workdirs]
+    ids = [load_identity(workdir / "keys").node for workdir in recording.workdirs]
     for number, workdir in enumerate(recording.workdirs):
         rows = {kind: one for kind, one in rows_of(workdir).items() if kind in (kinds.PEER, kinds.SEEN_BOOT)}
         node = ReplayNode(workdir, project, NAMES[number].lower(), rows, now)
@@ -151,12 +151,12 @@ def replay_sockets(recording: Recording, count: int, seed: int) -> Found:
     """To the second node after its restart, over the CURVE connection of the first."""
     found = Found()
     random = Random(seed)
-    sender, workdir = load_identity(recording.workdirs[0]), recording.workdirs[1]
+    sender, workdir = load_identity(recording.workdirs[0] / "keys"), recording.workdirs[1]
     before = fingerprint(workdir)
     frames = [arrived.raw for receiver, arrived in recording.frames if receiver == 1 and arrived.node]
     port = recording.ports[1]
     with running(workdir.parent, name=NAMES[1], port=port, join=f"127.0.0.1:{recording.ports[0]}", database=True) as it:
-        server = load_identity(workdir).curve.public
+        server = load_identity(workdir / "keys").curve.public
         with dealer(server, sender.curve.public, sender.curve.secret) as one:
             one.connect(f"tcp://127.0.0.1:{port}")
             sent = 0

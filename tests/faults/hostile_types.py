@@ -9,10 +9,11 @@ from typing import Any, Final, get_args
 
 from protocol import signing
 from protocol.errors import FlottaError
+from protocol.ids import node_id
 from protocol.key_statement import verify_key_statement
 from protocol.limits import STATEMENT_BYTES_MAX
 from protocol.machines.contract import Received
-from protocol.machines.events import Arrived, DialDoor
+from protocol.machines.events import Arrived, DialDoor, PeerAdmitted
 from protocol.machines.gate import Gate
 from protocol.plan.order import SignedOrder, job_id_of, verify_cancel, verify_order
 from protocol.plan.plan import Outcome, Participant, Plan, sign_outcome, sign_plan, verify_outcome, verify_plan
@@ -23,11 +24,13 @@ from protocol.wire.frame import BODY_OFFSET, HEADER_BYTES, _signed_bytes
 from protocol.wire.registry import MESSAGES, Connection
 from tests.faults.outcome import Found
 from tests.protocol.builders import PROJECT, SUBMITTER, WALL_MS, cancel_of, news, node_key, now, signed, statement
-from tests.protocol.machines.test_gate import EXAMPLES, OWN, PEER, PEER_KEY, frame, new_gate, over
+from tests.protocol.machines.test_gate import EXAMPLES, KEY, OWN, PEER, PEER_KEY, frame, new_gate, over
 from tests.protocol.test_signing import FIELD, _encodings, _small_order_points
 
 TYPES: Final = tuple(value for name, value in vars(signing).items() if name.endswith("_STATEMENT"))
 NODE: Final = node_key(2)
+HOP_KEY: Final = node_key(77)
+HOP: Final = node_id(HOP_KEY.public_key)
 SIGNED_ORDER, JOB = signed()
 PLAN: Final = Plan(version=1, job_id=JOB, epoch=1, participants=(Participant(node=OWN, source="s"),))
 OUTCOME: Final = Outcome(version=1, job_id=JOB, index=0, attempt=1, epoch=1, state="succeeded", inputs=())
@@ -114,7 +117,24 @@ def at(raw: bytes, offset: int, data: bytes) -> bytes:
     return raw[:offset] + data + raw[offset + len(data) :]
 
 
+def admitted_hop() -> PeerAdmitted:
+    """A peer that passes on what others send."""
+    return PeerAdmitted(
+        node=HOP,
+        node_key=HOP_KEY.public_key,
+        curve_key=b"h" * 32,
+        seal_key=b"s" * 32,
+        addresses=("10.0.0.1:1456",),
+        projects=(PROJECT.project_id,),
+        name="hop",
+    )
+
+
 def _arriving(connection: Connection, raw: bytes) -> tuple[Gate, Arrived]:
+    if connection == "relayed":
+        gate = Gate(KEY, 7, {})
+        gate.step(admitted_hop(), now())
+        return gate, Arrived(raw=raw, node=PEER, via=HOP)
     gate = new_gate()
     if connection != "scheduler":
         return gate, over(connection, gate, raw)

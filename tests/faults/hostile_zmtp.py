@@ -45,7 +45,7 @@ class Attacker:
     def __init__(self, port: int, token: str) -> None:
         self.endpoint = f"tcp://{HOST}:{port}"
         self.project = ProjectKey.derive(token)
-        self.victim: Certified = verify_key_statement(fetch_statement(HOST, port), 0)
+        self.victim: Certified = verify_key_statement(fetch_statement(HOST, port).statement, 0)
         self.key = SigningKey(os.urandom(32))
         self.id = node_id(self.key.public_key)
         self.curve = new_curve()
@@ -93,6 +93,7 @@ class Attacker:
         says = KeyStatement(
             version=1,
             curve_key=self.curve.public,
+            seal_key=self.curve.public,
             addresses=(f"{HOST}:{free_ports(1)[0]}",),
             sequence=1,
             not_after_ms=SystemClock().now().wall_ms + 3_600_000,

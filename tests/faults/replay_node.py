@@ -51,7 +51,7 @@ class ReplayNode:
     def __init__(
         self, workdir: Path, project: ProjectKey, source: str, rows: dict[str, list[tuple[bytes, bytes]]], now: Now
     ) -> None:
-        identity = load_identity(workdir)
+        identity = load_identity(workdir / "keys")
         self.id = identity.node
         self.second_effects: list[str] = []
         self.refused = 0
@@ -65,10 +65,11 @@ class ReplayNode:
         }
         for owner, machine in inner.items():
             self._machines[owner] = Courier(machine, owner, self.id, BOOT, BOOT, rows)
-        self._machines["enrolment"] = Enrolment(self.id, BOOT, bytes(32), identity.curve.public)
+        self._machines["enrolment"] = Enrolment(self.id, BOOT, bytes(32), identity.curve.public, identity.seal.public)
         says = KeyStatement(
             version=1,
             curve_key=identity.curve.public,
+            seal_key=identity.seal.public,
             addresses=(),
             sequence=BOOT,
             not_after_ms=now.wall_ms + 1_000_000,

@@ -85,6 +85,7 @@ def make_node(
     token: str = TOKEN,
     join: str | None = None,
     extra_yaml: str = "",
+    node_lines: str = "",
     environ: Mapping[str, str] | None = None,
     on_fatal: Callable[[FlottaError], None] = lambda error: None,
     **options: Any,
@@ -93,7 +94,8 @@ def make_node(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.csv").write_text(CSV)
     file = folder / "node.yaml"
-    file.write_text(node_yaml(name=name, port=port, token=token, join=join, **options) + extra_yaml)
+    text = node_yaml(name=name, port=port, token=token, join=join, **options)
+    file.write_text(text.replace("node:\n", f"node:\n{node_lines}", 1) + extra_yaml)
     return Node(read_configuration(file, environ or {}), lambda tell: DirectSpawner(CHILD_PROGRAMS, tell), on_fatal)
 
 

@@ -41,7 +41,9 @@ ONE_FAULT = {
     "node: {heartbeat: 0}": 'line 1: node.heartbeat: expected a number of seconds from 0.1 to 86400, saw "0"',
     "node: {heartbeat: .inf}": 'line 1: node.heartbeat: expected a number of seconds from 0.1 to 86400, saw ".inf"',
     "node: {healthcheck: -1}": 'line 1: node.healthcheck: expected a number of seconds from 1 to 2592000, saw "-1"',
-    "node: {discovery: yes}": 'line 1: node.discovery: expected true or false, saw "yes"',
+    "settings: {discovery: yes}": 'line 1: settings.discovery: expected true or false, saw "yes"',
+    "node:\n  discovery: false": ('line 2: unknown key "discovery" under node; did you mean "settings.discovery"?'),
+    "port: 1456": 'line 1: unknown key "port" at the top level; did you mean "node.port" or "database.port"?',
     "node: {name: a b}": f'line 1: node.name: expected {A_NAME}, saw "a b"',
     "node: {protocol: ftp}": 'line 1: node.protocol: expected "http" or "https", saw "ftp"',
     "node: {interface: eth0}": (
@@ -50,9 +52,17 @@ ONE_FAULT = {
     ),
     "join: {url: lab}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab"',
     "join: {url: 'lab:²'}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab:²"',
+    "settings: {proxy: 'ftp://ada:secret@proxy:21'}": (
+        "line 1: settings.proxy: this is no address of a proxy; write socks5://[user:password@]host:port or "
+        "http://[user:password@]host:port"
+    ),
+    "settings: {proxy: 'http://ada@proxy:21'}": (
+        "line 1: settings.proxy: user and password of the proxy have 1 to 255 bytes each, without control characters; "
+        "write socks5://[user:password@]host:port or http://[user:password@]host:port"
+    ),
     "node: 1456": (
         "line 1: node: expected the keys name, healthcheck, heartbeat, allow_resource_download, protocol, interface, "
-        "url, port, discovery, token_projects_initial, saw a single value"
+        "url, port, token_projects_initial, saw a single value"
     ),
     "- a": 'line 1: expected keys such as "node:" at the top level, saw a list',
     "mode": 'line 1: expected keys such as "node:" at the top level, saw a single value',
@@ -99,15 +109,13 @@ ONE_FAULT = {
     "join:\n  first: true\n  url: lab:1456": (
         "line 3: join.url: the first node joins nobody; remove the url or set first to false"
     ),
-    "node: {discovery: false}\njoin: {first: false}": (
+    "settings: {discovery: false}\njoin: {first: false}": (
         "line 2: join.first: without discovery a node that is not the first needs join.url"
     ),
     "database: {memory: false}": (
         "line 1: database.memory: a database outside of memory needs database.host, the path of its file"
     ),
     # not yet
-    "mode: client": 'line 1: mode: "client" is not part of this version yet; it can do "node"',
-    "mode: standalone": 'line 1: mode: "standalone" is not part of this version yet; it can do "node"',
     "database: {dialect: Postgresql}": (
         'line 1: database.dialect: "postgresql" is not part of this version yet; it can do "sqlite"'
     ),
@@ -117,7 +125,7 @@ ONE_FAULT = {
     SOURCE + ", kind: database}": (
         'line 2: datasources[0].kind: "database" is not part of this version yet; it can do "file"'
     ),
-    "mode: nod": 'line 1: mode: expected "node", saw "nod"',
+    "mode: nod": 'line 1: mode: expected "node", "client" or "standalone", saw "nod"',
     # variables
     "node:\n  name: x-${ABC}": "line 2: the environment variable ABC is not set; set it or write the value itself",
     "node: {token_projects_initial: [{name: a, token: '${ABC}'}]}": (
@@ -166,7 +174,7 @@ def test_a_misspelt_project_is_refused_with_the_nearest_one(tmp_path: Path) -> N
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = "mode: client\nnode:\n  port: x\n  port: 1\n  nme: a\njoin:\n  first: 1\n  url: ${URL}\n"
+    text = "mode: server\nnode:\n  port: x\n  port: 1\n  nme: a\njoin:\n  first: 1\n  url: ${URL}\n"
     assert [fault.partition(":")[0] for fault in faults(tmp_path, text)] == [
         f"site.yaml line {line}" for line in (1, 3, 4, 5, 7, 8)
     ]

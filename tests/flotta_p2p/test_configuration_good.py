@@ -81,7 +81,7 @@ def test_the_sample_of_the_original_manual_is_valid(tmp_path: Path) -> None:
 def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str) -> None:
     found = read(tmp_path, text)
     assert (found.node.port, found.first, found.datasources, found.database_file) == (1456, True, (), None)
-    assert found.node.discovery and found.node.interface is None and found.node.name
+    assert found.discovery and found.node.interface is None and found.node.name
 
 
 def test_without_a_file_the_work_directory_is_the_users_data_folder(
@@ -126,6 +126,18 @@ def test_a_node_is_the_first_unless_it_is_told_to_join(tmp_path: Path, join: str
     assert (found.first, str(found.join_url) if found.join_url else None) == (first, url)
 
 
+def test_a_proxy_takes_its_password_from_a_variable_and_does_not_show_it(tmp_path: Path) -> None:
+    text = "settings: {proxy: 'http://ada:${PROXY_PASSWORD}@proxy.example.org:3128'}"
+    found = read(tmp_path, text, {"PROXY_PASSWORD": "p@ss:w/rd"})
+    proxy = found.settings.proxy
+    assert proxy is not None
+    assert (proxy.kind, proxy.address, proxy.user) == ("http", "proxy.example.org:3128", "ada")
+    assert proxy.password is not None and proxy.password.reveal() == "p@ss:w/rd"
+    assert "p@ss" not in repr(found)
+    assert read(tmp_path, "").settings.proxy is None
+    assert read(tmp_path, "settings: {proxy: ''}").settings.proxy is None
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_web_address_means_host_and_port_and_a_note_says_so(tmp_path: Path, scheme: str) -> None:
     found = read(tmp_path, f"join: {{url: '{scheme}://node.example.org:443/'}}")
@@ -162,6 +174,18 @@ def test_without_a_policy_the_defaults_hold(tmp_path: Path) -> None:
     for text in (source(), source(", policy: {submitters: any}")):
         found = read(tmp_path, text).datasources[0].policy
         assert (found.minimum_cohort, found.minimum_cell, found.submitters, found.columns) == (10, 5, "any", None)
+
+
+def test_a_policy_for_all_sources_counts_before_the_defaults_and_a_sources_own_before_it(tmp_path: Path) -> None:
+    shared = "settings: {policy: {minimum_cohort: 30, minimum_cell: 8, columns: [age]}}\n"
+    found = read(tmp_path, shared + source(", policy: {minimum_cohort: 10, submitters: any}")).datasources[0].policy
+    assert (found.minimum_cohort, found.minimum_cell, found.columns) == (10, 8, frozenset({"age"}))
+    assert read(tmp_path, shared + source()).datasources[0].policy.minimum_cohort == 30
+
+
+def test_the_folder_of_the_keys_is_in_the_work_directory_unless_it_is_named(tmp_path: Path) -> None:
+    assert read(tmp_path, "workdir: work").keys == tmp_path / "work" / "keys"
+    assert read(tmp_path, "workdir: work\nsettings: {keys: safe}").keys == tmp_path / "safe"
 
 
 def test_variables_are_replaced_in_every_value_lists_included(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ ACTORS: Final = (
     "scheduler",
     "runner",
     "worker",
+    "catalogue",
     "source anna",
     "datasources",
     "discovery",

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from actors.adapters.launcher_link import LauncherLink, LauncherLostError
-from actors.adapters.statements import from_text, from_txt
+from actors.adapters.statements import from_line, from_text, from_txt, to_line
 from actors.child_service import read_request
 from actors.discovery import decode_command, decode_event
 from actors.framing import Unframer, to_frame
@@ -31,6 +31,7 @@ from protocol.errors import (
     ConfigError,
     DeniedError,
     RemoteProtocolError,
+    UnreachableError,
     WorkflowError,
 )
 from protocol.eui import EUI
@@ -49,7 +50,9 @@ from protocol.plan.order import (
     verify_order,
 )
 from protocol.plan.plan import VerifiedPlan, check_plan, derive, verify_outcome, verify_plan
-from protocol.plan.tasks import ChildAnswer, Column, Fault, GroupedSummary
+from protocol.plan.tasks import ChildAnswer, Fault, GroupedSummary, Inspection, TableReport
+from protocol.proxies.proxy import Proxy, parse_proxy
+from protocol.proxies.speak import new_handshake
 from protocol.roll_call import verify_roll_call
 from protocol.signing import (
     CANCEL_STATEMENT,
@@ -64,10 +67,12 @@ from protocol.signing import (
     pae,
     sign_statement,
 )
+from protocol.strange_answers import what_answers
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.control import Report, decode_control
 from protocol.wire.jobs import JobStatus
 from protocol.wire.registry import BY_NUMBER, decode_message
+from protocol.zmtp import CommandReader, client_greeting, read_greeting
 from tests.flotta_p2p.federated.test_question_file import JSON, YAML
 from tests.flotta_p2p.test_configuration_good import SAMPLE
 from tests.fuzz import samples
@@ -77,6 +82,8 @@ from tests.protocol.builders import PROJECT, SUBMITTER, WALL_MS
 Read = Callable[[bytes], Any]
 Errors = tuple[type[Exception], ...]
 REMOTE: Errors = (RemoteProtocolError,)
+SOCKS5_PROXY = parse_proxy("socks5://ada:secret@proxy:1080")
+HTTP_PROXY = parse_proxy("http://ada:secret@proxy:3128")
 PROJECTS = {PROJECT.project_id: PROJECT}
 NAMES = {"n/s": "north"}
 FILTERS = (
@@ -120,7 +127,7 @@ class Reader:
 
 
 def all_readers() -> list[Reader]:
-    return [*_messages(), *_statements(), *_plans(), *_children(), *_lines(), *_files()]
+    return [*_messages(), *_statements(), *_plans(), *_children(), *_lines(), *_proxies(), *_files()]
 
 
 def _trees(data: Sequence[bytes]) -> list[Sample]:
@@ -277,7 +284,9 @@ def _use_answer(answer: bytes) -> None:
 def _child_answer(data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
         decode_record(data, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
-    decode_record(data, tuple[Column, ...], bytes_max=CHILD_MESSAGE_BYTES_MAX)
+    with contextlib.suppress(RemoteProtocolError):
+        decode_record(data, TableReport, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+    decode_record(data, Inspection, bytes_max=CHILD_MESSAGE_BYTES_MAX)
 
 
 def _stream(data: bytes) -> None:
@@ -302,6 +311,9 @@ def _lines() -> list[Reader]:
         text("line to the launcher", read_request, _texts(samples.launcher_requests())),
         text("line of the launcher", launcher.read, _texts(samples.launcher_events()), (LauncherLostError,)),
         text("statement text", from_text, _texts(samples.statement_texts())),
+        text(
+            "statement line", from_line, _texts([to_line(one, 1_753_000_000_000) for one in samples.statement_texts()])
+        ),
         text("TXT record", _txt, _texts([txt.encode()])),
         text("address", lambda data: parse_address(_text(data)), _texts(names), address),
         text("node id", lambda data: parse_id(_text(data)), _texts(names), address, weight=5),
@@ -327,6 +339,42 @@ class _Launcher:
     def read(self, line: bytes) -> Any:
         self._ours.sendall(line.replace(b"\n", b" ")[: 1 << 15] + b"\n")
         return self._link.read()
+
+
+# --- proxies -----------------------------------------------------------------------------------------
+
+
+def _proxies() -> list[Reader]:
+    errors = (UnreachableError, DeniedError)
+    address = [b"socks5://ada:p%20w@proxy.example.org:1080", b"http://proxy:3128"]
+    socks5 = b"\x05\x02\x01\x00\x05\x00\x00\x03\x05proxy\x05\xb0\xff first bytes"
+    http = [
+        b"HTTP/1.1 100 Wait\r\n\r\nHTTP/1.1 200 OK\r\nVia: 1.1 x\r\n\r\n\xff first bytes",
+        b"HTTP/1.1 407 Login\r\nProxy-Authenticate: NTLM\r\n\r\n",
+    ]
+    command = client_greeting() + b"\x04\x06\x05HELLO\x06" + (9).to_bytes(8) + b"\x08INITIATE"
+    return [
+        Reader("proxy", lambda data: parse_proxy(_text(data)), _texts(address), (ConfigError,), is_text=True, weight=3),
+        Reader("socks5 proxy", lambda data: _greeted(SOCKS5_PROXY, data), _texts([socks5]), errors, weight=3),
+        Reader("http proxy", lambda data: _greeted(HTTP_PROXY, data), _texts(http), errors, weight=3),
+        Reader("zmtp", _read_along, _texts([command]), (), weight=3),
+    ]
+
+
+def _greeted(proxy: Proxy, data: bytes) -> None:
+    """All at once, and byte by byte."""
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        handshake = new_handshake(proxy, "node.example.org", 1456)
+        handshake.begin()
+        for piece in pieces:
+            if not handshake.is_open:
+                handshake.take(piece)
+
+
+def _read_along(data: bytes) -> None:
+    read_greeting(data)
+    CommandReader().feed(data)
+    what_answers(data).encode("ascii")
 
 
 # --- files ---------------------------------------------------------------------------------------------

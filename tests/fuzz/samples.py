@@ -11,6 +11,7 @@ import msgspec
 from actors import discovery
 from actors.adapters.launcher_link import KillRequest, SpawnRequest
 from actors.adapters.statements import to_text, to_txt
+from protocol.columns import Column, schema_digest
 from protocol.ids import format_id, format_job_id, node_id
 from protocol.machines.contract import Received, StartTask
 from protocol.machines.events import TaskFaulted, TaskProduced
@@ -21,8 +22,8 @@ from protocol.plan.order import Cancel, JobLimits, ParticipantRule
 from protocol.plan.plan import Outcome, Participant, Plan
 from protocol.plan.tasks import (
     Cells,
-    Column,
     ColumnMeasure,
+    ColumnReport,
     ColumnSummary,
     Coverage,
     Fault,
@@ -33,16 +34,18 @@ from protocol.plan.tasks import (
     GroupsOfSource,
     GroupSummary,
     Histogram,
+    Inspection,
     Measure,
     Product,
     SourceCoverage,
     Summary,
+    TableReport,
     TaskRequest,
 )
 from protocol.roll_call import RollCallStatement, sign_roll_call
 from protocol.signing import SigningKey
 from protocol.wire import control, door, peers
-from protocol.wire.codec import encode, encode_record
+from protocol.wire.codec import encode_record
 from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskResult, Submit
 from protocol.wire.registry import BY_RECORD, encode_message
 from tests.protocol.builders import ARTIFACT, PROJECT, SUBMITTER, WALL_MS, cancel_of, node_key, order, signed, statement
@@ -202,6 +205,9 @@ def _other_messages() -> list[Any]:
         door.Challenge(statement=says, nonce=b"n" * 32, proof=b"p" * 32, version=1),
         door.Proof(proof=b"p" * 32),
         door.Welcome(),
+        door.Credential(statement=says, proof=b"p" * 32, answer_wanted=True),
+        peers.Poll(number=3),
+        peers.Polled(number=3, waiting=2),
         door.Hello(role="invited", statement=b"", curve_key=b"c" * 32, nonce=b"n" * 32, versions=(1,)),
         door.Granted(token="fp2p_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", name="heart"),
         peers.Farewell(),
@@ -223,6 +229,17 @@ def _other_messages() -> list[Any]:
         ),
         peers.Heartbeat(chosen=True, crowded=True),
         peers.RollCall(envelope=sign_roll_call(_roll_call(node_key(3)), node_key(3))),
+        peers.AskSchema(project=PROJECT.project_id, node=bytes(32), source="table"),
+        peers.Schema(
+            project=PROJECT.project_id,
+            node=bytes(32),
+            source="table",
+            columns=(Column(name="age", type="number"), Column(name="sex", type="text", groups=False)),
+            columns_all=2,
+        ),
+        peers.Schema(project=PROJECT.project_id, node=bytes(32), source="t", code="busy", problem="it is being read"),
+        peers.AskSources(project=PROJECT.project_id),
+        peers.SourceList(sources=(peers.ListedSource(node=bytes(32), name="peer", source="table"),), sources_all=1),
         peers.Acknowledge(type=40, message_ids=(b"m" * 16, b"n" * 16)),
         Submit(order=an_order),
     ]
@@ -321,11 +338,14 @@ def child_requests() -> list[bytes]:
 
 
 def child_answers() -> list[bytes]:
-    columns = encode(msgspec.to_builtins((Column(name="age", type="number"), Column(name="sex", type="text"))))
+    columns = (Column(name="age", type="number"), Column(name="sex", type="text", groups=False))
+    seen = encode_record(Inspection(columns=columns, rows=3, schema=schema_digest(["age", "sex"])))
+    report = TableReport(rows=3, columns=(ColumnReport(name="age", type="number", missing=1),), unnameable=0)
     return [
-        encode_record(Product(data=columns)),
+        encode_record(Product(data=seen)),
         encode_record(Fault(code="column-unknown", sentence="no column", next_step="name another")),
-        columns,
+        seen,
+        encode_record(report),
     ]
 
 

@@ -70,6 +70,7 @@ def statement(
     fields: dict[str, Any] = {
         "version": 1,
         "curve_key": curve or node,
+        "seal_key": b"s" * 32,
         "addresses": ("127.0.0.1:1456",),
         "sequence": 1,
         "not_after_ms": WALL_MS + 1_000_000,

@@ -17,6 +17,7 @@ KEY = node_key(1)
 FIELDS: dict[str, Any] = {
     "version": 1,
     "curve_key": b"c" * 32,
+    "seal_key": b"s" * 32,
     "addresses": ("10.0.0.1:1456",),
     "sequence": 1,
     "not_after_ms": WALL_MS,

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,45 @@ def namespaces(count: int) -> Iterator[tuple[Namespace, ...]]:
         yield machines
     finally:
         _remove(names)
+
+
+@contextmanager
+def machine_behind(router: Namespace) -> Iterator[Namespace]:
+    """One more machine, reached by nobody: it goes out through `router`, which puts its own address in front."""
+    inside = Namespace(f"{router.name}-inside", "192.168.77.2")
+    gateway = "192.168.77.1"
+    try:
+        _ip("netns", "add", inside.name)
+        _ip("-n", router.name, "link", "add", "inside", "type", "veth", "peer", "name", CABLE, "netns", inside.name)
+        _ip("-n", router.name, "addr", "add", f"{gateway}/24", "dev", "inside")
+        _ip("-n", router.name, "link", "set", "inside", "up")
+        _ip("-n", inside.name, "link", "set", "lo", "up")
+        _ip("-n", inside.name, "addr", "add", f"{inside.address}/24", "dev", CABLE)
+        _ip("-n", inside.name, "link", "set", CABLE, "up")
+        _ip("-n", inside.name, "route", "add", "default", "via", gateway)
+        run_in(router, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+        run_in(router, [sys.executable, "-m", "tests.system.masquerade"])
+        yield inside
+    finally:
+        _remove([inside.name])
+
+
+def new_address(machine: Namespace, address: str) -> None:
+    """The machine leaves its address for another one of its network, as one that was moved."""
+    _ip("-n", machine.name, "addr", "flush", "dev", CABLE)
+    _ip("-n", machine.name, "addr", "add", f"{address}/24", "dev", CABLE)
+
+
+def listening_in(machine: Namespace) -> set[str]:
+    """`protocol host:port` of each socket of the machine that waits for others: TCP that listens, UDP that is bound."""
+    found = set()
+    for protocol, waiting in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in run_in(machine, ["cat", f"/proc/net/{protocol}"]).stdout.splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == waiting:
+                host, _, port = fields[1].partition(":")
+                found.add(f"{protocol} {host}:{int(port, 16)}")
+    return found
 
 
 def command_in(namespace: Namespace, argv: Sequence[str]) -> list[str]:

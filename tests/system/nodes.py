@@ -113,6 +113,7 @@ def running_node(
     interface: str = "127.0.0.1",
     discovery: bool = False,
     join: str | None = None,
+    mode: str = "node",
     wrap: Callable[[list[str]], list[str]] = lambda argv: argv,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningNode]:
@@ -133,6 +134,7 @@ def running_node(
         interface=interface,
         discovery=discovery,
         join=join,
+        mode=mode,
     )
     text = text.replace("node:\n", f"node:\n{node_yaml_lines}", 1)
     (folder / "node.yaml").write_text(text + extra_yaml)
@@ -165,15 +167,16 @@ def node_yaml(
     interface: str = "127.0.0.1",
     discovery: bool = False,
     join: str | None = None,
+    mode: str = "node",
 ) -> str:
     """The configuration file of a node whose table is `table.csv` beside it."""
+    listening = [f"  interface: {interface}", f"  port: {port}"]
     lines = [
         "workdir: ./work",
+        f"mode: {mode}",
         "node:",
         f"  name: {name}",
-        f"  interface: {interface}",
-        f"  port: {port}",
-        f"  discovery: {str(discovery).lower()}",
+        *(listening if mode == "node" else []),
         "  token_projects_initial:",
         f"    - name: {project}",
         f"      token: {token}",
@@ -182,6 +185,7 @@ def node_yaml(
         lines += ["join:", "  first: false", f"  url: {join}"]
     elif not discovery:
         lines += ["join:", "  first: true"]
+    lines += ["settings:", f"  discovery: {str(discovery).lower()}"]
     if database:
         lines += ["database:", "  host: ./work/jobs.sqlite"]
     if source:

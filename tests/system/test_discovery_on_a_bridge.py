@@ -99,7 +99,7 @@ def test_without_multicast_the_statement_is_still_served(machines: tuple[Namespa
                 problem = child.wait_for(DiscoveryProblem)
                 assert "by hand" in problem.sentence
                 assert not problem.fatal
-                ask = f"print(fetch_statement('{machines[0].address}', {PORT}))"
+                ask = f"print(fetch_statement('{machines[0].address}', {PORT}).statement)"
                 program = f"from actors.adapters.statements import fetch_statement; {ask}"
                 seen = run_in(machines[1], [sys.executable, "-c", program]).stdout
                 assert seen.strip() == repr(announcement(machines[0]).statement)

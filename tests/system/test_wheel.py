@@ -31,7 +31,9 @@ def test_the_wheel_in_an_empty_environment_runs_the_demo_from_an_empty_folder(tm
     built = _run([sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)], empty)
     assert built.returncode == 0, built.stdout + built.stderr
     [wheel] = tmp_path.glob("*.whl")
-    packages = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    files = zipfile.ZipFile(wheel).namelist()
+    assert {"flotta_p2p/standalone.yaml", "flotta_p2p/tables/penguins.csv"} <= set(files)
+    packages = {name.partition("/")[0] for name in files}
     assert {"flotta_p2p", "actors", "protocol", "flame"} <= packages
     assert not packages & {"simulations", "tests", "tools", "docs"}
 

@@ -254,7 +254,8 @@ def test_a_client_that_gave_way_while_it_was_silent_asks_again(node: Node) -> No
     wait_until(lambda: 1 not in node.server._clients)
     with echoing(node):
         assert isinstance(client.request(AskStatus()), Report)
-    for one in (client, *crowd):
+    client.close()
+    for one in crowd:
         one.close()
 
 

@@ -170,8 +170,8 @@ def test_a_check_of_a_work_directory_changes_nothing(tmp_path: Path) -> None:
     assert caught.value.code == Code.FOLDER_UNUSABLE
     assert work.stat().st_mode & 0o777 == 0o755
     prepare_workdir(work)  # an empty one is closed
-    (work / "keys").mkdir()
-    unfinished = work / "keys" / ".node.key.x.new"
+    (work / "projects").mkdir()
+    unfinished = work / "projects" / ".heart.token.x.new"
     unfinished.touch(mode=0o600)
     check_workdir(work)
     assert unfinished.exists()

@@ -49,7 +49,7 @@ def test_help_has_an_example_and_the_manual_has_every_option(name: str, tmp_path
                 assert f"`{option}" in section, f"docs/commands.md says nothing about {option} of {name}"
 
 
-@pytest.mark.parametrize("name", ["", "project", "key", "job"])
+@pytest.mark.parametrize("name", ["", "config", "project", "data", "key", "job"])
 def test_a_group_alone_shows_its_help_with_an_example(name: str, tmp_path: Path) -> None:
     shown = run(tmp_path, *name.split())
     assert shown.code == 2

@@ -84,7 +84,6 @@ def test_words_are_split_at_commas_that_are_not_escaped() -> None:
         (("status",), 4, "no node runs for the work directory"),
         (("project", "new", "a/b"), 3, "is no name of a project"),
         (("up", "-c", "missing.yaml"), 3, "missing.yaml cannot be read"),
-        (("up", "--standalone"), 2, "not in this version"),
         (("job", "wait", "jabcdef", "--limit", "x"), 2, "is no duration"),
     ],
 )

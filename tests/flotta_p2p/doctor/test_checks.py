@@ -26,6 +26,46 @@ def one(findings: Any) -> Finding:
     return finding
 
 
+# --- clients ------------------------------------------------------------------------------------
+
+
+def test_a_client_listens_on_nothing_and_that_is_well(tmp_path: Path) -> None:
+    client = running(tmp_path, status={"listening": []})
+    assert one(network.interfaces(client)).verdict == "ok"
+    assert list(network.ports(client)) == []
+    assert one(network.discovery(client)).verdict == "ok"
+
+
+def scheduler(state: str, **more: Any) -> dict[str, Any]:
+    return {"name": "North", "node": "id", "state": state, "unanswered": 0, "silent_ms": 500, **more}
+
+
+def test_a_scheduler_that_answers_no_polls_is_wrong_and_since_when(tmp_path: Path) -> None:
+    silent = scheduler("silent", unanswered=7, silent_ms=3 * 60_000)
+    finding = one(company.schedulers(running(tmp_path, status={"schedulers": [silent]})))
+    assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
+    assert "7 polls" in finding.seen and "3 min ago" in finding.seen
+    assert one(company.schedulers(running(tmp_path, status={"schedulers": [scheduler("answered")]}))).verdict == "ok"
+
+
+# --- the way out -------------------------------------------------------------------------------
+
+
+def test_the_way_out_is_wrong_when_the_proxy_is_and_noted_when_one_address_is(tmp_path: Path) -> None:
+    def seen(*problems: tuple[str, Code]) -> list[tuple[str, str]]:
+        told = [
+            {"address": address, "code": code.value, "sentence": "it fails", "next_step": "mend it"}
+            for address, code in problems
+        ]
+        values = {"proxy": "http://proxy:3128", "ways": 1, "opened": 2, "failed": len(told), "problems": told}
+        return [(each.check, each.verdict) for each in network.way_out(running(tmp_path, {"way_out": values}))]
+
+    assert seen() == [("way out", "ok")]
+    assert seen(("lab:1456", Code.PROXY_REFUSED)) == [("way out", "ok"), ("way to lab:1456", "note")]
+    assert seen(("lab:1456", Code.NODE_UNREACHABLE), ("x:1", Code.PROXY_UNREACHABLE)) == [("way out", "wrong")]
+    assert list(network.way_out(running(tmp_path))) == []
+
+
 # --- the company -------------------------------------------------------------------------------
 
 
@@ -90,7 +130,7 @@ def test_many_waiting_messages_are_noted(tmp_path: Path) -> None:
 
 
 def test_a_source_that_the_node_cannot_read_is_wrong(tmp_path: Path) -> None:
-    source = {"name": "north", "state": "unreadable", "columns_all": 0, "code": "source-missing"}
+    source = {"name": "north", "state": "gone", "columns_all": 0, "code": "source-missing"}
     status = {"sources": [{**source, "problem": "it is missing.", "next_step": "put it back"}]}
     finding = one(company.sources(running(tmp_path, status)))
     assert (finding.verdict, finding.code, finding.seen) == ("wrong", Code.SOURCE_MISSING, "it is missing")

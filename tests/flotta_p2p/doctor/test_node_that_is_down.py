@@ -199,7 +199,7 @@ def test_faults_of_the_configuration_are_told_with_their_lines_and_the_rest_is_c
     down.file.write_text(down.file.read_text().replace("  port:", "  prot:"))
     found = down.findings()
     assert found["configuration"].code is Code.CONFIG_KEY_UNKNOWN
-    assert "line 5" in found["configuration"].seen
+    assert "line 6" in found["configuration"].seen
     assert found["versions"].verdict == "ok"
 
 

@@ -19,20 +19,24 @@ from actors.framing import Unframer, to_frame
 from flotta_p2p.federated import child, measuring, tables
 from flotta_p2p.federated.pooled import pooled_summary
 from flotta_p2p.result import read_result
+from protocol.columns import Column, ColumnRules, schema_digest
 from protocol.errors import Code
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import OPERATIONS, ProbeParameters
 from protocol.plan.plan import product_digest
 from protocol.plan.tasks import (
+    CheckRequest,
     ChildAnswer,
-    Column,
+    DisclosureRules,
     Fault,
     GroupedSummary,
+    Inspection,
     InspectRequest,
     ProbeCount,
     Product,
     SourceFile,
     Summary,
+    TableReport,
     TaskRequest,
     fact_of,
 )
@@ -96,8 +100,17 @@ def test_three_operations_make_the_groups_of_all_holders(tmp_path: Path) -> None
 
 def test_an_inspection_lists_the_columns(tmp_path: Path) -> None:
     data = product(InspectRequest(source=source_of(tmp_path, "x,sex\n1,f\n")))
-    columns = decode_record(data, tuple[Column, ...], bytes_max=1_000)
-    assert columns == (Column(name="x", type="number"), Column(name="sex", type="text"))
+    seen = decode_record(data, Inspection, bytes_max=1_000)
+    assert seen.columns == (Column(name="x", type="number"), Column(name="sex", type="text"))
+    assert (seen.rows, seen.schema) == (1, schema_digest(["sex", "x"]))
+
+
+def test_a_check_lists_every_column_with_its_missing_values_whatever_the_rules(tmp_path: Path) -> None:
+    rules = DisclosureRules(columns=ColumnRules(hidden=frozenset({"sex"})))
+    data = product(CheckRequest(source=source_of(tmp_path, "x,sex\n1,f\nNA,m\n", rules=rules)))
+    report = decode_record(data, TableReport, bytes_max=1_000)
+    assert [(one.name, one.type, one.missing) for one in report.columns] == [("x", "number", 1), ("sex", "text", 0)]
+    assert report.rows == 2
 
 
 def test_a_probe_makes_as_many_bytes_as_asked_and_counts_them() -> None:
@@ -156,7 +169,7 @@ def test_a_bug_or_a_panic_is_a_fault_without_its_text(
     def fail(*_: object) -> None:
         raise error("Maria Rossi")
 
-    monkeypatch.setattr(measuring, "read_columns", fail)
+    monkeypatch.setattr(measuring, "read_query", fail)
     settings = product(task("summary.prepare"))
     found = fault(task("summary.measure", source_of(tmp_path, "x\n1\n"), scheduler=settings))
     assert found.code == Code.INTERNAL

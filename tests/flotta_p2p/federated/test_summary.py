@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from flotta_p2p.federated.pooled import pooled_summary
 from flotta_p2p.federated.summary import measure, merge, prepare
 from flotta_p2p.tables.shares import penguin_shares
+from protocol.columns import ColumnRules
 from protocol.errors import Code, DataError, FlottaError, WorkflowError
 from protocol.plan.artifact import Artifact
 from protocol.plan.tasks import Cells, ColumnMeasure, DisclosureRules, Measure, SourceFile
@@ -132,7 +133,7 @@ def test_a_text_column_is_counted_and_its_mean_is_refused_by_name(tmp_path: Path
 
 
 def test_a_fault_names_no_column_that_the_holder_keeps_closed(tmp_path: Path) -> None:
-    rules = DisclosureRules(minimum_cohort=1, minimum_cell=1, columns=frozenset({"sex", "absent"}))
+    rules = DisclosureRules(minimum_cohort=1, minimum_cell=1, columns=ColumnRules(columns=frozenset({"sex", "absent"})))
     source = source_of(tmp_path, "age,sex,hiv_status\n10,f,true\n20,NA,false\n", rules=rules)
     for column, statistic in (("sex", "mean"), ("absent", "count"), ("hiv_statu", "count")):
         with pytest.raises(DataError) as caught:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flotta_p2p.federated.table_file import open_table
+from flotta_p2p.federated.table_file import TableFile, open_table
 from flotta_p2p.federated.tables import inspect, read_columns
+from protocol.columns import Column
 from protocol.errors import Code, DataError
 from protocol.limits import COLUMNS_MAX, SOURCE_BYTES_MAX
-from protocol.plan.tasks import Column, SourceFile
+from protocol.plan.tasks import SourceFile
 from tests.flotta_p2p.federated.helpers import csv_text, quoted, source_of
 from tests.users import without_privileges
 
@@ -67,7 +70,7 @@ def test_the_whole_file_decides_the_type(tmp_path: Path, values: list[str], kind
     rows = [["0" if kind == "number" else values[0], "x"]] * 2_000 + [[value, "x"] for value in values]
     text = csv_text(("a", "b"), rows)
     source = source_of(tmp_path, quoted(text) if quote is quoted else text)
-    assert inspect(source) == (Column(name="a", type=kind), Column(name="b", type="text"))  # type: ignore[arg-type]
+    assert inspect(source).columns == (Column(name="a", type=kind), Column(name="b", type="text"))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
@@ -136,7 +139,7 @@ def test_a_header_that_begins_like_a_compressed_file_is_a_header(tmp_path: Path)
 def test_a_header_alone_is_a_table_of_no_rows(tmp_path: Path) -> None:
     source = source_of(tmp_path, "age,sex\n")
     assert cells(source, "age") == []
-    assert [column.name for column in inspect(source)] == ["age", "sex"]
+    assert [column.name for column in inspect(source).columns] == ["age", "sex"]
 
 
 def test_a_path_is_no_pattern(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_a_path_is_no_pattern(tmp_path: Path) -> None:
 
 def test_columns_that_no_query_can_name_are_not_listed(tmp_path: Path) -> None:
     source = source_of(tmp_path, f",age,{'x' * 65},\n1,2,3,4\n")
-    assert [column.name for column in inspect(source)] == ["age"]
+    assert [column.name for column in inspect(source).columns] == ["age"]
 
 
 # --- faults -------------------------------------------------------------------------------------
@@ -159,9 +162,10 @@ def test_columns_that_no_query_can_name_are_not_listed(tmp_path: Path) -> None:
         (b"", Code.SOURCE_EMPTY, "first line"),
         (b"\xef\xbb\xbf", Code.SOURCE_EMPTY, "first line"),
         (b"\n\nage\n", Code.SOURCE_EMPTY, "first line"),
-        (b"age,name\n1,Maria Rossi\n2\n", Code.SOURCE_RAGGED, "1 fields in line 3"),
-        (b"age,name\n1,Maria Rossi,3\n", Code.SOURCE_RAGGED, "3 fields in line 2"),
-        (b'age,name\n"1","Maria Rossi"\n"2"\n', Code.SOURCE_RAGGED, "1 fields in line 3"),
+        (b"age,name\n1,Maria Rossi\n2\n", Code.SOURCE_RAGGED, "1 field too few in line 3"),
+        (b"age,name\n1,Maria Rossi,3,4\n", Code.SOURCE_RAGGED, "2 fields too many in line 2"),
+        (b'age,name\n"1","Maria Rossi"\n"2"\n', Code.SOURCE_RAGGED, "1 field too few in line 3"),
+        (b'age,name\n1,"' + b"x" * 200_000 + b'"\n', Code.SOURCE_RAGGED, "field of more than 131,072 characters"),
         (b"age,name\n1,Maria Rossi\n\n2,b\n", Code.SOURCE_RAGGED, "blank line 3"),
         (b'age,name\n1,"Maria Rossi"\n\n2,b\n', Code.SOURCE_RAGGED, "blank line 3"),
         (b"age\n1\n\n2\n", Code.SOURCE_RAGGED, "blank line 3"),
@@ -232,11 +236,79 @@ def test_a_file_that_changes_while_it_is_read_gives_no_result(tmp_path: Path) ->
     assert caught.value.code == Code.SOURCE_CHANGED
 
 
+def changed(table: TableFile) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read_columns(table, ["age"])
+    assert caught.value.code == Code.SOURCE_CHANGED
+    return caught.value
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_becomes_another_of_the_same_size_and_time_gives_no_result(tmp_path: Path, in_place: bool) -> None:
+    source = source_of(tmp_path, "age,sex\n1,f\n")
+    table = open_table(source)
+    status = Path(source.path).stat()
+    other = Path(source.path) if in_place else tmp_path / "other"
+    other.write_text("age,sex\n9,f\n")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.rename(source.path)
+    changed(table)
+
+
+def test_a_change_right_after_the_file_was_written_and_opened_is_noticed(tmp_path: Path) -> None:
+    """The kernel's clock stands still between two ticks: a stamp as young as that is waited for."""
+    for at in range(10):
+        source = source_of(tmp_path, f"age\n{at}\n")
+        table = open_table(source)
+        Path(source.path).write_text(f"age\n{9 - at}\n")
+        changed(table)
+
+
+@pytest.mark.parametrize("text", ["age,sex\n1,f\n", '"age",sex\n1,f\n'])
+@pytest.mark.parametrize("more", ["2", "\n\n3,f\n", '3,"m'])
+def test_a_line_that_is_still_being_written_is_a_change_and_no_fault_of_the_table(
+    tmp_path: Path, text: str, more: str
+) -> None:
+    source = source_of(tmp_path, text)
+    table = open_table(source)
+    with Path(source.path).open("a") as file:
+        file.write(more)
+    changed(table)
+
+
+def test_a_file_that_is_replaced_again_and_again_never_gives_rows_of_two_of_them(tmp_path: Path) -> None:
+    rows = 20_000
+    source = source_of(tmp_path, "age\n" + "0\n" * rows)
+    stop = threading.Event()
+
+    def replace() -> None:
+        for turn in itertools.count(1):
+            new = tmp_path / "new"
+            new.write_text("age\n" + f"{turn % 2}\n" * rows)
+            new.rename(source.path)
+            if stop.wait(0.03):
+                return
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    codes = set()
+    try:
+        for _ in range(40):
+            try:
+                assert len(set(cells(source, "age"))) == 1
+            except DataError as error:
+                codes.add(error.code)
+    finally:
+        stop.set()
+        writer.join()
+    assert codes <= {Code.SOURCE_CHANGED}
+
+
 @given(st.binary(max_size=200) | st.text('ab1,."\n\r \t\0é', max_size=60).map(str.encode))
 def test_any_bytes_are_a_table_or_one_fault(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     source = source_of(tmp_path_factory.mktemp("any"), content)
     try:
-        names = [column.name for column in inspect(source)]
+        names = [column.name for column in inspect(source).columns]
         table = open_table(source)
         if names:
             read_columns(table, names)

@@ -64,11 +64,13 @@ Alter = Callable[[Any], Any]
 class Side:
     """Enrolment and gate of one node, and what they told the rest of it."""
 
-    def __init__(self, key: SigningKey, projects: tuple[ProjectKey, ...] = (PROJECT,)) -> None:
+    def __init__(self, key: SigningKey, projects: tuple[ProjectKey, ...] = (PROJECT,), *, opening_ms: int = 0) -> None:
         self.key, self.id = key, node_id(key.public_key)
         self.says: Certified = statement(key, projects=projects)
         self.gate = Gate(key, 1, {})
-        self.enrolment = Enrolment(self.id, 1, b"secret" + key.public_key, self.says.statement.curve_key)
+        says = self.says.statement
+        secret = b"secret" + key.public_key
+        self.enrolment = Enrolment(self.id, 1, secret, says.curve_key, says.seal_key, opening_ms=opening_ms)
         self.enrolment.step(ProjectsHeld(projects=projects, statement=self.says.data), now())
         self.told: list[Any] = []
         self.timers: dict[str, int] = {}
@@ -127,6 +129,7 @@ class Link:
                 node=certified.node,
                 node_key=certified.node_key,
                 curve_key=certified.statement.curve_key,
+                seal_key=certified.statement.seal_key,
                 addresses=(),
                 projects=(event.project,),
                 name="",
@@ -311,7 +314,7 @@ def test_a_node_cannot_prove_itself_with_its_own_challenge_reflected() -> None:
 def test_nonces_never_repeat_over_handshakes_and_boots() -> None:
     nonces = []
     for boot in (1, 2):
-        machine = Enrolment(b"i" * 32, boot, b"secret", b"c" * 32)
+        machine = Enrolment(b"i" * 32, boot, b"secret", b"c" * 32, b"s" * 32)
         nonces += [machine._nonce() for _ in range(50)]
     assert len(set(nonces)) == 100
 
@@ -416,6 +419,19 @@ def test_a_half_open_door_is_closed_after_its_limit() -> None:
     assert timer_of(link.sides[1], "session:") == HANDSHAKE_LIMIT_MS
     link.fire(1, "session:")
     assert link.sides[1].enrolment.snapshot().sessions == 0 and link.sides[1].all(HangUp)
+
+
+def test_who_dials_by_a_long_way_waits_longer_for_a_door_and_whose_door_it_is_does_not() -> None:
+    link = Link(
+        Side(LOW, opening_ms=3_500), Side(HIGH), lambda message: None if isinstance(message, Proof) else message
+    )
+    link.meet(0)
+    link.fire(0, "knock:")
+    assert timer_of(link.sides[0], "session:") == HANDSHAKE_LIMIT_MS + 3_500
+    assert timer_of(link.sides[0], "knock:") > HANDSHAKE_LIMIT_MS + 3_500  # no second one beside it
+    assert timer_of(link.sides[1], "session:") == HANDSHAKE_LIMIT_MS
+    link.fire(0, "session:")
+    assert "within 5500 ms" in link.sides[0].all(EnrolmentFailed)[0].sentence
 
 
 def test_a_node_without_a_hint_in_common_is_never_dialled() -> None:

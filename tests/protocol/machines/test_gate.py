@@ -45,6 +45,7 @@ from tests.protocol.builders import PROJECT, WALL_MS, news, node_key, now, write
 KEY, PEER_KEY, OTHER_KEY = node_key(1), node_key(2), node_key(3)
 OWN, PEER = node_id(KEY.public_key), node_id(PEER_KEY.public_key)
 COUNT = itertools.count(1)
+MACHINES = {"gate", "enrolment", "membership", "scheduler", "worker", "catalogue", "poller"}
 _ORDER = SignedOrder(envelope=b"e", proof=b"p")
 _STATUS = jobs.JobStatus(
     job_id=b"j" * 32,
@@ -67,11 +68,14 @@ EXAMPLES: tuple[Record, ...] = (
     door.Proof(proof=b"p"),
     door.Welcome(),
     peers.Refused(code="busy", sentence="no"),
+    door.Credential(statement=b"", proof=b"p", answer_wanted=True),
     door.Granted(token="t", name="n"),
     peers.Greeting(statement=b"", name="n", projects=(), sources=(), answer_wanted=False),
     peers.Heartbeat(),
     peers.Acknowledge(type=40, message_ids=()),
     peers.RollCall(envelope=b"e"),
+    peers.Poll(number=1),
+    peers.Polled(number=1, waiting=0),
     peers.Farewell(),
     jobs.Submit(order=_ORDER),
     jobs.AskJob(job_id=b"j" * 32),
@@ -86,7 +90,13 @@ EXAMPLES: tuple[Record, ...] = (
     jobs.Stop(job_id=b"j" * 32),
     jobs.Results(job_id=b"j" * 32, results=()),
     jobs.Renew(job_id=b"j" * 32, indexes=(), token=1),
+    peers.AskSources(project=b"p" * 16),
+    peers.SourceList(sources=(), sources_all=0),
+    peers.AskSchema(project=b"p" * 16, node=OWN, source="s"),
+    peers.Schema(project=b"p" * 16, node=OWN, source="s"),
 )
+
+GREETING = next(one for one in EXAMPLES if isinstance(one, peers.Greeting))
 
 
 def frame(message: Any, key: SigningKey = PEER_KEY, audience: bytes = OWN, **fields: Any) -> bytes:
@@ -109,6 +119,7 @@ def new_gate(rows: dict[str, list[tuple[bytes, bytes]]] | None = None) -> Gate:
         node=PEER,
         node_key=PEER_KEY.public_key,
         curve_key=b"c" * 32,
+        seal_key=b"s" * 32,
         addresses=(),
         projects=(PROJECT.project_id,),
         name="p",
@@ -167,7 +178,7 @@ def test_only_what_the_registry_lists_is_admitted_over_a_connection(connection: 
     if connection in type_of(message).connections:
         (got,) = admitted(gate.step(event, now()))
         assert (got.message, got.sender) == (message, PEER)
-        assert all(taker in {"gate", "enrolment", "membership", "scheduler", "worker"} for taker in takers(got))
+        assert set(takers(got)) <= MACHINES
     else:
         assert refused(gate, event) == Code.TYPE_NOT_ALLOWED
 
@@ -176,7 +187,7 @@ def test_what_a_node_lets_in_always_has_a_machine_that_takes_it() -> None:
     """An answer for a submission tool that came to a node would have none."""
     for entry in MESSAGES:
         if entry.connections != {"scheduler"}:
-            assert entry.receiver in {"gate", "enrolment", "membership", "delivery", "scheduler", "worker"}, entry
+            assert entry.receiver in MACHINES | {"delivery"}, entry
     assert set(get_args(Connection)) == set().union(*(entry.connections for entry in MESSAGES))
 
 
@@ -255,7 +266,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
     gate, ahead = new_gate(), 3 * CLOCK_TOLERANCE_MS
     early = frame(peers.Heartbeat(), issued_ms=WALL_MS + ahead)
     assert refused(gate, Arrived(raw=early, node=PEER)) == Code.TIME_OUTSIDE
-    gate.step(Arrived(raw=frame(EXAMPLES[6], issued_ms=WALL_MS + ahead), node=PEER), now())
+    gate.step(Arrived(raw=frame(GREETING, issued_ms=WALL_MS + ahead), node=PEER), now())
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): ahead}
     assert admitted(gate.step(Arrived(raw=early, node=PEER), now()))
     right = frame(peers.Heartbeat())
@@ -264,7 +275,7 @@ def test_a_wrong_clock_is_learned_from_the_greeting_and_allowed_for_afterwards()
 
 def test_a_forged_frame_teaches_no_clock() -> None:
     gate = new_gate()
-    raw = bytearray(frame(EXAMPLES[6], issued_ms=WALL_MS + 10**9))
+    raw = bytearray(frame(GREETING, issued_ms=WALL_MS + 10**9))
     raw[BODY_OFFSET - 1] ^= 1
     assert refused(gate, Arrived(raw=bytes(raw), node=PEER)) == Code.SIGNATURE_WRONG
     assert gate.snapshot().clock_offsets_ms == {PEER.hex(): 0}
@@ -344,6 +355,7 @@ def test_what_one_gate_seals_the_other_opens() -> None:
             node=OWN,
             node_key=KEY.public_key,
             curve_key=b"c" * 32,
+            seal_key=b"s" * 32,
             addresses=(),
             projects=(PROJECT.project_id,),
             name="o",

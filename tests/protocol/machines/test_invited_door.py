@@ -39,9 +39,10 @@ class Inviter:
         self.raw: list[bytes] = []  # what goes back to the session
         self.told: list[Any] = []
         self.timers: list[str] = []
+        says = self.says.statement
         self.machines: dict[str, Any] = {
             "gate": Gate(key, 1, {}),
-            "enrolment": Enrolment(self.id, 1, b"secret" + key.public_key, self.says.statement.curve_key),
+            "enrolment": Enrolment(self.id, 1, b"secret" + key.public_key, says.curve_key, says.seal_key),
             "admission": Admission(self.id, b"r" * 32 + key.public_key, None, {}),
         }
         self._carry_out(self.machines["admission"].begin(self.at))

@@ -71,6 +71,7 @@ def admitted(*projects: bytes) -> PeerAdmitted:
         node=PEER.node,
         node_key=PEER.node_key,
         curve_key=PEER.statement.curve_key,
+        seal_key=PEER.statement.seal_key,
         addresses=(),
         projects=projects or (PROJECT.project_id,),
         name="peer",
@@ -86,6 +87,7 @@ class Line:
             node=OWN.node,
             node_key=OWN.node_key,
             curve_key=b"c" * 32,
+            seal_key=b"s" * 32,
             addresses=(),
             projects=(PROJECT.project_id,),
             name="own",
@@ -161,7 +163,7 @@ def test_a_node_that_has_left_hears_no_peer_until_it_is_back() -> None:
 
 
 def door() -> Enrolment:
-    machine = Enrolment(OWN.node, 1, b"secret", OWN.statement.curve_key)
+    machine = Enrolment(OWN.node, 1, b"secret", OWN.statement.curve_key, OWN.statement.seal_key)
     machine.step(HELD, now())
     return machine
 

@@ -13,7 +13,7 @@ import pytest
 from protocol.errors import Code, InvariantBroken
 from protocol.ids import format_job_id, node_id
 from protocol.limits import NEIGHBOURS_MAX, PEER_AWAY_MS, STORY_ENTRIES_MAX, STORY_KEYS_MAX
-from protocol.machines import enrolment, invitations, membership, scheduler, worker
+from protocol.machines import enrolment, invitations, membership, poller, scheduler, worker
 from protocol.machines.attempts import AttemptRow, AttemptState
 from protocol.machines.contract import Effects, Received, Stories, TimerFired
 from protocol.machines.enrolment import Enrolment
@@ -59,7 +59,7 @@ def pairs_of(table: Any) -> list[tuple[str, str]]:
     return list(product(table, sorted({event for row in table.values() for event in row})))
 
 
-@pytest.mark.parametrize("machine", [enrolment, invitations, membership, scheduler, worker])
+@pytest.mark.parametrize("machine", [enrolment, invitations, membership, poller, scheduler, worker])
 def test_every_state_that_a_row_leads_to_has_rows_of_its_own(machine: Any) -> None:
     assert {after for _, _, after in rows_of(machine.TRANSITIONS)} <= set(machine.TRANSITIONS)
 
@@ -236,6 +236,7 @@ ADMITTED = PeerAdmitted(
     node=PEER,
     node_key=PEER_KEY.public_key,
     curve_key=b"c" * 32,
+    seal_key=b"s" * 32,
     addresses=(),
     projects=(PROJECT.project_id,),
     name="p",
@@ -247,7 +248,7 @@ class Door:
     """Enrolment with one session in a chosen state."""
 
     def __init__(self, state: str) -> None:
-        self.machine: Any = Enrolment(OWN, 1, b"secret", b"c" * 32)
+        self.machine: Any = Enrolment(OWN, 1, b"secret", b"c" * 32, b"s" * 32)
         held = ProjectsHeld(projects=(PROJECT,), statement=statement(OWN_KEY).data)
         self.machine.step(held, now())
         self.session = b"session"

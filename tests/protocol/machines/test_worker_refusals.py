@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from protocol import kinds
+from protocol.columns import ColumnRules
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import node_id
 from protocol.key_statement import KeyStatement
@@ -354,7 +355,7 @@ def test_a_fact_of_message_or_header_that_does_not_fit_is_refused(event: Receive
         ({"projects": frozenset()}, Code.SOURCE_UNKNOWN),
         ({"projects": frozenset([OTHER_PROJECT.project_id])}, Code.SOURCE_UNKNOWN),
         ({"submitters": frozenset([node_id(STRANGER.public_key)])}, Code.POLICY_DENIED),
-        ({"columns": frozenset(["age"])}, Code.POLICY_DENIED),
+        ({"columns": ColumnRules(columns=frozenset(["age"]))}, Code.POLICY_DENIED),
     ],
 )
 def test_the_holders_policy_says_no_with_a_next_step(policy: dict[str, Any], code: Code) -> None:
@@ -372,14 +373,14 @@ def test_a_source_that_does_not_exist_reads_as_one_that_is_not_open() -> None:
 def test_columns_of_the_filter_count_as_well() -> None:
     query = Query(columns=("age",), where=Compare(column="income", relation=">", value=1))
     artifact = artifact_bytes(summary_artifact(PROJECT.project_id, query, COUNT))
-    worker = new_worker(columns=frozenset(["age"]))
+    worker = new_worker(columns=ColumnRules(columns=frozenset(["age"])))
     assert_refused(worker, offer(*signed(order(artifact=artifact))), Code.POLICY_DENIED)
 
 
 def test_columns_that_group_count_as_well() -> None:
     parameters = GroupParameters(by=("sex",), statistics=("count",))
     artifact = artifact_bytes(groups_artifact(PROJECT.project_id, Query(columns=("age",)), parameters))
-    worker = new_worker(columns=frozenset(["age"]))
+    worker = new_worker(columns=ColumnRules(columns=frozenset(["age"])))
     assert_refused(worker, offer(*signed(order(artifact=artifact))), Code.POLICY_DENIED)
 
 

@@ -1,33 +1,41 @@
-"""YAML text to a plain tree in which every part knows its line.
+"""The one reader of YAML: text to a plain tree in which every part knows its line.
 
 The tree is built from the parser's events: nothing is constructed that was not checked, and nothing
-recurses. Scalars stay text; the schema says which are numbers or booleans. So `no` is text where text is
-wanted, a token made of digits keeps its zeros, and there are no dates and no sexagesimal numbers.
+recurses. Scalars stay text. A reader with a schema says which are numbers or booleans, so that `no` is text where text
+is wanted and a token made of digits keeps its zeros; one without takes `plain_value`. There are no dates and no
+sexagesimal numbers.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from yaml.reader import ReaderError
 
-from flotta_p2p.configuration.faults import Faults, quoted
+from flotta_p2p.faults import Faults, quoted
 from protocol.errors import Code
 from protocol.limits import CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_VALUE_CHARS_MAX
 
+# libyaml, where PyYAML was built with it, is ten times faster than its parser in Python.
+_PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS: Final = {"true": True, "false": False}
+_WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
+_NUMBER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})(\.[0-9]{0,18})?([eE][-+]?[0-9]{1,3})?", re.ASCII)
 
 _TOO_DEEP: Final = f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels"
 
 
 @dataclass(slots=True)
 class Leaf:
-    """A scalar; `text` is None for a plain null or an empty value."""
+    """A scalar; `text` is None for a plain null or an empty value. `quoted`: it is text, whatever it looks like."""
 
     line: int
     text: str | None
+    quoted: bool = False
 
 
 @dataclass(slots=True)
@@ -60,10 +68,10 @@ class Broken:
 Tree = Leaf | Items | Keys | Broken
 
 
-def load(data: bytes, faults: Faults) -> Keys:
+def load(data: bytes, faults: Faults, *, value_chars_max: int = CONFIG_VALUE_CHARS_MAX) -> Tree:
     """The tree of one YAML document in UTF-8; empty text is an empty map.
 
-    Limits: CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_VALUE_CHARS_MAX. Duplicate keys, tags, anchors and
+    Limits: CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, `value_chars_max`. Duplicate keys, tags, anchors and
     aliases are added to `faults`; what cannot be read further raises ConfigError.
     """
     if len(data) > CONFIG_BYTES_MAX:
@@ -74,16 +82,38 @@ def load(data: bytes, faults: Faults) -> Keys:
         line = data.count(b"\n", 0, error.start) + 1
         faults.stop(line, f"the text is not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8")
     try:
-        tree = _Builder(faults).build(text)
+        return _Builder(faults, value_chars_max).build(text)
     except yaml.MarkedYAMLError as error:
         faults.stop(*_syntax_fault(error, text))
     except ReaderError as error:
         line = text.encode().count(b"\n", 0, error.position) + 1
         number = int(error.character)  # libyaml gives the code point
         faults.stop(line, f"the control character U+{number:04X} is not allowed; remove it")
-    if not isinstance(tree, Keys):
-        faults.stop(tree.line, f'expected keys such as "node:" at the top level, saw {kind_of(tree)}')
-    return tree
+
+
+def plain_value(tree: Tree) -> Any:
+    """The tree as Python values, for readers without a schema: a scalar without quotes that looks like a JSON number,
+    `true`, `false` or null is one, everything else is text. `tree` is free of faults.
+    """
+    match tree:
+        case Keys(entries=entries):
+            return {name: plain_value(entry.value) for name, entry in entries.items()}
+        case Items(items=items):
+            return [plain_value(item) for item in items]
+        case Leaf(text=str(text), quoted=False):
+            return _scalar(text)
+        case Leaf(text=text):
+            return text
+        case Broken():
+            raise ValueError("a tree with faults has no value")
+
+
+def _scalar(text: str) -> str | bool | int | float:
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def kind_of(tree: Tree) -> str:
@@ -102,14 +132,15 @@ def kind_of(tree: Tree) -> str:
 class _Builder:
     """Puts the events of the parser together; the innermost open list or map stands last in `_open`."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, value_chars_max: int) -> None:
         self._faults = faults
+        self._value_chars_max = value_chars_max
         self._root: Tree | None = None
         self._open: list[Items | Keys] = []
         self._keys: list[Leaf | None] = []  # beside _open: the key that waits for its value
 
     def build(self, text: str) -> Tree:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(text, Loader=_PARSER):
             match event:
                 case yaml.DocumentStartEvent() if self._root is not None:
                     line = _line(event)
@@ -151,10 +182,10 @@ class _Builder:
 
     def _leaf(self, event: yaml.NodeEvent, line: int) -> Leaf | Broken:
         assert isinstance(event, yaml.ScalarEvent)
-        if len(event.value) > CONFIG_VALUE_CHARS_MAX:
-            return self._broken(line, f"a value is longer than {CONFIG_VALUE_CHARS_MAX} characters")
-        plain = event.style is None or event.style == ""
-        return Leaf(line, None if plain and event.value in _NULLS else event.value)
+        if len(event.value) > self._value_chars_max:
+            return self._broken(line, f"a value is longer than {self._value_chars_max} characters")
+        quoted = bool(event.style)
+        return Leaf(line, None if not quoted and event.value in _NULLS else event.value, quoted)
 
     def _broken(self, line: int, sentence: str) -> Broken:
         self._faults.add(line, sentence, Code.CONFIG_MALFORMED)

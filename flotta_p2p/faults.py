@@ -1,4 +1,4 @@
-"""Collects everything that is wrong with one configuration file, so that its author mends it in one go."""
+"""Collects everything that is wrong with one file that a person wrote, so that it is mended in one go."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def quoted(text: str) -> str:
 class Faults:
     """The faults of one file, each with its line and code. Not for more than one thread."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, next_step: str = "") -> None:
         self._file = file
+        self._next_step = next_step
         self._found: list[tuple[int, str, Code]] = []
 
     def add(self, line: int, sentence: str, code: Code = Code.CONFIG_VALUE_WRONG) -> None:
@@ -42,4 +43,4 @@ class Faults:
     def _raise(self, *last: str) -> NoReturn:
         found = sorted(self._found, key=lambda fault: fault[0])
         lines = [f"{self._file} line {line}: {sentence}" for line, sentence, _ in found]
-        raise ConfigError(found[0][2], "\n".join([*lines, *last]))
+        raise ConfigError(found[0][2], "\n".join([*lines, *last]), next_step=self._next_step)

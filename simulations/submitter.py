@@ -32,7 +32,7 @@ _LATER: Final = frozenset({Code.HOLDERS_MISSING, Code.HOLDERS_GATHERING, Code.BU
 State = Literal["new", "asking", "accepted", "refused"]
 
 
-class Client:
+class Submitter:
     """One job. `accepted`: the node has said that it has the job; `refused`: that it will not take it."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Client:
             case JobStatus() if self.state != "accepted":
                 self.state = "accepted"
                 self._world.checkers.acknowledged(self)
-                self._world.note(self.node, "client", "accepted", f"job {self.number}", main=True)
+                self._world.note(self.node, "submitter", "accepted", f"job {self.number}", main=True)
                 self._poll()
             case JobStatus(cancelling=cancelling, state=state):
                 self._world.checkers.told(self, message)
@@ -113,7 +113,7 @@ class Client:
                 if code in _LATER and self._submits < SUBMITS_MAX:
                     return
                 self.state, self.refusal = "refused", code
-                self._world.note(self.node, "client", "refused", f"job {self.number}: {code}", main=True)
+                self._world.note(self.node, "submitter", "refused", f"job {self.number}: {code}", main=True)
 
     def _poll(self) -> None:
         """Ask how the job stands until it has ended, and then for its result."""

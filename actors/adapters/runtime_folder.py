@@ -1,0 +1,76 @@
+"""The runtime folder: short-lived sockets of this user, closed to all others but root."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import Code, ConfigError
+
+SOCKET_PATH_BYTES_MAX: Final = 107  # of sockaddr_un, without its final zero
+_SOCKETS: Final = "sockets-"  # folders of processes that live, or died without a farewell
+_UNLOCKED: Final = "new-"
+
+
+def runtime_folder() -> Path:
+    """Where it is in this environment; it need not exist."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base) / f"flotta-p2p-{os.getuid()}"
+
+
+def prepare_runtime_folder(path: Path) -> None:
+    """Makes it, or checks that it is this user's alone. Raises ConfigError(FOLDER_UNUSABLE), and OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = path.lstat()
+    if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077:
+        raise ConfigError(
+            Code.FOLDER_UNUSABLE,
+            f"the runtime folder {path} belongs to another user or is open to others",
+            next_step=f"remove it, close it with `chmod 700 {path}`, or set XDG_RUNTIME_DIR",
+        )
+
+
+class SocketFolder:
+    """A folder of its own for the sockets of this process, mode 0700, removed by `close`.
+
+    While the process lives it holds a lock on its folder. Folders without one are left over, and removed.
+    """
+
+    def __init__(self) -> None:
+        """Raises ConfigError(FOLDER_UNUSABLE)."""
+        home = runtime_folder()
+        try:
+            prepare_runtime_folder(home)
+            _remove_left_over(home)
+            made = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=home))
+            self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Renamed once it is locked, so that nobody takes it for left over.
+            self.path = made.rename(home / f"{_SOCKETS}{made.name.removeprefix(_UNLOCKED)}")
+        except OSError as error:
+            raise ConfigError(
+                Code.FOLDER_UNUSABLE,
+                f"no folder for sockets can be made in {home}: {error.strerror or error}",
+                next_step="set XDG_RUNTIME_DIR to a folder of this user",
+            ) from error
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_left_over(home: Path) -> None:
+    for folder in home.glob(f"{_SOCKETS}*"):
+        with contextlib.suppress(OSError):  # it is in use, or another process removes it
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,0 +1,154 @@
+"""Rules between the keys of one file: what no key alone can know."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from flotta_p2p.configuration.schema import Document, Policy
+from flotta_p2p.faults import Faults
+from protocol.errors import Code, ConfigError
+from protocol.limits import NAME_CHARS_MAX
+from protocol.secret_text import SecretText
+from protocol.tokens import check_token
+
+_A_CLIENT: Final = "a client"
+_A_STANDALONE: Final = "a standalone node"
+
+
+class Checks:
+    """Faults go to the file's `faults`, each at the line of its key."""
+
+    def __init__(self, document: Document, lines: Mapping[str, int], faults: Faults) -> None:
+        self._document = document
+        self._lines = lines
+        self._faults = faults
+
+    def all(self) -> None:
+        """Every rule but those of `sources` and `policies`."""
+        self._names()
+        self._mode()
+        self._database()
+        self.projects()
+
+    def projects(self) -> None:
+        """The tokens of the file's own projects are strong enough."""
+        for index, project in enumerate(self._document.node.token_projects_initial):
+            try:
+                self._check_token(project.token)
+            except ConfigError as error:
+                key = f"node.token_projects_initial[{index}].token"
+                self._fault(key, f"{error.sentence}; {error.next_step}", error.code)
+
+    def sources(self, projects: Mapping[str, SecretText]) -> list[tuple[SecretText, ...]]:
+        """For each data source its tokens, each once; names of `projects` are replaced."""
+        return [
+            tuple(
+                dict.fromkeys(
+                    self._token(f"datasources[{number}].token[{index}]", entry, projects)
+                    for index, entry in enumerate(source.token)
+                )
+            )
+            for number, source in enumerate(self._document.datasources)
+        ]
+
+    def policies(self, effective: Iterable[Policy]) -> None:
+        """Of each source, as it is in effect: no key of it says what another one takes back."""
+        for number, policy in enumerate(effective):
+            for name, sentence in policy.column_rules.contradictions():
+                own = f"datasources[{number}].policy.{name}"
+                self._fault(own if own in self._lines else f"settings.policy.{name}", sentence)
+
+    def _fault(self, key: str, sentence: str, code: Code = Code.CONFIG_VALUE_WRONG) -> None:
+        self._faults.add(self._lines[key], f"{key}: {sentence}", code)
+
+    # --- names -----------------------------------------------------------------------------------
+
+    def _names(self) -> None:
+        projects = self._document.node.token_projects_initial
+        self._unique("node.token_projects_initial", "name", [project.name for project in projects])
+        self._unique("node.token_projects_initial", "token", [project.token for project in projects])
+        self._unique("datasources", "name", [source.name for source in self._document.datasources])
+
+    def _unique(self, around: str, key: str, values: Sequence[object]) -> None:
+        for index, value in enumerate(values):
+            first = values.index(value)
+            if first < index:
+                line = self._lines[f"{around}[{first}].{key}"]
+                self._fault(f"{around}[{index}].{key}", f"the same {key} stands already on line {line}")
+
+    # --- modes -----------------------------------------------------------------------------------
+
+    def _mode(self) -> None:
+        match self._document.mode:
+            case "node":
+                self._node()
+            case "client":
+                self._client()
+            case "standalone":
+                self._standalone()
+
+    def _node(self) -> None:
+        join = self._document.join
+        if join.first and join.url is not None:
+            self._fault("join.url", "the first node joins nobody; remove the url or set first to false")
+        if join.first is False and join.url is None and self._document.settings.discovery is False:
+            self._fault("join.first", "without discovery a node that is not the first needs join.url")
+
+    def _client(self) -> None:
+        join = self._document.join
+        if join.first:
+            step = "set it to false, and join.url to the address of a node in node mode"
+            self._fault("join.first", f"{_A_CLIENT} is never the first: it joins through a node; {step}")
+        elif join.url is None:
+            self._fault("mode", f"{_A_CLIENT} joins through a node; set join.url to the address of a node in node mode")
+        self._shut(_A_CLIENT)
+
+    def _standalone(self) -> None:
+        join = self._document.join
+        if join.url is not None:
+            self._fault("join.url", f"{_A_STANDALONE} joins nobody; remove the url, or choose another mode")
+        if join.first is False:
+            self._fault("join.first", f"{_A_STANDALONE} is alone, and so the first; remove the key, or set it to true")
+        self._shut(_A_STANDALONE)
+
+    def _shut(self, who: str) -> None:
+        """What others cannot reach is not told how others shall reach it."""
+        node = self._document.node
+        if node.url is not None:
+            self._fault("node.url", f"{who} cannot be reached by others; remove the url, or set mode to node")
+        if node.interface is not None and not ipaddress.IPv4Address(node.interface).is_loopback:
+            step = 'set it to "localhost" or remove it'
+            self._fault("node.interface", f"{who} opens no port to the outside; {step}, or set mode to node")
+        if self._document.settings.discovery:
+            step = "set it to false or remove it, or set mode to node"
+            self._fault("settings.discovery", f"{who} announces nothing and is not found by others; {step}")
+
+    # --- database and tokens ---------------------------------------------------------------------
+
+    def _database(self) -> None:
+        database = self._document.database
+        if database.memory is False and database.host is None:
+            self._fault("database.memory", "a database outside of memory needs database.host, the path of its file")
+
+    def _token(self, key: str, entry: SecretText, known: Mapping[str, SecretText]) -> SecretText:
+        text = entry.reveal()
+        if text in known:
+            return known[text]
+        try:
+            self._check_token(entry)
+        except ConfigError as error:
+            near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
+            names = f'did you mean "{near[0]}"?' if near else f"its projects are {', '.join(known) or 'none'}."
+            sentence = (
+                f"this is no project of this node; {names} As a token it is refused: {error.sentence}."
+                " Next: make or join the project with `flotta-p2p project new` or `project add`"
+            )
+            self._fault(key, sentence, error.code)
+        return entry
+
+    def _check_token(self, token: SecretText) -> None:
+        """Weak tokens are for standalone nodes alone. Raises ConfigError."""
+        check_token(token.reveal(), standalone=self._document.mode == "standalone")

@@ -1,0 +1,1 @@
+"""The way out through a proxy: its address, and what is said to it until the way to a target is open."""

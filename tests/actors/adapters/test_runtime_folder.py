@@ -1,0 +1,69 @@
+"""Folders of sockets: closed to others, gone with their process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.adapters.runtime_folder import SocketFolder, runtime_folder
+from protocol.errors import Code, ConfigError
+
+
+@pytest.fixture(autouse=True)
+def own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def test_a_folder_is_this_users_alone_and_leaves_with_its_owner() -> None:
+    one, other = SocketFolder(), SocketFolder()
+    assert one.path != other.path
+    assert one.path.stat().st_mode & 0o777 == 0o700
+    (one.path / "1").touch()
+    one.close()
+    assert not one.path.exists()
+    assert other.path.exists()
+    other.close()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one_and_nothing_else() -> None:
+    program = (
+        "import os; from actors.adapters.runtime_folder import SocketFolder as F; f = F(); print(f.path, flush=True)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", f"{program}; os.kill(os.getpid(), 9)"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    left = Path(killed.stdout.strip())
+    assert left.is_dir()
+    living = SocketFolder()
+    (runtime_folder() / "node.sock").touch()
+    SocketFolder().close()
+    assert not left.exists()
+    assert living.path.is_dir()
+    assert (runtime_folder() / "node.sock").exists()
+    living.close()
+
+
+def test_a_runtime_folder_that_others_can_open_is_refused() -> None:
+    runtime_folder().mkdir()
+    runtime_folder().chmod(0o755)
+    with pytest.raises(ConfigError) as refused:
+        SocketFolder()
+    assert refused.value.code == Code.FOLDER_UNUSABLE
+    assert "chmod 700" in refused.value.next_step
+
+
+def test_a_runtime_folder_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
+    with pytest.raises(ConfigError) as refused:
+        SocketFolder()
+    assert refused.value.code == Code.FOLDER_UNUSABLE
+    assert os.fspath(tmp_path / "file") in str(refused.value)

@@ -1,0 +1,211 @@
+"""Rows of modes and configuration, each as a person meets it: the command, real processes, and their sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flotta_p2p.channels import ControlChannel
+from flotta_p2p.tables.shares import penguin_shares
+from protocol.errors import UnreachableError
+from protocol.wire.control import AskStatus
+from tests.flotta_p2p.commands.lines import Ran, run
+from tests.flotta_p2p.configuration_files import TOKEN_A
+from tests.flotta_p2p.test_configuration_good import SAMPLE
+from tests.system.netns import Namespace, command_in, namespaces
+from tests.system.nodes import READY_LIMIT_S, STOP_LIMIT_S, descendants
+
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+SHORTEST: Final = """\
+datasources:
+  - name: penguins
+    type: csv
+    path: penguins.csv
+    token: [%s]
+"""
+
+
+@pytest.fixture
+def machine() -> Iterator[Namespace]:
+    """A machine of its own, where the usual ports are free."""
+    with namespaces(1) as (one,):
+        yield one
+
+
+class Started:
+    """A node that a person started by a command; `process` is what they would end with Ctrl-C."""
+
+    def __init__(self, machine: Namespace, folder: Path, workdir: Path, process: subprocess.Popen[bytes]) -> None:
+        self.machine = machine
+        self.folder = folder
+        self.workdir = workdir
+        self.process = process
+
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text(errors="replace")
+
+    def status(self) -> dict[str, Any]:
+        channel = ControlChannel(self.workdir)
+        try:
+            values: dict[str, Any] = channel.request(AskStatus()).values
+            return values
+        finally:
+            channel.close()
+
+    def sockets(self) -> set[str]:
+        """The local addresses of the machine at which somebody listens or takes datagrams."""
+        shown = subprocess.run(
+            command_in(self.machine, ["ss", "--no-header", "--listening", "--tcp", "--udp", "--numeric"]),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return {line.split()[4] for line in shown.stdout.splitlines()}
+
+    def line(self, *words: str) -> Ran:
+        return run(self.folder, *words)
+
+
+@contextmanager
+def started(
+    machine: Namespace, folder: Path, workdir: Path, *words: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Started]:
+    """`python -m WORDS` in a machine, answering; ended when the block ends."""
+    own = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "data"), "PWD": str(folder)}
+    with (folder / "node.log").open("wb") as log:
+        process = subprocess.Popen(
+            command_in(machine, [sys.executable, "-P", "-m", *words]),
+            cwd=folder,
+            env={**os.environ, **own, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    node = Started(machine, folder, workdir, process)
+    try:
+        await_status(node)
+        yield node
+    finally:
+        left = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_LIMIT_S)
+        for pid in (process.pid, *left):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(STOP_LIMIT_S)
+
+
+def await_status(node: Started) -> None:
+    deadline_s = time.monotonic() + READY_LIMIT_S
+    while True:
+        with contextlib.suppress(UnreachableError):
+            if all(source and source["state"] == "ready" for source in node.status()["sources"]):
+                return
+        assert node.process.poll() is None, node.log()
+        assert time.monotonic() < deadline_s, node.log()
+        time.sleep(0.05)
+
+
+def told(node: Started) -> list[list[str]]:
+    """The commands that the node tells to type."""
+    lines = [shlex.split(line) for line in node.log().splitlines() if line.startswith("  flotta-p2p ")]
+    return [words[1:] for words in lines]
+
+
+# --- M3 ----------------------------------------------------------------------------------------
+
+
+def test_row_m3_a_standalone_node_needs_nothing_and_answers_what_it_tells_to_ask(
+    machine: Namespace, tmp_path: Path
+) -> None:
+    with started(machine, tmp_path, tmp_path / "data" / "flotta-p2p-standalone", "flotta_p2p.standalone") as node:
+        assert "for learning and tests" in node.log()
+        key, question = told(node)
+        assert node.line(*key).code == 0
+        answered = node.line(*question, "--json")
+        assert answered.code == 0, answered.err
+        assert (answered.values["rows"], answered.values["columns"]["body_mass_g"]["mean"]) == (152, 3700.6622516556292)
+        assert node.sockets() == {"127.0.0.1:1458", "127.0.0.1:1459"}, "loopback alone"
+        assert node.status()["discovery"]["zeroconf"] is False, "nothing is announced"
+
+
+def test_row_m3_a_standalone_node_accepts_a_configuration_and_a_weak_token(machine: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "penguins.csv").write_text(penguin_shares()["Dream"])
+    (tmp_path / "site.yaml").write_text("mode: node\nworkdir: work\nsettings: {keys: keys}\n" + SHORTEST % "secret")
+    words = ("flotta_p2p", "up", "--standalone", "-c", "site.yaml")
+    with started(machine, tmp_path, tmp_path / "work", *words) as node:
+        assert node.sockets() == {"127.0.0.1:1456", "127.0.0.1:1457"}, "loopback alone"
+        assert (tmp_path / "keys" / "node.key").exists() and not (tmp_path / "work" / "keys").exists()
+        (look,) = told(node)
+        assert "penguins" in node.line(*look).out
+        assert node.line("key", "new").code == 0
+        place = ("--workdir", str(tmp_path / "work"))
+        answered = node.line("submit", "--project", "penguins", "--columns", "year", *place, "--json")
+        assert answered.values["rows"] == 124
+
+
+# --- N1 ----------------------------------------------------------------------------------------
+
+
+def test_row_n1_the_sample_of_the_original_manual_starts_a_node(machine: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "iris.csv").write_text(penguin_shares()["Dream"])
+    (tmp_path / "config.yaml").write_text(SAMPLE.replace("/data/iris.csv", str(tmp_path / "iris.csv")))
+    with started(machine, tmp_path, tmp_path / "storage", "flotta_p2p", "-c", "config.yaml") as node:
+        status = node.status()
+        assert status["name"] == "flottaNode"
+        assert {"127.0.0.1:1456", f"{machine.address}:1456"} <= node.sockets()
+        assert [project["name"] for project in status["projects"]] == ["my_beautiful_project"]
+        assert status["database"] == str(tmp_path / "sqlite.db")
+
+
+def test_row_n1_the_shortest_useful_file_is_one_data_source_with_a_token(machine: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "penguins.csv").write_text(penguin_shares()["Biscoe"])
+    (tmp_path / "config.yaml").write_text(SHORTEST % TOKEN_A)
+    with started(machine, tmp_path, tmp_path / "data" / "flotta-p2p", "flotta_p2p", "up", "-c", "config.yaml") as node:
+        assert [project["name"] for project in node.status()["projects"]] == ["penguins"]
+        assert node.line("key", "new").code == 0
+        answered = node.line("submit", "--project", "penguins", "--columns", "body_mass_g", "--json")
+        assert answered.values["rows"] == 168
+
+
+# --- N2, N3 ------------------------------------------------------------------------------------
+
+
+def test_row_n2_variables_are_replaced_in_values_and_lists_and_an_unset_one_is_named(
+    machine: Namespace, tmp_path: Path
+) -> None:
+    (tmp_path / "penguins.csv").write_text(penguin_shares()["Dream"])
+    (tmp_path / "config.yaml").write_text("node: {name: '${SITE}'}\n" + SHORTEST % "'${TOKEN_OF_HEART}'")
+    set_ = {"SITE": "north", "TOKEN_OF_HEART": TOKEN_A}
+    workdir = tmp_path / "data" / "flotta-p2p"
+    with started(machine, tmp_path, workdir, "flotta_p2p", "-c", "config.yaml", environment=set_) as node:
+        assert node.status()["name"] == "north"
+        assert TOKEN_A not in node.log()
+    refused = run(tmp_path, "up", "-c", str(tmp_path / "config.yaml"), environment={"SITE": "north"}).refused(3)
+    assert "line 6: the environment variable TOKEN_OF_HEART is not set" in refused
+
+
+def test_row_n3_a_wrong_key_is_refused_with_file_line_expectation_and_nearest_key_and_nothing_starts(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(SAMPLE.replace("heartbeat:", "hartbeat:"))
+    refused = run(tmp_path, "up", "-c", str(file)).refused(3)
+    assert f'{file} line 9: unknown key "hartbeat" under node; did you mean "heartbeat"?' in refused
+    file.write_text(SAMPLE.replace("dialect: sqlite ", "dialect: postgresql "))
+    refused = run(tmp_path, "up", "-c", str(file)).refused(3)
+    assert 'database.dialect: "postgresql" is not part of this version yet; it can do "sqlite"' in refused
+    assert list(tmp_path.iterdir()) == [file]
