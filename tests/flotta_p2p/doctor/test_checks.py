@@ -92,7 +92,10 @@ def test_a_peer_without_a_common_project_is_noted_and_if_none_has_one_something_
 
 
 def test_strangers_are_told_with_the_reason_and_not_without_end(tmp_path: Path) -> None:
-    many = [{"name": f"n{i}", "addresses": ["10.0.0.1:1456"], "why": "it holds no token"} for i in range(9)]
+    many = [
+        {"name": f"n{i}", "addresses": ["10.0.0.1:1456"], "standing": "stranger", "why": "it holds no token"}
+        for i in range(9)
+    ]
     findings = list(company.strangers(running(tmp_path, peers={"strangers": many})))
     assert len(findings) == company.STRANGERS_SHOWN_MAX + 1
     assert "it holds no token" in findings[0].seen
