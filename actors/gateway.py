@@ -246,7 +246,7 @@ class GatewayActor(SupervisedActor):
             return Refused(code=error.code, sentence=error.sentence, next_step=error.next_step)
         self._projects = held.projects
         self._siblings["projects"].tell(HoldProjects(held=held))
-        return Report(values={"projects": len(held.projects), "left": held.left})
+        return Report(values={"projects": len(held.projects)})
 
     def _gather(self, report: _Report) -> None:
         number = self._opened(report, REPORT_LIMIT_MS)

@@ -353,9 +353,6 @@ class Gate:
         self._allowed = allowed
         for node in [node for node in self._peers if not allowed.admits(node)]:
             self._former[node] = self._peers.pop(node)
-        banned = [name for name, link in self._sessions.items() if link.key and node_id(link.key) in allowed.banned]
-        for session in banned:
-            del self._sessions[session]
         return ()
 
     def _hold(self, event: ProjectsHeld) -> Effects:

@@ -238,7 +238,7 @@ def test_a_proof_is_given_for_a_project_that_is_held(world: World) -> None:
 
 
 def test_reloaded_projects_are_handed_on_and_a_fault_in_them_is_answered(world: World) -> None:
-    assert ask(world, ReloadProjects()) == Report(values={"projects": 1, "left": False})
+    assert ask(world, ReloadProjects()) == Report(values={"projects": 1})
     assert world.siblings["projects"].take(LIMIT_S) == HoldProjects(held=Held(projects=(PROJECT,)))
 
     def broken() -> Held:
