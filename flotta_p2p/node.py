@@ -167,19 +167,7 @@ class Node:
             route=route,
             handles=handles,
         )
-        facts = Facts(
-            node=identity.node,
-            name=configuration.node.name,
-            mode=configuration.mode,
-            addresses=listening.addresses,
-            listening=tuple(f"{host}:{listening.port}" for host in listening.hosts),
-            chosen_interface=configuration.node.interface,
-            workdir=workdir,
-            database=configuration.database_file,
-            project_names=projects.names,
-            sources=projects.sources,
-            started_wall_ms=clock.now().wall_ms,
-        )
+        facts = self._facts(parts)
         specs = self._specs(parts, facts)
         bus.connect(handles)
         root = Root(specs, clock=clock, timers=timers, on_fatal=self._on_fatal)
@@ -188,6 +176,22 @@ class Node:
         root.wait_ready()
         note_control_path(workdir)
         return facts
+
+    def _facts(self, parts: _Parts) -> Facts:
+        configuration = parts.configuration
+        return Facts(
+            node=parts.identity.node,
+            name=configuration.node.name,
+            mode=configuration.mode,
+            addresses=parts.listening.addresses,
+            listening=tuple(f"{host}:{parts.listening.port}" for host in parts.listening.hosts),
+            chosen_interface=configuration.node.interface,
+            workdir=configuration.workdir,
+            database=configuration.database_file,
+            project_names=parts.projects.names,
+            sources=parts.projects.sources,
+            started_wall_ms=parts.clock.now().wall_ms,
+        )
 
     def _next_boot_id(self, wall_ms: int) -> int:
         store = self._open_store()

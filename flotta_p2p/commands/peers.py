@@ -95,13 +95,7 @@ def invite(place: Place, project: str | None, valid_ms: int, revoke: str | None,
         "expires_ms": made.expires_ms,
         "addresses": list(made.addresses),
     }
-    lines = (
-        made.text,
-        "",
-        f"It lets one node into the project {ask.name}, once, within {span(valid_ms)}. There: flotta-p2p join, and",
-        f"paste it at the prompt. That machine must reach this one at {' or '.join(made.addresses)}.",
-    )
-    show(values, lines, as_json=as_json)
+    show(values, _invitation_lines(values, valid_ms), as_json=as_json)
 
 
 @peers.command("invitations")
@@ -182,6 +176,16 @@ def ban(place: Place, node: str, reason: str, as_json: bool) -> None:
         "Whoever knows a project's token can come back with a new key; flotta-p2p project rotate NAME keeps them out.",
     )
     show(values, lines, as_json=as_json)
+
+
+def _invitation_lines(values: dict[str, Any], valid_ms: int) -> tuple[str, ...]:
+    return (
+        values["invitation"],
+        "",
+        f"It lets one node into the project {values['project']}, once, within {span(valid_ms)}.",
+        "There: flotta-p2p join, and paste it at the prompt.",
+        f"That machine must reach this one at {' or '.join(values['addresses'])}.",
+    )
 
 
 def _revoke(place: Place, beginning: str, *, as_json: bool) -> None:

@@ -83,7 +83,7 @@ def add_token(node: RunningNode) -> None:
     file.touch(mode=0o600)
     file.write_text(f"{ADDED}\n")
     channel = node.control()
-    assert channel.request(ReloadProjects()).values == {"projects": 2, "left": False}
+    assert channel.request(ReloadProjects()).values == {"projects": 2}
     channel.close()
 
 
