@@ -50,7 +50,7 @@ from protocol.machines.events import (
 from protocol.machines.greetings import read_greeting
 from protocol.machines.joins import Joins
 from protocol.machines.membership_view import MembershipSnapshot, peer_views
-from protocol.machines.neighbours import Peer, choose, close, introductions, restore_peer
+from protocol.machines.neighbours import Peer, choose, close, introductions, met_again, reached_in, restore_peer
 from protocol.machines.roll_calls import CallsHeard
 from protocol.machines.search import Search
 from protocol.machines.strangers import Strangers
@@ -300,10 +300,12 @@ class Membership:
         """
         freed = self._strangers.allow(allowed)
         for node in [node for node in self._peers if not allowed.admits(node)]:
-            self._strangers.add(self._peers.pop(node).certified)
+            peer = self._peers.pop(node)
+            self._strangers.add(peer.certified)
             self._search.lost(node)
-        told = (self._search.tell(Discovered(certified=one), known=True) for one in freed)
-        return tuple(news for some in told for news in some)
+            self._joins.parted(peer.addresses)
+        told = [news for one in freed for news in self._search.tell_again(one, "")]
+        return (*told, *(self._joins.ask_again() if freed else ()))
 
     # --- presence ---------------------------------------------------------------------------------
 
@@ -382,6 +384,8 @@ class Membership:
                 effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * peer.neighbour
             elif (peer.neighbour or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
+                if self._client and peer.unanswered:  # nobody knocks at a client: it proves itself anew
+                    effects.append(Publish(event=met_again(peer)))
         self._search.peers = sum(peer.is_known for peer in mine.values())
         reached = [node for node, peer in mine.items() if peer.neighbour and peer.presence == "present"]
         asked = self._search.whom_to_ask(reached, now)
@@ -420,15 +424,8 @@ class Membership:
 
     def _pass_on(self, project: bytes, envelope: bytes, now: Now, besides: tuple[bytes, ...] = ()) -> list[Send]:
         """To every neighbour that is in the project. A client passes nothing on: its neighbours know each other."""
-        if self._client:
-            return []
-        mine = {node: peer for node, peer in self._peers.items() if project in peer.proved & self._held}
-        near = close(mine, choose(mine, now), now)
-        return [
-            Send(message=RollCall(envelope=envelope), to=node, project=project)
-            for node in mine
-            if node in near and node not in besides
-        ]
+        reached = [] if self._client else reached_in(self._peers, project, self._held, now, besides)
+        return [Send(message=RollCall(envelope=envelope), to=node, project=project) for node in reached]
 
     # --- discovery and joining --------------------------------------------------------------------
 
