@@ -16,7 +16,7 @@ from protocol.errors import Code, ConfigError
 SOCKET_PATH_BYTES_MAX: Final = 107  # of sockaddr_un, without its final zero
 _SOCKETS: Final = "sockets-"  # folders of processes that live, or died without a farewell
 _UNLOCKED: Final = "new-"
-_HOME_BYTES_MAX: Final = SOCKET_PATH_BYTES_MAX - 40  # what `SocketFolder` and the names of its sockets add, and more
+_HOME_BYTES_MAX: Final = SOCKET_PATH_BYTES_MAX - 30  # what `SocketFolder` and the names of its sockets add, and more
 
 
 def runtime_folder() -> Path:
