@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from actors.adapters.joining_files import list_joins
 from actors.adapters.token_files import list_projects
 from flotta_p2p.configuration.checks import Checks
 from flotta_p2p.configuration.convert import convert
@@ -60,13 +61,13 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], *, standal
     """The configuration in the file `path`, or the defaults without a file.
 
     `environ` gives the values of `${NAME}`; with `standalone` that is the mode, whatever the file says. Relative paths
-    are relative to the file. Reads, beside the file, the names and tokens of the projects in the work directory. Raises
+    are relative to the file. Reads, beside the file, the projects and join addresses of the work directory. Raises
     ConfigError with every fault of the file, each on its own line.
     """
     faults = _faults_of(path)
     located = _located(path, environ, faults, standalone)
     checks = Checks(located.document, located.lines, faults)
-    checks.all()
+    checks.all(joins_kept=_has_kept_joins(located, faults))
     checks.policies(_policies(located))
     sources = located.document.datasources
     tokens = checks.sources(_projects(located, faults)) if sources else []
@@ -124,6 +125,15 @@ def _projects(located: _Located, faults: Faults) -> dict[str, SecretText]:
     return dict(kept) | _initial_projects(located.document)
 
 
+def _has_kept_joins(located: _Located, faults: Faults) -> bool:
+    """Whether the work directory of a client says where to join. Raises ConfigError, for the file before all."""
+    try:
+        return located.document.mode == "client" and bool(list_joins(located.workdir))
+    except ConfigError:
+        faults.raise_if_any()
+        raise
+
+
 def _tree(path: Path, faults: Faults) -> Keys:
     tree = load(_read(path), faults)
     if not isinstance(tree, Keys):
@@ -160,7 +170,7 @@ def _settled(located: _Located, path: Path | None, tokens: list[tuple[SecretText
         for source, own, policy in zip(document.datasources, tokens, _policies(located), strict=True)
     )
     in_memory = database.host is None if database.memory is None else database.memory
-    first = join.url is None if join.first is None else join.first
+    first = join.url is None and document.mode != "client" if join.first is None else join.first
     discovery = document.mode == "node" if settings.discovery is None else settings.discovery
     return Configuration(
         file=path,

@@ -132,9 +132,9 @@ class Join(Section, frozen=True, kw_only=True):
         ADDRESS,
         Key(
             "address of a node to join by: `host:port`, also as `http://host:port` or `https://host:port`, which mean "
-            "the same. A client needs it",
+            "the same. A client needs it, or an address that `flotta-p2p join` has kept",
             "node.example.org:1456",
-            "none: found by discovery",
+            "none: found by discovery, or joined by `flotta-p2p join`",
         ),
     ] = None
 
