@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.adapters.clock import SystemClock
+from actors.adapters.route import Route
 from flotta_p2p.channels import Door
 from flotta_p2p.identity import Identity
 from protocol.errors import Code, DeniedError, UnreachableError
@@ -27,11 +28,12 @@ class Grant:
     join: KeptJoin
 
 
-def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
-    """Knocks at the inviter's addresses, one after the other, and takes the token.
+def use_invitation(invitation: Invitation, identity: Identity, route: Route) -> Grant:
+    """Knocks at the inviter's addresses, one after the other, and takes the token. The caller closes the route.
 
     Raises DeniedError: INVITATION_EXPIRED, INVITATION_USED, INVITATION_REVOKED, NODE_BANNED, PROOF_WRONG; ConfigError
-    for a token that is none; UnreachableError when nobody opened. Waits for two seconds at each address.
+    for a token that is none; UnreachableError when nobody opened. Waits for two seconds at each address, by a proxy
+    longer.
     """
     if invitation.inviter.node == identity.node:
         raise DeniedError(
@@ -47,7 +49,7 @@ def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
         )
     for address in invitation.addresses:
         try:
-            return _granted_at(address, invitation, identity)
+            return _granted_at(address, invitation, identity, route)
         except UnreachableError:
             continue  # a node has addresses in several networks; this one may not reach from here
     raise UnreachableError(
@@ -58,8 +60,8 @@ def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
     )
 
 
-def _granted_at(address: str, invitation: Invitation, identity: Identity) -> Grant:
-    door = Door(address, invitation.key, identity.key)
+def _granted_at(address: str, invitation: Invitation, identity: Identity, route: Route) -> Grant:
+    door = Door(address, invitation.key, identity.key, route)
     try:
         inviter, granted = door.knock(invitation.inviter, "invited")
     finally:

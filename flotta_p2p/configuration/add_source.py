@@ -62,7 +62,7 @@ def _add(file: Path, source: NewSource, environ: Mapping[str, str]) -> Configura
             found = read_configuration(written, environ)
         except ConfigError as error:
             sentence = error.sentence.replace(str(written), str(file))
-            step = error.next_step or "nothing was written: name the source or its project otherwise"
+            step = "nothing was written: name the source or its project otherwise, or add it by hand"
             raise ConfigError(error.code, sentence, next_step=step) from error
         if found.datasources[:-1] != former or found.datasources[-1].name != source.name:
             raise _not_added(file, "its layout is not understood")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id
 from protocol.limits import COLUMNS_PUBLISHED_MAX, PARTICIPANTS_MAX, SCHEMA_WAIT_MS, WATCHERS_MAX
-from protocol.machines.answers import tell
+from protocol.machines.answers import refused, tell
 from protocol.machines.contract import (
     ClearTimer,
     Effects,
@@ -25,13 +25,13 @@ from protocol.machines.contract import (
     TimerFired,
     unexpected,
 )
-from protocol.machines.events import OPERATOR, PeerSeen, ProjectsHeld, SourceInspected
+from protocol.machines.events import OPERATOR, PeerLeft, PeersAllowed, PeerSeen, ProjectsHeld, SourceInspected
 from protocol.machines.planning import Holders
 from protocol.record import Record
 from protocol.wire.peers import AskSchema, AskSources, Schema, SourceList
 
 # All that this machine takes.
-CatalogueEvent = Received | TimerFired | PeerSeen | ProjectsHeld | SourceInspected
+CatalogueEvent = Received | TimerFired | PeerSeen | PeerLeft | PeersAllowed | ProjectsHeld | SourceInspected
 
 
 class CatalogueSnapshot(Record, frozen=True):
@@ -65,8 +65,16 @@ class Catalogue:
             case PeerSeen(node=node, name=name, sources=sources):
                 self._holders.seen(node, name, sources)
                 return ()
-            case ProjectsHeld(projects=projects):
+            case PeerLeft(node=node):
+                self._holders.gone(node)
+                return ()
+            case PeersAllowed():
+                self._holders.keep_only(event.admits)
+                return ()
+            case ProjectsHeld(projects=projects, sources=sources):
                 self._held = frozenset(project.project_id for project in projects)
+                self._own_sources = self._own_sources if sources is None else sources
+                self._holders.own(sources)
                 return ()
             case SourceInspected(source=source):
                 self._inspected[source] = event
@@ -89,14 +97,7 @@ class Catalogue:
         try:
             return work()
         except DeniedError as error:
-            refusal = Refuse(
-                code=error.code,
-                sentence=error.sentence,
-                session=event.session,
-                reply_to=event.message_id,
-                next_step=error.next_step,
-            )
-            return (refusal,)
+            return (refused(event, error),)
 
     def _check_project(self, event: Received, project: bytes) -> None:
         if project not in self._held or (event.sender != OPERATOR and event.project != project):

@@ -265,7 +265,7 @@ class Enrolment:
         certified = event.certified
         session_id = b"dial:" + self._nonce()
         session = self._sessions[session_id] = Session("knocking", project)
-        session.heard_at, session.typed = event.heard_at, event.typed
+        session.heard_at = event.heard_at
         session.joiner = Joiner(
             role="node",
             own_id=self._own_id,

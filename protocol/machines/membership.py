@@ -135,7 +135,7 @@ class Membership:
             case PeersAllowed():
                 return self._allow(event)
             case ProjectsHeld():
-                return self._hold(event, now)
+                return self._hold(event)
             case JoinsKept(joins=joins):
                 return self._joins.keep(joins, now)
             case RollCallWanted(project=project, envelope=envelope):
@@ -152,7 +152,7 @@ class Membership:
                 self._search.lost(node)
                 return ()
             case PeerProved():
-                return self._proved(event, now)
+                return self._proved(event)
             case PeerWaiting(certified=certified):
                 if certified.node not in self._peers:
                     self._strangers.add(certified, waiting=True)
@@ -193,7 +193,7 @@ class Membership:
 
     # --- projects and peers -----------------------------------------------------------------------
 
-    def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
+    def _hold(self, event: ProjectsHeld) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
         shared = [node for node in self._peers if self._common(node)]
         self._search.projects = event.projects
@@ -269,7 +269,7 @@ class Membership:
         )
         return Send(message=greeting, to=node)
 
-    def _proved(self, event: PeerProved, now: Now) -> Effects:
+    def _proved(self, event: PeerProved) -> Effects:
         certified = event.certified
         node = certified.node
         if not self._strangers.allowed.admits(node):
