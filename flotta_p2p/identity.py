@@ -87,14 +87,16 @@ class Projects:
         self._read: dict[str, SecretText] = {}  # of the token files, as they were read last
         self._newer: dict[str, SecretText] = {}  # a token that was replaced while the node runs → its successor
         self.names: dict[bytes, str] = {}
+        self.sources: dict[str, frozenset[bytes]] = {}  # of the configuration, with the projects that reach each now
 
     def held(self) -> Held:
         """All that the work directory and the configuration say now. Raises ConfigError as `read` does."""
         projects, workdir = self.read(), self._configuration.workdir
         left = has_left(workdir)
+        self.sources.update((name, source.projects) for name, source in self.policy().sources.items())
         return Held(
             projects=() if left else projects,
-            sources={name: source.projects for name, source in self.policy().sources.items()},
+            sources=dict(self.sources),
             joins=list_joins(workdir),
             left=left,
         )

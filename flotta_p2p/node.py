@@ -139,7 +139,7 @@ class Node:
         identity = load_identity(configuration.keys)
         lock.name_node(format_id(identity.node))
         projects = Projects(configuration)
-        projects.read()  # a weak token ends the start here, before anything runs
+        projects.held()  # a weak token ends the start here, before anything runs
         listening = choose_listening(configuration)
         clock = SystemClock()
         boot_id = self._next_boot_id(clock.now().wall_ms)
@@ -177,7 +177,7 @@ class Node:
             workdir=workdir,
             database=configuration.database_file,
             project_names=projects.names,
-            sources={name: source.projects for name, source in projects.policy().sources.items()},
+            sources=projects.sources,
             started_wall_ms=clock.now().wall_ms,
         )
         specs = self._specs(parts, facts)

@@ -29,7 +29,7 @@ BANNED: Final = "it is banned here"
 
 @dataclass(frozen=True)
 class Facts:
-    """What does not change while a node runs."""
+    """What does not change while a node runs, but for names of projects and what sources are open to."""
 
     node: bytes
     name: str

@@ -110,7 +110,7 @@ def _asked() -> str:
 
 def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str, Any], list[str]]:
     from actors.adapters.joining_files import keep_join
-    from flotta_p2p.commands.places import tell_node, workdir_of
+    from flotta_p2p.commands.places import keys_of, tell_node, workdir_of
     from flotta_p2p.identity import load_identity
     from flotta_p2p.joining import use_invitation
     from protocol.ids import format_id, format_project_id
@@ -119,7 +119,7 @@ def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str,
 
     workdir = workdir_of(place)
     invitation = parse_invitation(text)
-    grant = use_invitation(invitation, load_identity(workdir))
+    grant = use_invitation(invitation, load_identity(keys_of(place)))
     keep_join(workdir, grant.join)
     kept_as = _keep_token(place, grant, name)
     values = {

@@ -42,6 +42,11 @@ def workdir_of(place: Place) -> Path:
     return place.workdir or read_home(place.config, os.environ).workdir
 
 
+def keys_of(place: Place) -> Path:
+    """The folder of the keys of the node that is meant. Raises ConfigError for a faulty configuration."""
+    return place.workdir / "keys" if place.workdir is not None else read_home(place.config, os.environ).keys
+
+
 def known_projects(place: Place) -> dict[str, SecretText]:
     """The projects of the configuration and of the work directory, by name."""
     if place.workdir is not None:

@@ -35,11 +35,12 @@ _STANDALONE: Final = (
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, what its file says of projects, and its way out. `source_tokens`: tokens, or names, as they
-    stand under data sources.
+    """Where a node works and has its keys, what its file says of projects, and its way out. `source_tokens`: tokens, or
+    names, as they stand under data sources.
     """
 
     workdir: Path
+    keys: Path
     projects: Mapping[str, SecretText]
     source_tokens: tuple[SecretText, ...]
     proxy: Proxy | None
@@ -86,6 +87,7 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     faults.raise_if_any()
     return Home(
         located.workdir,
+        located.base / (document.settings.keys or located.workdir / "keys"),
         _initial_projects(document),
         tuple(token for source in document.datasources for token in source.token),
         document.settings.proxy,

@@ -34,8 +34,8 @@ class Machine:
         self.config = folder / "node.yaml"
         (folder / "table.csv").write_text(TABLE)
         self.config.write_text(
-            f"workdir: ./work\nnode:\n  name: {name}\n  interface: 127.0.0.1\n  port: {self.port}\n  discovery: false\n"
-            f"join:\n  first: true\n{more}"
+            f"workdir: ./work\nnode:\n  name: {name}\n  interface: 127.0.0.1\n  port: {self.port}\n"
+            f"join:\n  first: true\nsettings:\n  discovery: false\n{more}"
             f"datasources:\n  - name: {name}\n    type: csv\n    path: ./table.csv\n    token: [heart]\n"
         )
 
@@ -194,7 +194,7 @@ def test_row_n5_an_invitation_lets_one_node_in_and_says_what_is_wrong_with_any_o
 def test_row_n5_with_a_list_a_node_that_proves_the_token_waits_until_it_is_accepted(
     tmp_path: Path, south: Machine
 ) -> None:
-    north = Machine(tmp_path / "north", "north", "settings:\n  peers: []\n")
+    north = Machine(tmp_path / "north", "north", "  peers: []\n")
     north.done("project", "new", "heart")
     south.done("project", "add", "heart", typed=(north.folder / "work/projects/heart.token").read_text())
     south.done("join", f"127.0.0.1:{north.port}")
