@@ -162,7 +162,7 @@ class Gate:
         try:
             self._check_welcome(event)
             if is_relayed(event.raw):
-                return (self._relay.take(event),)
+                return (self._relay.take(event, now),)
             link = self._link_of(event)
             self._relay.check_way(link, event)
             opened = open_frame(event.raw, self._rules(link, event, now))
@@ -360,7 +360,7 @@ class Gate:
 
     def _hold(self, event: ProjectsHeld) -> Effects:
         held = frozenset(project.project_id for project in event.projects)
-        self._dropped = (self._dropped | self._held) - held
+        self._dropped = self._relay.dropped = (self._dropped | self._held) - held
         self._held, self._left = held, event.left
         return ()
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from protocol.errors import Code, RemoteProtocolError
-from protocol.machines.contract import Publish
+from protocol.limits import RELAYED_FRAMES_BURST, RELAYED_FRAMES_PER_S
+from protocol.machines.contract import Now, Publish
 from protocol.machines.events import Arrived, Transmit, Unseal
+from protocol.rate import FairShare
 from protocol.replay import ReplayWindow
 from protocol.wire.registry import Connection
 from protocol.wire.relay import FROM, TO, Relayed, pack_relayed, parse_relayed
@@ -38,18 +40,21 @@ class Relay:
     def __init__(self, peers: Mapping[bytes, Link], *, client: bool) -> None:
         self._peers = peers
         self._client = client
+        self._share = FairShare(per_s=RELAYED_FRAMES_PER_S, burst=RELAYED_FRAMES_BURST)
+        self.dropped: frozenset[bytes] = frozenset()  # projects that peers have proved and this node no longer holds
         self.passed_on = 0  # frames
 
-    def take(self, event: Arrived) -> Publish:
+    def take(self, event: Arrived, now: Now) -> Publish:
         """A relayed frame is passed on, or unsealed when it is for this node. Raises RemoteProtocolError."""
         relayed = parse_relayed(event.raw)
         hop = self._peers.get(event.node)
         if event.via or hop is None:
             raise RemoteProtocolError(Code.STRANGER, "a relayed frame that does not come from a peer")
+        self._check_share(b"of" + event.node, event, now)
         if relayed.way == FROM:
             return Publish(event=Unseal(sealed=relayed.sealed, sender=relayed.node, via=event.node))
         receiver = self._peers.get(relayed.node)
-        if receiver is None or not receiver.projects & hop.projects:
+        if receiver is None or not self._shared(receiver, hop):
             raise RemoteProtocolError(
                 Code.STRANGER, "a frame to pass on to a node that shares no project with its sender"
             )
@@ -57,9 +62,18 @@ class Relay:
             raise RemoteProtocolError(
                 Code.STRANGER, "a frame to pass on between two nodes that are no clients of this one"
             )
+        self._check_share(b"to" + relayed.node, event, now)
         self.passed_on += 1
         onward = Relayed(way=FROM, node=event.node, sealed=relayed.sealed)
         return Publish(event=Transmit(raw=pack_relayed(onward), node=relayed.node))
+
+    def _check_share(self, whose: bytes, event: Arrived, now: Now) -> None:
+        """Unsealing is dear, and what is passed on takes from this node's own share at the receiver."""
+        if not self._share.admits(whose, len(event.raw), now.boot_ns / 1e9):
+            raise RemoteProtocolError(Code.BUSY, "more relayed frames at once than one node may have passed on")
+
+    def _shared(self, one: Link, other: Link) -> frozenset[bytes]:
+        return (one.projects & other.projects) - self.dropped
 
     def _is_own_client(self, link: Link) -> bool:
         return not self._client and not link.dialled and not link.via
@@ -77,7 +91,7 @@ class Relay:
             return link.via
         if not self._client:
             return b""
-        schedulers = (node for node, one in self._peers.items() if one.dialled and one.projects & link.projects)
+        schedulers = (node for node, one in self._peers.items() if one.dialled and self._shared(one, link))
         return next(schedulers, None)
 
 

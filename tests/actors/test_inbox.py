@@ -53,7 +53,8 @@ def test_frames_that_are_passed_on_or_unsealed_count_by_their_bytes_too(frame: o
 
 
 @pytest.mark.parametrize(
-    "news", [PeersAllowed(banned=frozenset([b"n" * 32])), ProjectsHeld(projects=(), statement=b""), DoorsOpened(doors=())]
+    "news",
+    [PeersAllowed(banned=frozenset([b"n" * 32])), ProjectsHeld(projects=(), statement=b""), DoorsOpened(doors=())],
 )
 def test_what_the_operator_decides_is_admitted_when_full(news: object) -> None:
     inbox = full()

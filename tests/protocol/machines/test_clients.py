@@ -12,6 +12,7 @@ import pytest
 from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.key_statement import Certified
+from protocol.limits import SENDER_FRAMES_BURST
 from protocol.machines.contract import Now, Publish, Received, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
@@ -33,7 +34,7 @@ from protocol.wire.door import Credential
 from protocol.wire.peers import Heartbeat
 from protocol.wire.relay import FROM, TO, Relayed, is_relayed, pack_relayed, parse_relayed, sealing_info
 from protocol.wiring import takers
-from tests.protocol.builders import PROJECT, node_key, now, statement
+from tests.protocol.builders import OTHER_PROJECT, PROJECT, node_key, now, statement
 
 CLIENT, SCHEDULER, NODE, OTHER_CLIENT = 0, 1, 2, 3
 KEYS = {number: node_key(40 + number) for number in range(4)}
@@ -246,6 +247,47 @@ def test_a_node_passes_nothing_on_between_two_that_are_no_clients_of_it() -> Non
     trio.befriend(NODE, SCHEDULER)
     trio.feed(SCHEDULER, "gate", Arrived(raw=asked, node=IDS[NODE]))
     assert trio.parties[SCHEDULER].counted[-1].code == Code.STRANGER
+
+
+def asks_to_pass_on(trio: Trio, sealed: bytes = b"x") -> None:
+    asked = pack_relayed(Relayed(way=TO, node=IDS[NODE], sealed=sealed))
+    trio.feed(SCHEDULER, "gate", Arrived(raw=asked, node=IDS[CLIENT]))
+
+
+def test_nothing_is_passed_on_within_a_project_whose_token_was_taken_away() -> None:
+    trio = Trio()
+    scheduler = trio.parties[SCHEDULER]
+    for projects in ((PROJECT,), (OTHER_PROJECT,)):
+        scheduler.gate.step(ProjectsHeld(projects=projects, statement=scheduler.says.data), trio.at)
+    asks_to_pass_on(trio)
+    assert scheduler.counted[-1].code == Code.STRANGER and scheduler.gate.snapshot().passed_on == 0
+
+
+def test_a_client_that_floods_leaves_its_scheduler_half_of_its_share_at_the_receiver() -> None:
+    trio = Trio()
+    scheduler = trio.parties[SCHEDULER]
+    for _ in range(SENDER_FRAMES_BURST):
+        asks_to_pass_on(trio)
+    assert scheduler.gate.snapshot().passed_on == SENDER_FRAMES_BURST // 2
+    assert scheduler.counted[-1].code == Code.BUSY
+
+
+def test_several_clients_that_flood_one_node_have_that_half_together() -> None:
+    trio = Trio()
+    for client in (CLIENT, OTHER_CLIENT):
+        asked = pack_relayed(Relayed(way=TO, node=IDS[NODE], sealed=b"x"))
+        for _ in range(SENDER_FRAMES_BURST // 2):
+            trio.feed(SCHEDULER, "gate", Arrived(raw=asked, node=IDS[client]))
+    assert trio.parties[SCHEDULER].gate.snapshot().passed_on == SENDER_FRAMES_BURST // 2
+
+
+def test_whoever_brings_seals_that_do_not_open_has_half_of_its_share_opened() -> None:
+    trio = Trio()
+    junk = pack_relayed(Relayed(way=FROM, node=b"?" * 32, sealed=b"x"))
+    for _ in range(SENDER_FRAMES_BURST):
+        trio.feed(NODE, "gate", Arrived(raw=junk, node=IDS[SCHEDULER]))
+    codes = [one.code for one in trio.parties[NODE].counted]
+    assert codes.count(Code.BUSY) == SENDER_FRAMES_BURST // 2
 
 
 def test_a_client_passes_nothing_on() -> None:
