@@ -12,7 +12,7 @@ import pytest
 from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.key_statement import Certified
-from protocol.limits import SENDER_FRAMES_BURST
+from protocol.limits import SENDER_FRAMES_BURST, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish, Received, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
@@ -23,6 +23,7 @@ from protocol.machines.events import (
     Outgoing,
     PeerAdmitted,
     PeerProved,
+    PeersAllowed,
     ProjectsHeld,
     Transmit,
     Unseal,
@@ -34,7 +35,7 @@ from protocol.wire.door import Credential
 from protocol.wire.peers import Heartbeat
 from protocol.wire.relay import FROM, TO, Relayed, is_relayed, pack_relayed, parse_relayed, sealing_info
 from protocol.wiring import takers
-from tests.protocol.builders import OTHER_PROJECT, PROJECT, node_key, now, statement
+from tests.protocol.builders import OTHER_PROJECT, PROJECT, messages, node_key, now, received, statement
 
 CLIENT, SCHEDULER, NODE, OTHER_CLIENT = 0, 1, 2, 3
 KEYS = {number: node_key(40 + number) for number in range(4)}
@@ -351,3 +352,39 @@ def test_a_credential_whose_answer_was_lost_is_answered_again() -> None:
     trio.knock()
     trio.beat(NODE, CLIENT)
     assert trio.beats_heard(CLIENT, NODE) == 1
+
+
+def shown_by(number: int) -> tuple[Certified, Received]:
+    """What a client of its own key shows to the node."""
+    certified = statement(node_key(1_000 + number), addresses=())
+    keys = (certified.statement.curve_key, certified.statement.seal_key)
+    proof = PROJECT.member_proof(certified.node, *keys)
+    credential = Credential(statement=certified.data, proof=proof, answer_wanted=True)
+    return certified, received(credential, certified.node, project=PROJECT.project_id)
+
+
+def answered(machine: Enrolment, client: Certified) -> list[Any]:
+    admitted = PeerAdmitted(
+        node=client.node,
+        node_key=client.node_key,
+        curve_key=client.statement.curve_key,
+        seal_key=client.statement.seal_key,
+        addresses=(),
+        projects=(PROJECT.project_id,),
+        name="",
+    )
+    return messages(machine.step(admitted, now()), Credential)
+
+
+@pytest.mark.parametrize("allowed", [PeersAllowed(named=frozenset([shown_by(0)[0].node])), PeersAllowed()])
+def test_clients_that_never_become_peers_do_not_keep_another_one_from_its_answer(allowed: PeersAllowed) -> None:
+    """They wait for the operator, or membership has no room."""
+    machine = Trio().parties[NODE].enrolment
+    machine.step(allowed, now())
+    for number in range(1, STRANGERS_MAX + 1):
+        machine.step(shown_by(number)[1], now())
+        machine.check()
+    client, event = shown_by(0)
+    machine.step(event, now())
+    machine.check()
+    assert len(answered(machine, client)) == 1
