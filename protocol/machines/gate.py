@@ -173,6 +173,8 @@ class Gate:
             return self._count(error.code, error.sentence, event.node)
         if not link.dialled:
             link.via = event.via  # frames go back the way that the last one came
+        if not event.via:
+            link.heard_ns = now.boot_ns
         if link.key is None:
             link.key = opened.header.sender_key
             self._open_session(event.session or RELAY_SESSION + event.node, link)
@@ -281,7 +283,7 @@ class Gate:
         link = self._sessions.get(send.session) if send.session else self._peers[send.to]
         if link is None or link.key is None:
             return ()  # the session has ended; whoever asked has gone
-        way = self._relay.way_to(link)
+        way = self._relay.way_to(link, now)
         if way is None:
             return self._count(
                 Code.STRANGER, "a message that no scheduler of this client can pass on was dropped", send.to

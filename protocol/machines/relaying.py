@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from protocol.errors import Code, RemoteProtocolError
-from protocol.limits import RELAYED_FRAMES_BURST, RELAYED_FRAMES_PER_S
+from protocol.limits import PEER_AWAY_MS, RELAYED_FRAMES_BURST, RELAYED_FRAMES_PER_S
 from protocol.machines.contract import Now, Publish
 from protocol.machines.events import Arrived, Transmit, Unseal
 from protocol.rate import FairShare
@@ -32,6 +32,7 @@ class Link:
         self.dialled = True  # whether this node holds a connection to it
         self.via = b""  # of one that is not dialled: who passed on its last frame; empty: it came by itself
         self.seal_key = b""
+        self.heard_ns = 0  # when a frame of it came straight, by the boot clock
 
 
 class Relay:
@@ -83,16 +84,16 @@ class Relay:
         if event.via and link.dialled:
             raise RemoteProtocolError(Code.STRANGER, "a relayed frame of a node that this one is connected to")
 
-    def way_to(self, link: Link) -> bytes | None:
+    def way_to(self, link: Link, now: Now) -> bytes | None:
         """The peer through which frames go to `link`; empty: straight; None: nobody can pass them on now."""
         if link.dialled:
             return b""
-        if link.via in self._peers:
-            return link.via
         if not self._client:
-            return b""
-        schedulers = (node for node, one in self._peers.items() if one.dialled and self._shared(one, link))
-        return next(schedulers, None)
+            return link.via if link.via in self._peers else b""
+        heard_ns = {node: one.heard_ns for node, one in self._peers.items() if one.dialled and self._shared(one, link)}
+        if link.via in heard_ns and now.boot_ns - heard_ns[link.via] <= PEER_AWAY_MS * 1_000_000:
+            return link.via
+        return max(heard_ns, key=lambda node: (heard_ns[node], node == link.via), default=None)
 
 
 def asked_to_pass_on(node: bytes, sealed: bytes) -> bytes:

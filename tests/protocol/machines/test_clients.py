@@ -12,7 +12,7 @@ import pytest
 from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.key_statement import Certified
-from protocol.limits import SENDER_FRAMES_BURST, STRANGERS_MAX
+from protocol.limits import PEER_AWAY_MS, SENDER_FRAMES_BURST, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish, Received, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
@@ -363,8 +363,8 @@ def shown_by(number: int) -> tuple[Certified, Received]:
     return certified, received(credential, certified.node, project=PROJECT.project_id)
 
 
-def answered(machine: Enrolment, client: Certified) -> list[Any]:
-    admitted = PeerAdmitted(
+def admission_of(client: Certified) -> PeerAdmitted:
+    return PeerAdmitted(
         node=client.node,
         node_key=client.node_key,
         curve_key=client.statement.curve_key,
@@ -373,7 +373,10 @@ def answered(machine: Enrolment, client: Certified) -> list[Any]:
         projects=(PROJECT.project_id,),
         name="",
     )
-    return messages(machine.step(admitted, now()), Credential)
+
+
+def answered(machine: Enrolment, client: Certified) -> list[Any]:
+    return messages(machine.step(admission_of(client), now()), Credential)
 
 
 @pytest.mark.parametrize("allowed", [PeersAllowed(named=frozenset([shown_by(0)[0].node])), PeersAllowed()])
@@ -388,3 +391,49 @@ def test_clients_that_never_become_peers_do_not_keep_another_one_from_its_answer
     machine.step(event, now())
     machine.check()
     assert len(answered(machine, client)) == 1
+
+
+SECOND = 4
+
+
+def via_of(gate: Gate, node: int, at: Now) -> bytes:
+    """Whom the client asks to pass a heartbeat on."""
+    (effect,) = gate.step(Outgoing(send=Send(message=Heartbeat(), to=IDS[node])), at)
+    assert isinstance(effect, Publish) and isinstance(effect.event, Transmit)
+    return effect.event.via
+
+
+def with_two_schedulers() -> tuple[Trio, Gate]:
+    """The client hears the node through the first one, and the second one by itself."""
+    trio = Trio()
+    trio.introduce()
+    trio.beat(SCHEDULER, CLIENT)
+    gate = trio.parties[CLIENT].gate
+    trio.admit(CLIENT, statement(node_key(40 + SECOND)), ("10.0.0.2:1",))
+    return trio, gate
+
+
+def beat_of_second(gate: Gate, at: Now) -> None:
+    """A heartbeat of the second scheduler, straight."""
+    theirs = Gate(node_key(40 + SECOND), 1, {}, first_sequence=at.boot_ns)
+    theirs.step(admission_of(statement(KEYS[CLIENT], addresses=())), at)
+    (effect,) = theirs.step(Outgoing(send=Send(message=Heartbeat(), to=IDS[CLIENT])), at)
+    assert isinstance(effect, Publish) and isinstance(effect.event, Transmit)
+    second = node_id(node_key(40 + SECOND).public_key)
+    (told,) = [one for one in gate.step(Arrived(raw=effect.event.raw, node=second), at) if isinstance(one, Publish)]
+    assert isinstance(told.event, Received)
+
+
+def test_a_client_takes_another_scheduler_once_the_one_that_passed_frames_on_is_silent() -> None:
+    trio, gate = with_two_schedulers()
+    soon, later = (Now(trio.at.boot_ns + ms * 1_000_000, trio.at.wall_ms + ms) for ms in (1_000, PEER_AWAY_MS + 1))
+    beat_of_second(gate, soon)
+    assert via_of(gate, NODE, soon) == IDS[SCHEDULER]  # both speak: frames go back the way that they came
+    beat_of_second(gate, later)
+    assert via_of(gate, NODE, later) == node_id(node_key(40 + SECOND).public_key)
+
+
+def test_a_client_keeps_the_way_while_no_other_scheduler_speaks() -> None:
+    trio, gate = with_two_schedulers()
+    later = Now(trio.at.boot_ns + 10 * PEER_AWAY_MS * 1_000_000, trio.at.wall_ms + 10 * PEER_AWAY_MS)
+    assert via_of(gate, NODE, later) == IDS[SCHEDULER]
