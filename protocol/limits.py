@@ -143,6 +143,8 @@ STORY_KEYS_MAX: Final = 4_096  # histories kept; the oldest leave first, 4 KiB e
 POLL_BACKOFF_MS_MAX: Final = 60_000  # between polls of a scheduler that is silent; longer with a longer heartbeat
 RETRY_MS_MIN: Final = 500  # outbox: first repetition
 RETRY_MS_MAX: Final = 30_000  # a peer that is away costs two small frames a minute and message
+# between two times at which all that waits for a peer is sent at once because it greets or polls: up to 64 MiB each
+HURRY_MS_MIN: Final = 2_000
 STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop
 
 # --- jobs ----------------------------------------------------------------------------------------
