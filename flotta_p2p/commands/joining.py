@@ -108,7 +108,8 @@ def _asked() -> str:
 
 def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str, Any], list[str]]:
     from actors.adapters.joining_files import keep_join
-    from flotta_p2p.commands.places import tell_node, workdir_of
+    from actors.adapters.tunnel import route_by
+    from flotta_p2p.commands.places import proxy_of, tell_node, workdir_of
     from flotta_p2p.identity import load_identity
     from flotta_p2p.joining import use_invitation
     from protocol.ids import format_id, format_project_id
@@ -117,7 +118,11 @@ def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str,
 
     workdir = workdir_of(place)
     invitation = parse_invitation(text)
-    grant = use_invitation(invitation, load_identity(workdir))
+    route = route_by(proxy_of(place), lambda error: None)  # without it the door runs into its limits
+    try:
+        grant = use_invitation(invitation, load_identity(workdir), route)
+    finally:
+        route.close()
     keep_join(workdir, grant.join)
     kept_as = _keep_token(place, grant, name)
     values = {
