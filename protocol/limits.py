@@ -86,7 +86,7 @@ SENDER_FRAMES_PER_S: Final = 1_000  # of one peer or door; the gate opens about 
 SENDER_FRAMES_BURST: Final = 2_000  # at once: a peer that was away empties its outbox
 # of one peer, and to one: the receiver counts them as ours, and half of our share there stays for our own frames
 RELAYED_FRAMES_PER_S: Final = SENDER_FRAMES_PER_S // 2
-RELAYED_FRAMES_BURST: Final = SENDER_FRAMES_BURST // 2
+RELAYED_FRAMES_BURST: Final = SENDER_FRAMES_BURST // 2  # at once: tasks for 250 clients of one scheduler
 FRAME_BYTES_PER_TOKEN: Final = 64 * KIB  # so that 60 MiB a second of large frames pass
 DIALS_PER_S: Final = (
     20  # connections of one peer, or of one address at a door; each could guess a routing id (decision 20)
