@@ -58,6 +58,8 @@ class Credentials:
 
     def owe_answer(self, node: bytes, project: ProjectKey) -> None:
         """To a client that may be a peer. One that membership does not take is never answered, and gives way."""
+        if self._client:
+            return  # it has shown its own first
         if node not in self._to_answer and len(self._to_answer) >= STRANGERS_MAX:
             del self._to_answer[next(iter(self._to_answer))]
         self._to_answer[node] = project

@@ -403,8 +403,7 @@ class Enrolment:
             return (Refuse(code=error.code, sentence=error.sentence),)
         if not self._allowed.admits(certified.node):
             return (Publish(event=PeerWaiting(certified=certified)),)
-        if credential.answer_wanted:
-            self._credentials.owe_answer(certified.node, project)
+        self._credentials.owe_answer(certified.node, project)
         return self._prove(certified, project, "")
 
     # --- both -------------------------------------------------------------------------------------

@@ -265,9 +265,7 @@ class Membership:
             sources=offers,
             answer_wanted=answer_wanted,
             seeks=seeks,
-            introductions=introductions(
-                self._peers, self._peers[node], common, min(sought, INTRODUCTIONS_MAX), self._answers
-            ),
+            introductions=introductions(self._peers, self._peers[node], common, sought, self._answers),
         )
         return Send(message=greeting, to=node)
 
@@ -347,7 +345,7 @@ class Membership:
 
     def _introduced(self, certified: Certified) -> list[Publish]:
         """A hint, like one of discovery: the door decides whether it is a member."""
-        if certified.node == self._own_id or certified.node in self._peers or not self._may_be_met(certified):
+        if certified.node == self._own_id or certified.node in self._peers or not self._strangers.may_be_met(certified):
             return []
         return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
 
@@ -447,12 +445,6 @@ class Membership:
                 effects.append(self._stored(node))
                 effects += self._admit(node)
             self._joins.joined((event.heard_at,))
-        elif not self._strangers.add(certified) or not self._may_be_met(certified):
+        elif not self._strangers.add(certified) or not self._strangers.may_be_met(certified):
             return ()
         return (*effects, *self._search.tell(event, known=peer is not None))
-
-    def _may_be_met(self, certified: Certified) -> bool:
-        """Whether enrolment would knock. Others must take no place among those that are sought: they never prove, and
-        nobody says that they failed.
-        """
-        return not certified.is_client and certified.node not in self._strangers.allowed.banned

@@ -17,6 +17,7 @@ from protocol.limits import (
     AWAY_GREETING_MS_MAX,
     CROWDED_MS,
     HEARTBEAT_INTERVAL_MS,
+    INTRODUCTIONS_MAX,
     NEIGHBOURS_MAX,
     PEER_AWAY_MS,
     TXT_STATEMENT_BYTES_MAX,
@@ -135,7 +136,7 @@ def introductions(
         if peer is not asker and peer.presence == "present" and peer.proved & common and not peer.certified.is_client
     ]
     known.sort(key=lambda peer: hashlib.sha256(seed + peer.node).digest())
-    return tuple(peer.certified.data for peer in known[:number])
+    return tuple(peer.certified.data for peer in known[: min(number, INTRODUCTIONS_MAX)])
 
 
 def _within(at_ns: int | None, ms: int, now: Now) -> bool:
