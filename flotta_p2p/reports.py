@@ -51,11 +51,12 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
     peers = _peers(facts, snapshots.get("membership"), snapshots.get("enrolment"), now)
     admission: AdmissionSnapshot | None = snapshots.get("admission")
     peers |= {"bans": _bans(admission), "only_accepted": admission.listed if admission is not None else None}
+    peers["left"] = admission.left if admission is not None else None
     if kind == "peers":
         return peers
     sources = facts.sources()
     return {
-        "left": admission.left if admission is not None else None,
+        "left": peers["left"],
         "name": facts.name,
         "node": format_id(facts.node),
         "mode": facts.mode,
@@ -66,7 +67,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         "addresses": list(facts.addresses),
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
-        "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart (database in memory)",
+        "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart",
         "projects": [_project(facts, project) for project in _projects(facts, sources)],
         "sources": [
             {**values, "projects": sorted(_project_word(facts, one) for one in sources[values["name"]])}

@@ -38,6 +38,8 @@ def join(place: Place, where: str | None, name: str | None, forget: bool, as_jso
     from protocol.invitation import PREFIX
 
     text = _asked() if where in (None, "-") else str(where).strip()
+    if not text:
+        raise click.UsageError("nothing was given; paste the invitation, or name the address of a node")
     prepare_workdir(workdir_of(place))
     if text.startswith(PREFIX[:4]) or len(text) > 300:
         if forget:

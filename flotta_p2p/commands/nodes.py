@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
-from flotta_p2p.commands.output import code_mark, many, named, show, span
+from flotta_p2p.commands.output import LEFT, code_mark, many, named, show, span
 
 
 @click.command()
@@ -83,7 +83,7 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         *((("way out", _way_out(values["way_out"])),) if values["way_out"] else ()),
     ]
     if values["left"]:
-        facts.insert(0, ("left", "this node is out of its projects; flotta-p2p rejoin brings it back"))
+        facts.insert(0, ("left", LEFT))
     facts += [("scheduler", _scheduler(one)) for one in values["schedulers"]]
     facts += [("source", _source(source)) for source in values["sources"] if source is not None]
     if values["silent"]:

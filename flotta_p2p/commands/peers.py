@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place, duration_within, json_option, place_options
-from flotta_p2p.commands.output import show, span, table
+from flotta_p2p.commands.output import LEFT, show, span, table
 from protocol.limits import INVITATION_LIFE_MS, INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
 
 
@@ -214,7 +214,15 @@ def _list(place: Place, *, as_json: bool) -> None:
 def _lines(values: dict[str, Any]) -> list[str]:
     waiting = [one for one in values["strangers"] if one["standing"] == "waiting"]
     strangers = [one for one in values["strangers"] if one["standing"] == "stranger"]
-    return [*_peers(values["peers"]), *_waiting(waiting), *_strangers(strangers), *_bans(values), *_joins(values)]
+    left = [f"Left: {LEFT}", ""] if values["left"] else []
+    return [
+        *left,
+        *_peers(values["peers"]),
+        *_waiting(waiting),
+        *_strangers(strangers),
+        *_bans(values),
+        *_joins(values),
+    ]
 
 
 def _peers(listed: list[dict[str, Any]]) -> list[str]:
@@ -224,7 +232,7 @@ def _peers(listed: list[dict[str, Any]]) -> list[str]:
         (
             one["name"],
             one["presence"],
-            ",".join(project["name"] or project["id"] for project in one["projects"]),
+            ",".join(project["name"] or project["id"] for project in one["projects"]) or "none",
             ",".join(one["sources"]) or "none",
             ",".join(one["addresses"]) or "a client",
         )

@@ -144,8 +144,8 @@ class Checks:
             near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
             names = f'did you mean "{near[0]}"?' if near else f"its projects are {', '.join(known) or 'none'}."
             sentence = (
-                f"this is no project of this node; {names} As a token it is refused: {error.sentence}."
-                " Next: make or join the project with `flotta-p2p project new` or `project add`"
+                f"this is no project of this node; {names} Make or join it with"
+                f" `flotta-p2p project new` or `project add`. As a token it is refused: {error.sentence}"
             )
             self._fault(key, sentence, error.code)
         return entry

@@ -44,6 +44,11 @@ class Patient:
         return self.status is not None or self.holder is not None
 
     @property
+    def has_left(self) -> bool:
+        """Whether the node that runs is out of its projects, as its operator wanted."""
+        return self.status is not None and bool(self.status["left"])
+
+    @property
     def keys(self) -> Path:
         """The folder of the node's key files."""
         return key_folder(self.workdir) if self.configuration is None else self.configuration.keys

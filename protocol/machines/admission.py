@@ -205,12 +205,18 @@ class Admission:
         self._key_of(invite.project)
         if len(invite.nonce) != NONCE_BYTES or not 0 < invite.valid_ms <= INVITATION_LIFE_MS_MAX:
             raise DeniedError(Code.PARAMETER_WRONG, "an invitation is valid for 30 days at most")
+        own = verify_key_statement(self._statement, 0)
+        if own.is_client:
+            raise DeniedError(
+                Code.POLICY_DENIED,
+                "this node is a client, and whoever it invited could not reach it",
+                next_step="make the invitation on the node that it joined",
+            )
         forgotten = self._invitations.forget_old(now)
         row = InvitationRow(
             nonce=invite.nonce, project=invite.project, name=invite.name, expires_ms=now.wall_ms + invite.valid_ms
         )
         put = self._invitations.issue(row)
-        own = verify_key_statement(self._statement, 0)
         text = format_invitation(
             Invitation(
                 secret=self._invitations.secret(row),

@@ -51,38 +51,38 @@ class Catalogue:
 
     def step(self, event: CatalogueEvent, now: Now) -> Effects:
         match event:
-            case Received(message=AskSources() as ask_sources):
-                return self._answered(event, lambda: self._list(event, ask_sources))
-            case Received(message=AskSchema() as ask) if event.session:
-                return self._answered(event, lambda: self._ask_holder(event, ask, now))
-            case Received(message=AskSchema() as ask):
-                schema = self._published(ask, event.project)
-                return (Send(message=schema, to=event.sender, project=ask.project, reply_to=event.message_id),)
-            case Received(message=Schema() as schema):
-                return self._told(event, schema)
+            case Received():
+                return self._received(event, now)
             case TimerFired(name=name):
                 return self._late(name)
             case PeerSeen(node=node, name=name, sources=sources):
                 self._holders.seen(node, name, sources)
-                return ()
             case PeerLeft(node=node):
                 self._holders.gone(node)
-                return ()
             case PeersAllowed():
                 self._holders.keep_only(event.admits)
-                return ()
             case ProjectsHeld(projects=projects, sources=sources):
                 self._held = frozenset(project.project_id for project in projects)
-                self._own_sources = self._own_sources if sources is None else sources
+                self._own_sources = sources if sources is not None else self._own_sources
                 self._holders.own(sources)
-                return ()
             case SourceInspected(source=source):
                 self._inspected[source] = event
-                return ()
-            case Received(message=message):
-                raise unexpected(message)
             case _:
                 assert_never(event)
+        return ()
+
+    def _received(self, event: Received, now: Now) -> Effects:
+        match event.message:
+            case AskSources() as ask_sources:
+                return self._answered(event, lambda: self._list(event, ask_sources))
+            case AskSchema() as ask if event.session:
+                return self._answered(event, lambda: self._ask_holder(event, ask, now))
+            case AskSchema() as ask:
+                schema = self._published(ask, event.project)
+                return (Send(message=schema, to=event.sender, project=ask.project, reply_to=event.message_id),)
+            case Schema() as schema:
+                return self._told(event, schema)
+        raise unexpected(event.message)
 
     def check(self) -> None:
         assert sum(map(len, self._asked.values())) <= WATCHERS_MAX

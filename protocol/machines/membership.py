@@ -265,7 +265,7 @@ class Membership:
             sources=offers,
             answer_wanted=answer_wanted,
             seeks=seeks,
-            introductions=introductions(self._peers, self._peers[node], min(sought, INTRODUCTIONS_MAX), self._answers),
+            introductions=introductions(self._peers, self._peers[node], common, sought, self._answers),
         )
         return Send(message=greeting, to=node)
 
@@ -349,7 +349,7 @@ class Membership:
 
     def _introduced(self, certified: Certified) -> list[Publish]:
         """A hint, like one of discovery: the door decides whether it is a member."""
-        if certified.node == self._own_id or certified.node in self._peers:
+        if certified.node == self._own_id or certified.node in self._peers or not self._strangers.may_be_met(certified):
             return []
         return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
 
@@ -444,6 +444,6 @@ class Membership:
                 effects.append(self._stored(node))
                 effects += self._admit(node)
             self._joins.joined((event.heard_at,))
-        elif not self._strangers.add(certified):
+        elif not self._strangers.add(certified) or not self._strangers.may_be_met(certified):
             return ()
         return (*effects, *self._search.tell(event, known=peer is not None))

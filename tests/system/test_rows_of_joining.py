@@ -278,6 +278,8 @@ def test_row_n4_a_node_that_leaves_says_so_stays_out_over_a_restart_and_comes_ba
             cause = cause_of(north, job)
             assert cause["code"] == Code.NODE_LEFT and "south" in cause["node_name"]
         assert second.status()["left"] is True and "this node is out of its projects" in south.types("status").out
+        assert "this node is out of its projects" in south.types("peers").out
+        assert "[node-left]" in south.types(*QUESTION).refused(5)
         second.stop()
         with south.up() as again:
             assert again.status()["left"] is True and presence(again) == []

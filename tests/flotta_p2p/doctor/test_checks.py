@@ -102,6 +102,20 @@ def test_strangers_are_told_with_the_reason_and_not_without_end(tmp_path: Path) 
     assert findings[-1].seen == "4 more"
 
 
+def test_a_node_that_has_left_on_purpose_is_noted_once_and_nothing_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "accepts", lambda host, port, limit_s: "")
+    join = {"address": "lab:1456", "state": "asking", "attempts": 4, "problem": "this node has left its projects"}
+    discovery = {"state": "left", "zeroconf": False, "problems": []}
+    told = {"left": True, "listening": ["127.0.0.1:1456"], "discovery": discovery}
+    left = running(tmp_path, status=told, peers={"joins": [join]})
+    finding = one(company.peers(left))
+    assert (finding.verdict, finding.code) == ("note", Code.NODE_LEFT) and "rejoin" in finding.next_step
+    assert one(network.ports(left)).verdict == "ok"
+    assert list(network.discovery(left)) == list(company.joins(left)) == []
+
+
 def test_a_join_with_a_problem_is_wrong(tmp_path: Path) -> None:
     join = {
         "address": "lab:1456",
