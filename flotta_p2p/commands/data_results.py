@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flotta_p2p.commands.output import many, table
+from flotta_p2p.commands.output import many, named, table
 from flotta_p2p.sources import KnownSource
 from flotta_p2p.table_check import Problem, problems
 from protocol.columns import Column, ColumnRules
@@ -125,7 +125,7 @@ def one_lines(
 ) -> Iterator[str]:
     state = f"{known.state}: {known.problem}" if known.problem else known.state
     facts = [("source", known.name), ("file", known.path), ("state", state), ("projects", ", ".join(known.projects))]
-    yield from (f"{name:<10} {text}" for name, text in facts)
+    yield from named(facts)
     yield ""
     if isinstance(seen, DataError):
         yield f"It cannot be read: {seen.sentence}. Next: {seen.next_step}"

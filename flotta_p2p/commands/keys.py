@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import FILE, json_option
-from flotta_p2p.commands.output import show
+from flotta_p2p.commands.output import named, show
 from protocol.ids import format_id, node_id
 from protocol.names import NAME_RULE, is_name
 
@@ -78,4 +78,4 @@ def _values(public_key: bytes, path: Path) -> dict[str, Any]:
 
 
 def _lines(values: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{name:<11}  {value}" for name, value in values.items())
+    return tuple(named(tuple(values.items())))

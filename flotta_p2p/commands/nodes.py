@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
-from flotta_p2p.commands.output import LEFT, code_mark, many, show, span
+from flotta_p2p.commands.output import LEFT, code_mark, many, named, show, span
 
 
 @click.command()
@@ -84,12 +84,11 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
     ]
     if values["left"]:
         facts.insert(0, ("left", LEFT))
-    lines = [f"{name:<10} {text}" for name, text in facts]
-    lines += [f"scheduler  {_scheduler(one)}" for one in values["schedulers"]]
-    lines += [f"source     {_source(source)}" for source in values["sources"] if source is not None]
+    facts += [("scheduler", _scheduler(one)) for one in values["schedulers"]]
+    facts += [("source", _source(source)) for source in values["sources"] if source is not None]
     if values["silent"]:
-        lines.append(f"silent     {', '.join(values['silent'])}: did not answer; see the node's log")
-    return lines
+        facts.append(("silent", f"{', '.join(values['silent'])}: did not answer; see the node's log"))
+    return named(facts)
 
 
 def _scheduler(one: dict[str, Any]) -> str:

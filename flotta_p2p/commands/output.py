@@ -98,6 +98,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: froze
     ]
 
 
+def named(facts: Sequence[tuple[str, str]]) -> list[str]:
+    """One line for each fact, its name before it."""
+    width = max(len(name) for name, _ in facts)
+    return [f"{name:<{width}}  {text}" for name, text in facts]
+
+
 def show_error(
     code: str, sentence: str, *, node: str = "", job: str = "", next_step: str = "", as_json: bool = False
 ) -> None:
@@ -107,8 +113,8 @@ def show_error(
         with suppress(StorageError):  # then the sentence on standard error has to do
             _write(json.dumps({"error": values}, indent=2))
             return
-    named = (("node", node), ("job", job))
-    where = "".join(f"{kind} {name}: " for kind, name in named if name and name not in sentence)
+    places = (("node", node), ("job", job))
+    where = "".join(f"{kind} {name}: " for kind, name in places if name and name not in sentence)
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     gap = "\n" if "\n" in sentence else " "  # a list of faults is no place for the step
     step = f"{gap}Next: {next_step}" if next_step else ""

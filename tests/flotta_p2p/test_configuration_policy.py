@@ -41,7 +41,7 @@ def test_the_rules_are_read_as_they_are_written(tmp_path: Path, lines: list[str]
             ["numeric_only: true"],
             f"line 7: datasources[0].policy.numeric_only: expected {ALL_OR_LIST}, saw a single value",
         ),
-        (["hidden: []"], "line 7: datasources[0].policy.hidden: expected 1 to 4096 entries, saw 0"),
+        (["columns: []"], "line 7: datasources[0].policy.columns: expected 1 to 4096 entries, saw 0"),
     ],
 )
 def test_what_contradicts_itself_or_makes_no_sense_is_refused(tmp_path: Path, lines: list[str], fault: str) -> None:

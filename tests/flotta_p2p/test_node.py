@@ -44,6 +44,7 @@ ACTORS: Final = (
     "datasources",
     "discovery",
     "journal",
+    "admission",
     "gateway",
     "projects",
 )
@@ -252,6 +253,7 @@ def test_after_the_crash_of_any_actor_the_next_job_has_all_holders_again(
         running(tmp_path / "b", name="Bert", port=second, join=f"127.0.0.1:{first}") as bert,
     ):
         meet(anna, bert)
+        assert set(ACTORS) == set(trees[0])
         for name in ACTORS:
             crash(trees[0][name])
             wait_until(partial(is_whole, anna), RECOVERY_S)

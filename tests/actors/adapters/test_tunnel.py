@@ -23,7 +23,7 @@ from actors.adapters.statements import to_line, to_text
 from actors.adapters.tunnel import Tunnel
 from actors.adapters.zmq_wire import Carry, Dial, ZmqWire
 from flotta_p2p.demo.fleet import free_ports
-from protocol.errors import Code, ConfigError, FlottaError, UnreachableError
+from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.limits import KIB, MIB, TUNNEL_BUFFER_BYTES, TUNNEL_PASSAGES_MAX, TUNNEL_PROBLEMS_MAX
 from protocol.proxies.proxy import parse_proxy
 from tests.actors.adapters.test_zmq_wire import KNOWN as KNOWN_KEYS
@@ -432,13 +432,3 @@ def test_nothing_stays_when_it_is_closed_in_the_middle(own_runtime: Path) -> Non
         wait_until(lambda: way.passages and way.passages[0].stage == "greeting", LIMIT_S)
     assert list(own_runtime.rglob("sockets-*")) == []
     assert descriptors() == before
-
-
-def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
-    with pytest.raises(ConfigError) as refused, tunnel(f"http://{LOOPBACK}:1"):
-        pass
-    assert refused.value.code == Code.FOLDER_UNUSABLE
-    assert "short path" in refused.value.next_step
