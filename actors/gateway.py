@@ -18,7 +18,6 @@ from protocol.limits import ASK_LIMIT_MS, CONTROL_WAIT_MS_MAX, REPORT_LIMIT_MS
 from protocol.machines.contract import Received, TimerFired
 from protocol.machines.events import CONTROL_SESSION, OPERATOR, ControlAnswer, JobChanged
 from protocol.record import Record
-from protocol.tokens import ProjectKey
 from protocol.wire.control import (
     AcceptPeer,
     AskInvitations,
@@ -112,7 +111,7 @@ class GatewayActor(SupervisedActor):
         self._reload = reload
         self._clock = clock
         self._timers = timers
-        self._projects: tuple[ProjectKey, ...] = ()
+        self._held = Held(projects=())
         # Numbers the requests: an answer that comes late must not be taken for the next one's.
         self._requests = context.generation << _NUMBER_BITS
         self._open: dict[int, _Open] = {}  # limits.CONTROL_CLIENTS_MAX: number → one request of each client
@@ -120,7 +119,7 @@ class GatewayActor(SupervisedActor):
         self._server: ControlServer | None = None
 
     def begin(self) -> None:
-        self._projects = self._reload().projects
+        self._held = self._reload()
         self._server = ControlServer(
             self._socket_path,
             on_request=lambda client, message: self._tell_self(Requested(client=client, message=message)),
@@ -230,7 +229,11 @@ class GatewayActor(SupervisedActor):
     # --- what the gateway answers itself ---------------------------------------------------------
 
     def _prove(self, ask: AskProof) -> ProofGiven | Refused:
-        for project in self._projects:
+        if self._held.left:
+            return Refused(
+                code=Code.NODE_LEFT, sentence="this node has left its projects", next_step="flotta-p2p rejoin"
+            )
+        for project in self._held.projects:
             if project.project_id == ask.project:
                 return ProofGiven(proof=project.submit_proof(ask.job_id, ask.submitter_key))
         return Refused(
@@ -244,9 +247,9 @@ class GatewayActor(SupervisedActor):
             held = self._reload()
         except FlottaError as error:
             return Refused(code=error.code, sentence=error.sentence, next_step=error.next_step)
-        self._projects = held.projects
+        self._held = held
         self._siblings["projects"].tell(HoldProjects(held=held))
-        return Report(values={"projects": len(held.projects), "left": held.left})
+        return Report(values={"projects": len(held.projects)})
 
     def _gather(self, report: _Report) -> None:
         number = self._opened(report, REPORT_LIMIT_MS)

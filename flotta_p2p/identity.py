@@ -94,7 +94,7 @@ class Projects:
         left = has_left(workdir)
         return Held(
             projects=() if left else projects,
-            sources={name: source.projects for name, source in self.policy().sources.items()},
+            sources=self.sources(),
             joins=list_joins(workdir),
             left=left,
         )
@@ -155,6 +155,10 @@ class Projects:
                 for source in self._configuration.datasources
             }
         )
+
+    def sources(self) -> dict[str, frozenset[bytes]]:
+        """The data sources, each with the projects that may reach it now. Raises ConfigError as `policy` does."""
+        return {name: source.projects for name, source in self.policy().sources.items()}
 
     def _note_replaced(self, in_files: Iterable[tuple[str, SecretText]]) -> None:
         """A data source that names a project goes with its new token; the file was read with the former one."""

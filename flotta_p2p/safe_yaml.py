@@ -26,6 +26,8 @@ _BOOLEANS: Final = {"true": True, "false": False}
 _WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 _NUMBER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})(\.[0-9]{0,18})?([eE][-+]?[0-9]{1,3})?", re.ASCII)
 
+_BARE_VARIABLE: Final = re.compile(r"[\[{,:]\s*\$\{")
+_QUOTE_VARIABLES: Final = 'between brackets or braces a ${NAME} stands in quotes: ["${NAME}"]'
 _TOO_DEEP: Final = f"lists and keys are nested deeper than {CONFIG_DEPTH_MAX} levels"
 
 
@@ -238,5 +240,7 @@ def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     if rest.startswith("\t"):
         return mark.line + 1, "a tab stands where spaces are expected; indent with spaces"
     began = error.context_mark
+    if began is not None and any(_BARE_VARIABLE.search(line) for line in lines[began.line : mark.line + 1]):
+        return mark.line + 1, _QUOTE_VARIABLES
     since = f" ({error.context} that begins on line {began.line + 1})" if began is not None else ""
     return mark.line + 1, f"this is not YAML: {error.problem}{since}"

@@ -16,6 +16,7 @@ from protocol.limits import CHILD_MESSAGE_BYTES_MAX, INSPECT_LIMIT_MS, NAME_CHAR
 from protocol.plan.tasks import CheckRequest, ChildAnswer, ColumnReport, Fault, SourceFile, TableReport
 from protocol.wire.codec import decode_record, encode_record
 
+_OTHER_SEPARATORS: Final = ",;|"
 _TSV_SUFFIXES: Final = (".tsv", ".tab")
 
 
@@ -63,10 +64,21 @@ def problems(report: TableReport, rules: ColumnRules) -> Iterator[Problem]:
     for name in sorted(named.difference(names)):
         step = "correct the name in the policy, or the header of the table"
         yield Problem(f'the policy names the column "{name}", which the table does not have', step)
+    yield from _one_column(report)
     if report.unnameable:
-        sentence = f"{report.unnameable} columns have no name that a query can use"
+        count = "1 column has" if report.unnameable == 1 else f"{report.unnameable} columns have"
+        sentence = f"{count} no name that a query can use"
         yield Problem(sentence, f"give each a name of 1 to {NAME_CHARS_MAX} printable characters, if it shall be used")
     yield from (_mixed(column, report.rows) for column in report.columns if _is_mixed(column, report.rows))
+
+
+def _one_column(report: TableReport) -> Iterator[Problem]:
+    """A table of one column whose name holds a separator was most likely written with that one."""
+    names = [column.name for column in report.columns]
+    if len(names) != 1 or report.unnameable or not any(mark in names[0] for mark in _OTHER_SEPARATORS):
+        return
+    sentence = f'it has the one column "{names[0]}", so its fields are separated in another way'
+    yield Problem(sentence, "save it as CSV with commas, or with tabs under a name that ends with .tsv")
 
 
 def _is_mixed(column: ColumnReport, rows: int) -> bool:

@@ -69,6 +69,7 @@ KNOCKING_INTRODUCED_MAX: Final = 32
 ADDRESSES_INTRODUCED_MAX: Final = 2  # of an introduced node that are dialled
 CROWDED_NEIGHBOURS: Final = 3 * NEIGHBOURS_MAX  # so many chose this node: it asks them to prefer others
 CROWDED_MS: Final = 600_000  # how long a crowded node is chosen last; shorter and all would come back at once
+GREETINGS_UNANSWERED: Final = 3  # in a row: the peer is down, cut off, or does not know this node any more
 AWAY_GREETING_MS_MAX: Final = 15_000  # a peer that is away costs four small frames a minute
 ROLL_CALL_LIFE_MS: Final = 60_000  # of a signed call; it crosses a network in seconds
 ROLL_CALL_WAIT_MS: Final = 4_000  # from a call to the last answer: ten hops and a handshake; the submitter waits

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flotta_p2p.commands.options import CONFIG, FILE, Place, default_config, found_config, json_option, place_options
+from flotta_p2p.commands.options import CONFIG, FILE, Place, found_config, json_option, place_options
 from flotta_p2p.commands.output import show
 
 if TYPE_CHECKING:
     from flotta_p2p.configuration.schema import Configuration
+    from flotta_p2p.table_check import Problem
     from protocol.columns import Column
     from protocol.plan.tasks import SourceFile
 
@@ -89,7 +90,7 @@ def list_all(place: Place, network: bool, project: str | None, as_json: bool) ->
 @place_options()
 @json_option
 def show_one(place: Place, name: str, as_json: bool) -> None:
-    """One source: its columns as members of its projects see them, and its policy in words.
+    """One source: its columns as members of its projects see them, its policy in words, and what is wrong.
 
     \b
     Example:
@@ -100,7 +101,7 @@ def show_one(place: Place, name: str, as_json: bool) -> None:
     from flotta_p2p.identity import source_files
     from flotta_p2p.policy_words import policy_words
     from flotta_p2p.sources import known_sources, running_sources
-    from flotta_p2p.table_check import check_table, published
+    from flotta_p2p.table_check import check_table, problems, published
     from protocol.errors import DataError
 
     configuration = _configuration(place)
@@ -111,11 +112,14 @@ def show_one(place: Place, name: str, as_json: bool) -> None:
     words = policy_words(configured[name].policy)
     source = source_files(configuration)[name]
     seen: tuple[Column, ...] | DataError
+    found: tuple[Problem, ...] = ()
     try:
-        seen = published(check_table(source), source.rules.columns)
+        report = check_table(source)
+        found = tuple(problems(report, source.rules.columns))
+        seen = () if any(one.stops for one in found) else published(report, source.rules.columns)
     except DataError as error:
         seen = error  # its policy is worth seeing all the same
-    show(one_values(known, words, seen), one_lines(known, words, seen), as_json=as_json)
+    show(one_values(known, words, seen, found), one_lines(known, words, seen, found), as_json=as_json)
 
 
 @data.command("add")
@@ -141,6 +145,7 @@ def add(name: str, file: Path, projects: tuple[str, ...], config: Path | None, a
     from flotta_p2p.configuration.add_source import NewSource, add_source
     from flotta_p2p.sources import running_sources
     from flotta_p2p.table_check import check_table, file_type
+    from flotta_p2p.user_folders import default_config
     from protocol.plan.tasks import SourceFile
 
     _check_projects(Place(config=found_config(config)), projects)

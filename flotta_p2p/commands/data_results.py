@@ -113,12 +113,16 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def one_values(known: KnownSource, words: Words, seen: Sequence[Column] | DataError) -> dict[str, Any]:
+def one_values(
+    known: KnownSource, words: Words, seen: Sequence[Column] | DataError, found: Sequence[Problem]
+) -> dict[str, Any]:
     columns = [] if isinstance(seen, DataError) else [_column(one) for one in seen]
-    return {**_values(known), "published": columns, "policy": dict(words)}
+    return {**_values(known), "published": columns, "policy": dict(words), "problems": problem_values(found)}
 
 
-def one_lines(known: KnownSource, words: Words, seen: Sequence[Column] | DataError) -> Iterator[str]:
+def one_lines(
+    known: KnownSource, words: Words, seen: Sequence[Column] | DataError, found: Sequence[Problem]
+) -> Iterator[str]:
     state = f"{known.state}: {known.problem}" if known.problem else known.state
     facts = [("source", known.name), ("file", known.path), ("state", state), ("projects", ", ".join(known.projects))]
     yield from (f"{name:<10} {text}" for name, text in facts)
@@ -133,6 +137,7 @@ def one_lines(known: KnownSource, words: Words, seen: Sequence[Column] | DataErr
         yield "Members of these projects see no column of it."
     yield from ("", "Policy:")
     yield from (f"  {line}" for line in table(("about", "rule"), words)[1:])
+    yield from ("", *problem_lines(found)) if found else ()
 
 
 def _column(one: Column) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import click
 
 from protocol.errors import Code, FlottaError, StorageError
 from protocol.wire.jobs import JobStatus
+
+LEFT: Final = "this node is out of its projects; flotta-p2p rejoin brings it back"
 
 
 class Interrupted(Exception):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place, duration_within, json_option, place_options
-from flotta_p2p.commands.output import show, span, table
+from flotta_p2p.commands.output import LEFT, show, span, table
 from protocol.limits import INVITATION_LIFE_MS, INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
 
 
@@ -26,7 +27,7 @@ def peers(context: click.Context, place: Place, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         _list(place, as_json=as_json)
-    elif as_json or place != Place():
+    elif any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
         raise click.UsageError(f"write the options behind the word {context.invoked_subcommand}")
 
 
@@ -95,13 +96,7 @@ def invite(place: Place, project: str | None, valid_ms: int, revoke: str | None,
         "expires_ms": made.expires_ms,
         "addresses": list(made.addresses),
     }
-    lines = (
-        made.text,
-        "",
-        f"It lets one node into the project {ask.name}, once, within {span(valid_ms)}. There: flotta-p2p join, and",
-        f"paste it at the prompt. That machine must reach this one at {' or '.join(made.addresses)}.",
-    )
-    show(values, lines, as_json=as_json)
+    show(values, _invitation_lines(values, valid_ms), as_json=as_json)
 
 
 @peers.command("invitations")
@@ -115,9 +110,10 @@ def invitations(place: Place, as_json: bool) -> None:
       flotta-p2p peers invitations
     """
     from actors.adapters.clock import SystemClock
+    from flotta_p2p.commands.places import ask
     from protocol.wire.control import AskInvitations
 
-    values = _ask(place, AskInvitations())
+    values = ask(place, AskInvitations())
     now_ms = SystemClock().now().wall_ms
     rows = [
         (
@@ -145,10 +141,11 @@ def accept(place: Place, node: str, as_json: bool) -> None:
     Example:
       flotta-p2p peers accept MFZWI3D-…
     """
+    from flotta_p2p.commands.places import ask
     from protocol.ids import parse_id
     from protocol.wire.control import AcceptPeer
 
-    values = _ask(place, AcceptPeer(node=parse_id(node)))
+    values = ask(place, AcceptPeer(node=parse_id(node)))
     lifted = " Its ban is lifted." if values["ban_lifted"] else ""
     show(values, (f"The node {values['node']} is let in when it proves a common token.{lifted}",), as_json=as_json)
 
@@ -168,17 +165,28 @@ def ban(place: Place, node: str, reason: str, as_json: bool) -> None:
     Example:
       flotta-p2p peers ban MFZWI3D-… --reason "lost laptop"
     """
+    from flotta_p2p.commands.places import ask
     from protocol.ids import parse_id
     from protocol.wire.control import BanPeer
 
     if len(reason) > REASON_CHARS_MAX or not reason.isprintable():
         raise click.UsageError(f"a reason is one line of at most {REASON_CHARS_MAX} characters")
-    values = _ask(place, BanPeer(node=parse_id(node), reason=reason))
+    values = ask(place, BanPeer(node=parse_id(node), reason=reason))
     lines = (
         f"The node {values['node']} is banned. Lift it with: flotta-p2p peers accept {values['node']}",
         "Whoever knows a project's token can come back with a new key; flotta-p2p project rotate NAME keeps them out.",
     )
     show(values, lines, as_json=as_json)
+
+
+def _invitation_lines(values: dict[str, Any], valid_ms: int) -> tuple[str, ...]:
+    return (
+        values["invitation"],
+        "",
+        f"It lets one node into the project {values['project']}, once, within {span(valid_ms)}.",
+        "There: flotta-p2p join, and paste it at the prompt.",
+        f"That machine must reach this one at {' or '.join(values['addresses'])}.",
+    )
 
 
 def _revoke(place: Place, beginning: str, *, as_json: bool) -> None:
@@ -195,25 +203,26 @@ def _revoke(place: Place, beginning: str, *, as_json: bool) -> None:
     show(values, (f"The invitation {found[0][:9]} is closed.",), as_json=as_json)
 
 
-def _ask(place: Place, message: Any) -> dict[str, Any]:
-    from flotta_p2p.commands.places import link_to
-
-    with link_to(place) as link:
-        values: dict[str, Any] = link.channel.request(message).values
-        return values
-
-
 def _list(place: Place, *, as_json: bool) -> None:
+    from flotta_p2p.commands.places import ask
     from protocol.wire.control import AskPeers
 
-    values = _ask(place, AskPeers())
+    values = ask(place, AskPeers())
     show(values, _lines(values), as_json=as_json)
 
 
 def _lines(values: dict[str, Any]) -> list[str]:
     waiting = [one for one in values["strangers"] if one["standing"] == "waiting"]
     strangers = [one for one in values["strangers"] if one["standing"] == "stranger"]
-    return [*_peers(values["peers"]), *_waiting(waiting), *_strangers(strangers), *_bans(values), *_joins(values)]
+    left = [f"Left: {LEFT}", ""] if values["left"] else []
+    return [
+        *left,
+        *_peers(values["peers"]),
+        *_waiting(waiting),
+        *_strangers(strangers),
+        *_bans(values),
+        *_joins(values),
+    ]
 
 
 def _peers(listed: list[dict[str, Any]]) -> list[str]:
@@ -223,7 +232,7 @@ def _peers(listed: list[dict[str, Any]]) -> list[str]:
         (
             one["name"],
             one["presence"],
-            ",".join(project["name"] or project["id"] for project in one["projects"]),
+            ",".join(project["name"] or project["id"] for project in one["projects"]) or "none",
             ",".join(one["sources"]) or "none",
             ",".join(one["addresses"]) or "a client",
         )

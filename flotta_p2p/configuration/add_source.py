@@ -56,13 +56,21 @@ def add_source(file: Path, source: NewSource, environ: Mapping[str, str]) -> Con
 
 def _add(file: Path, source: NewSource, environ: Mapping[str, str]) -> Configuration:
     former = read_configuration(file, environ).datasources if file.exists() else ()
+    if any(one.name == source.name for one in former):
+        raise ConfigError(
+            Code.CONFIG_VALUE_WRONG,
+            f'the file {file} has a source "{source.name}" already',
+            next_step="choose another name, or change that source in the file",
+        )
     text = _read(file)
     with _written(file, _with_block(text, source, file)) as written:
         try:
             found = read_configuration(written, environ)
         except ConfigError as error:
             sentence = error.sentence.replace(str(written), str(file))
-            step = error.next_step or "nothing was written: name the source or its project otherwise"
+            step = error.next_step
+            if str(written) in step:  # the file that does not read is not that of the operator
+                step = "nothing was written: name the source or its project otherwise"
             raise ConfigError(error.code, sentence, next_step=step) from error
         if found.datasources[:-1] != former or found.datasources[-1].name != source.name:
             raise _not_added(file, "its layout is not understood")

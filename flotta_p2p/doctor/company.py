@@ -29,6 +29,9 @@ _STANDINGS: Final = {
 
 def peers(patient: Patient) -> Iterator[Finding]:
     """Each peer: present or away, since when, what is in common."""
+    if patient.has_left:
+        yield note("peers", "none: the node has left its projects", "flotta-p2p rejoin brings it back", Code.NODE_LEFT)
+        return
     if patient.peers is None:
         return
     for one in patient.peers["peers"]:
@@ -71,7 +74,9 @@ def strangers(patient: Patient) -> Iterator[Finding]:
 
 
 def joins(patient: Patient) -> Iterator[Finding]:
-    """The typed addresses, and what is wrong with each."""
+    """The typed addresses, and what is wrong with each; of a node that has left none is dialled."""
+    if patient.has_left:
+        return
     for one in patient.peers["joins"] if patient.peers is not None else ():
         name = f"join {one['address']}"
         if one["problem"]:

@@ -73,6 +73,8 @@ def ports(patient: Patient) -> Iterator[Finding]:
 def discovery(patient: Patient) -> Iterator[Finding]:
     """The process runs, hears, and has an interface to hear on."""
     name, status = "discovery", patient.status
+    if patient.has_left:
+        return
     on = status["discovery"].get("zeroconf") if status else patient.configuration and patient.configuration.discovery
     hosts = _hosts(patient)
     if not hosts:
@@ -135,6 +137,9 @@ def _answers(patient: Patient, listening: list[tuple[str, int]]) -> Iterator[Fin
     if shut:
         seen = "; ".join(f"nobody answers at {address} ({why})" for address, why in shut)
         yield wrong(name, seen, "look for a firewall of this machine, or start the node again", Code.NODE_UNREACHABLE)
+        return
+    if patient.has_left:
+        yield ok(name, f"{', '.join(f'{host}:{port}' for host, port in listening)} answer, and let nobody in")
         return
     for host, port in listening:
         fault = _statement_fault(patient, host, port)

@@ -15,6 +15,7 @@ from protocol.ids import format_id, format_invitation_id, format_project_id
 from protocol.invitation import NONCE_BYTES, Invitation, format_invitation
 from protocol.key_statement import verify_key_statement
 from protocol.limits import ACCEPTED_MAX, BANS_MAX, INVITATION_LIFE_MS_MAX, RECORD_BYTES_MAX
+from protocol.machines.answers import refused, tell
 from protocol.machines.contract import (
     Audit,
     Drop,
@@ -25,8 +26,6 @@ from protocol.machines.contract import (
     Publish,
     Put,
     Received,
-    Refuse,
-    Send,
     unexpected,
 )
 from protocol.machines.events import DoorsOpened, InvitationAnswered, InvitationProved, PeersAllowed, ProjectsHeld
@@ -148,7 +147,7 @@ class Admission:
                 return self._answered(event, lambda: self._revoke(revoke, now))
             case AskInvitations():
                 views = [_described(view) for view in self._invitations.views(now)]
-                return (_answer(event, Report(values={"invitations": views})),)
+                return (tell(event, Report(values={"invitations": views})),)
         raise unexpected(event.message)
 
     def _answered(self, event: Received, work: Callable[[], tuple[Record, list[Effect]]]) -> Effects:
@@ -156,15 +155,8 @@ class Admission:
         try:
             answer, effects = work()
         except DeniedError as error:
-            refusal = Refuse(
-                code=error.code,
-                sentence=error.sentence,
-                session=event.session,
-                reply_to=event.message_id,
-                next_step=error.next_step,
-            )
-            return (refusal,)
-        return (*effects, _answer(event, answer))
+            return (refused(event, error),)
+        return (*effects, tell(event, answer))
 
     def _ban(self, ban: BanPeer, now: Now) -> tuple[Record, list[Effect]]:
         if ban.node == self._own_id:
@@ -281,10 +273,6 @@ class Admission:
         if joiner in self._bans:
             raise DeniedError(Code.NODE_BANNED, "the operator of this node has banned the node that knocks")
         return self._accepted_from_now(joiner, now)
-
-
-def _answer(event: Received, message: Record) -> Send:
-    return Send(message=message, session=event.session, reply_to=event.message_id)
 
 
 def _audit(now: Now, event: str, detail: bytes) -> Audit:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id
 from protocol.limits import COLUMNS_PUBLISHED_MAX, PARTICIPANTS_MAX, SCHEMA_WAIT_MS, WATCHERS_MAX
-from protocol.machines.answers import tell
+from protocol.machines.answers import refused, tell
 from protocol.machines.contract import (
     ClearTimer,
     Effects,
@@ -97,14 +97,7 @@ class Catalogue:
         try:
             return work()
         except DeniedError as error:
-            refusal = Refuse(
-                code=error.code,
-                sentence=error.sentence,
-                session=event.session,
-                reply_to=event.message_id,
-                next_step=error.next_step,
-            )
-            return (refusal,)
+            return (refused(event, error),)
 
     def _check_project(self, event: Received, project: bytes) -> None:
         if project not in self._held or (event.sender != OPERATOR and event.project != project):

@@ -96,9 +96,7 @@ EnrolmentEvent = (
 
 
 class Enrolment:
-    """Machine of both roles at the door. Its clock-bound secrets (nonces) are hashes of the node's secret, boot id
-    and a counter.
-    """
+    """Machine of both roles at the door. Nonces are hashes of the node's secret, boot id and a counter."""
 
     def __init__(
         self,
@@ -202,6 +200,8 @@ class Enrolment:
         node = event.certified.node
         if node == self._own_id or node in self._allowed.banned or event.certified.is_client:
             return ()  # a client knocks itself: nobody can dial it
+        if event.again:
+            self._proved.pop(node, None)
         if not self._wanted(event):
             return self._nothing_in_common(event)
         if not self._allowed.admits(node):
@@ -265,7 +265,7 @@ class Enrolment:
         certified = event.certified
         session_id = b"dial:" + self._nonce()
         session = self._sessions[session_id] = Session("knocking", project)
-        session.heard_at, session.typed = event.heard_at, event.typed
+        session.heard_at = event.heard_at
         session.joiner = Joiner(
             role="node",
             own_id=self._own_id,

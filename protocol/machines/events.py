@@ -108,6 +108,7 @@ class Encountered(Record, frozen=True):
     heard_at: str = ""
     typed: bool = False
     introduced: bool = False  # by a peer, or by its roll call: it is not known to be there for long
+    again: bool = False  # what was proved before may be forgotten at the other end
 
 
 class DialDoor(Record, frozen=True):

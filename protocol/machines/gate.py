@@ -165,7 +165,7 @@ class Gate:
                 return (self._relay.take(event, now),)
             link = self._link_of(event)
             self._relay.check_way(link, event)
-            opened = open_frame(event.raw, self._rules(link, event, now))
+            opened = open_frame(event.raw, self._rules(link, now))
             message = decode_message(opened.header.type, opened.body)
             self._check_project(self._projects_of(link, event, message), opened.header)
             self._check_sender(event, opened.header)
@@ -222,7 +222,7 @@ class Gate:
         newcomer.dialled = False
         return newcomer
 
-    def _rules(self, link: Link, event: Arrived, now: Now) -> FrameRules:
+    def _rules(self, link: Link, now: Now) -> FrameRules:
         return FrameRules(
             own_id=self._own_id,
             allowed=_ALLOWED[link.connection],
@@ -355,9 +355,6 @@ class Gate:
         self._allowed = allowed
         for node in [node for node in self._peers if not allowed.admits(node)]:
             self._former[node] = self._peers.pop(node)
-        banned = [name for name, link in self._sessions.items() if link.key and node_id(link.key) in allowed.banned]
-        for session in banned:
-            del self._sessions[session]
         return ()
 
     def _hold(self, event: ProjectsHeld) -> Effects:

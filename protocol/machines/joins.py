@@ -57,6 +57,16 @@ class Joins:
     def ask(self, address: str) -> Publish:
         return Publish(event=StatementWanted(address=address))
 
+    def ask_again(self) -> list[Publish]:
+        """Of those that are not joined all, as somebody there may be let in now."""
+        return [self.ask(address) for address, join in self._joins.items() if join.state != "joined"]
+
+    def parted(self, addresses: Iterable[str]) -> None:
+        """The node at these addresses is a peer no longer."""
+        for address in addresses:
+            if address in self._joins:
+                self._joins[address].state = "asking"
+
     def found(self, address: str) -> None:
         """A statement came from there."""
         join = self._joins.get(address)

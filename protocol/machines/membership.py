@@ -50,7 +50,7 @@ from protocol.machines.events import (
 from protocol.machines.greetings import read_greeting
 from protocol.machines.joins import Joins
 from protocol.machines.membership_view import MembershipSnapshot, peer_views
-from protocol.machines.neighbours import Peer, choose, close, introductions, restore_peer
+from protocol.machines.neighbours import Peer, choose, close, introductions, met_again, reached_in, restore_peer
 from protocol.machines.roll_calls import CallsHeard
 from protocol.machines.search import Search
 from protocol.machines.strangers import Strangers
@@ -135,7 +135,7 @@ class Membership:
             case PeersAllowed():
                 return self._allow(event)
             case ProjectsHeld():
-                return self._hold(event, now)
+                return self._hold(event)
             case JoinsKept(joins=joins):
                 return self._joins.keep(joins, now)
             case RollCallWanted(project=project, envelope=envelope):
@@ -152,7 +152,7 @@ class Membership:
                 self._search.lost(node)
                 return ()
             case PeerProved():
-                return self._proved(event, now)
+                return self._proved(event)
             case PeerWaiting(certified=certified):
                 if certified.node not in self._peers:
                     self._strangers.add(certified, waiting=True)
@@ -193,7 +193,7 @@ class Membership:
 
     # --- projects and peers -----------------------------------------------------------------------
 
-    def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
+    def _hold(self, event: ProjectsHeld) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
         shared = [node for node in self._peers if self._common(node)]
         self._search.projects = event.projects
@@ -269,7 +269,7 @@ class Membership:
         )
         return Send(message=greeting, to=node)
 
-    def _proved(self, event: PeerProved, now: Now) -> Effects:
+    def _proved(self, event: PeerProved) -> Effects:
         certified = event.certified
         node = certified.node
         if not self._strangers.allowed.admits(node):
@@ -300,10 +300,12 @@ class Membership:
         """
         freed = self._strangers.allow(allowed)
         for node in [node for node in self._peers if not allowed.admits(node)]:
-            self._strangers.add(self._peers.pop(node).certified)
+            peer = self._peers.pop(node)
+            self._strangers.add(peer.certified)
             self._search.lost(node)
-        told = (self._search.tell(Discovered(certified=one), known=True) for one in freed)
-        return tuple(news for some in told for news in some)
+            self._joins.parted(peer.addresses)
+        told = [news for one in freed for news in self._search.tell_again(one, "")]
+        return (*told, *(self._joins.ask_again() if freed else ()))
 
     # --- presence ---------------------------------------------------------------------------------
 
@@ -335,7 +337,9 @@ class Membership:
         effects.append(self._seen(event.sender))
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
-        wanted, peer.introductions_wanted = min(peer.introductions_wanted, self._search.room), 0
+        wanted = 0
+        if not greeting.answer_wanted:  # one that crosses ours on its way answers nothing
+            wanted, peer.introductions_wanted = min(peer.introductions_wanted, self._search.room), 0
         for data in greeting.introductions[:wanted]:
             try:
                 effects += self._introduced(verify_key_statement(data, now.wall_ms))
@@ -380,6 +384,8 @@ class Membership:
                 effects += [Send(message=Heartbeat(chosen=node in chosen, crowded=crowded), to=node)] * peer.neighbour
             elif (peer.neighbour or peer.presence == "away") and peer.due(now):
                 effects.append(self._greeting(node, answer_wanted=True))
+                if self._client and peer.unanswered:  # nobody knocks at a client: it proves itself anew
+                    effects.append(Publish(event=met_again(peer)))
         self._search.peers = sum(peer.is_known for peer in mine.values())
         reached = [node for node, peer in mine.items() if peer.neighbour and peer.presence == "present"]
         asked = self._search.whom_to_ask(reached, now)
@@ -418,15 +424,8 @@ class Membership:
 
     def _pass_on(self, project: bytes, envelope: bytes, now: Now, besides: tuple[bytes, ...] = ()) -> list[Send]:
         """To every neighbour that is in the project. A client passes nothing on: its neighbours know each other."""
-        if self._client:
-            return []
-        mine = {node: peer for node, peer in self._peers.items() if project in peer.proved & self._held}
-        near = close(mine, choose(mine, now), now)
-        return [
-            Send(message=RollCall(envelope=envelope), to=node, project=project)
-            for node in mine
-            if node in near and node not in besides
-        ]
+        reached = [] if self._client else reached_in(self._peers, project, self._held, now, besides)
+        return [Send(message=RollCall(envelope=envelope), to=node, project=project) for node in reached]
 
     # --- discovery and joining --------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ of NEIGHBOURS_MAX + 1 nodes or fewer everybody is everybody's neighbour.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 from protocol.errors import RemoteProtocolError
@@ -16,6 +16,7 @@ from protocol.key_statement import Certified, verify_key_statement
 from protocol.limits import (
     AWAY_GREETING_MS_MAX,
     CROWDED_MS,
+    GREETINGS_UNANSWERED,
     HEARTBEAT_INTERVAL_MS,
     INTRODUCTIONS_MAX,
     NEIGHBOURS_MAX,
@@ -23,6 +24,7 @@ from protocol.limits import (
     TXT_STATEMENT_BYTES_MAX,
 )
 from protocol.machines.contract import Now
+from protocol.machines.events import Encountered
 from protocol.record import Record
 from protocol.wire.codec import decode_record
 from protocol.wire.peers import SourceOffer
@@ -87,6 +89,11 @@ class Peer:
         """It answered."""
         self.presence, self.heard_ns, self._greetings, self._greet_at_ns = "present", now.boot_ns, 0, 0
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether it left several greetings in a row without an answer."""
+        return self._greetings >= GREETINGS_UNANSWERED
+
     def due(self, now: Now) -> bool:
         """Whether to greet a peer that does not answer: at every beat, then ever more seldom."""
         if now.boot_ns < self._greet_at_ns or self.presence == "left":  # it greets when it is back
@@ -121,6 +128,20 @@ def choose(peers: Mapping[bytes, Peer], now: Now) -> frozenset[bytes]:
 def close(peers: Mapping[bytes, Peer], chosen: frozenset[bytes], now: Now) -> frozenset[bytes]:
     """The neighbours: those that this node chose, and those that chose it."""
     return frozenset(node for node, peer in peers.items() if node in chosen or peer.chose_us(now))
+
+
+def met_again(peer: Peer) -> Encountered:
+    """It may have forgotten us: its operator had banned us for a while, or its database is new."""
+    return Encountered(certified=peer.certified, heard_at=peer.heard_at, again=True)
+
+
+def reached_in(
+    peers: Mapping[bytes, Peer], project: bytes, held: frozenset[bytes], now: Now, besides: Collection[bytes]
+) -> list[bytes]:
+    """The neighbours in a project, but for those `besides`."""
+    mine = {node: peer for node, peer in peers.items() if project in peer.proved & held}
+    near = close(mine, choose(mine, now), now)
+    return [node for node in mine if node in near and node not in besides]
 
 
 def introductions(

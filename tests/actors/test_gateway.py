@@ -237,8 +237,15 @@ def test_a_proof_is_given_for_a_project_that_is_held(world: World) -> None:
     assert ask(world, wanted) == ProofGiven(proof=PROJECT.submit_proof(JOB, b"s" * 32))
 
 
+def test_a_node_that_has_left_says_so_when_a_proof_is_wanted(world: World) -> None:
+    world.actors[-1]._reload = lambda: Held(projects=(), left=True)
+    ask(world, ReloadProjects())
+    answer = ask(world, AskProof(project=PROJECT.project_id, job_id=JOB, submitter_key=b"s" * 32))
+    assert (answer.code, answer.next_step) == (Code.NODE_LEFT, "flotta-p2p rejoin")
+
+
 def test_reloaded_projects_are_handed_on_and_a_fault_in_them_is_answered(world: World) -> None:
-    assert ask(world, ReloadProjects()) == Report(values={"projects": 1, "left": False})
+    assert ask(world, ReloadProjects()) == Report(values={"projects": 1})
     assert world.siblings["projects"].take(LIMIT_S) == HoldProjects(held=Held(projects=(PROJECT,)))
 
     def broken() -> Held:

@@ -108,7 +108,7 @@ def test_mode_and_link_of_the_file_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "changes", "says"),
     [
-        (PROJECT + ONE, {"name": "iris"}, "the same name stands already"),
+        (PROJECT + ONE, {"name": "iris"}, 'has a source "iris" already'),
         (PROJECT, {"name": "no name"}, "datasources[0].name: expected a name"),
         (PROJECT, {"projects": ("stroke",)}, "this is no project of this node"),
         (f"{{datasources: [{{name: a, type: csv, path: p, token: [{TOKEN_A}]}}]}}\n", {}, "written in brackets"),

@@ -140,6 +140,8 @@ ONE_FAULT = {
         "line 2: this is not YAML: did not find expected ',' or ']' "
         "(while parsing a flow sequence that begins on line 1)"
     ),
+    "datasources:\n  - token: [${ABC}]": 'line 2: between brackets or braces a ${NAME} stands in quotes: ["${NAME}"]',
+    "node: {name: x, url: ${ABC}}": 'line 1: between brackets or braces a ${NAME} stands in quotes: ["${NAME}"]',
     "a: b: c": "line 1: this is not YAML: mapping values are not allowed in this context",
     "a: 1\nb: \x07": "line 2: the control character U+0007 is not allowed; remove it",
     "a: 1\n---\nb: 1": 'line 2: a second document begins; expected one: remove the line "---"',
@@ -171,6 +173,7 @@ def test_a_misspelt_project_is_refused_with_the_nearest_one(tmp_path: Path) -> N
     assert fault.startswith(
         'site.yaml line 5: datasources[0].token[0]: this is no project of this node; did you mean "heart-study"? '
     )
+    assert "Next:" not in fault
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -15,14 +15,18 @@ import pytest
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import load_or_create_curve_secret, load_signing_key
+from actors.adapters.route import DIRECT
 from flotta_p2p.demo.fleet import free_ports
+from flotta_p2p.identity import load_identity
+from flotta_p2p.joining import use_invitation
 from flotta_p2p.order_options import OrderOptions
 from flotta_p2p.submission import JobClient, prepare_order
+from protocol.invitation import parse_invitation
 from protocol.plan.artifact import Query, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
-from protocol.wire.control import ReloadProjects
+from protocol.wire.control import Invite, ReloadProjects
 from tests.flotta_p2p.nodes import CSV
 from tests.system.nodes import RunningNode, running_node
 
@@ -83,19 +87,33 @@ def add_token(node: RunningNode) -> None:
     channel.close()
 
 
-def test_no_secret_is_in_logs_reports_arguments_environments_or_databases(tmp_path: Path) -> None:
+def let_a_guest_in(node: RunningNode, guest_folder: Path) -> bytes:
+    """Another node gets the token by an invitation, the secret of which is returned."""
+    ask = Invite(project=ProjectKey.derive(TOKEN).project_id, name="penguins", valid_ms=60_000, nonce=b"n" * 16)
+    channel = node.control()
+    made = channel.request(ask)
+    channel.close()
+    invitation = parse_invitation(made.text)
+    assert use_invitation(invitation, load_identity(guest_folder), DIRECT).token.reveal() == TOKEN
+    return invitation.secret
+
+
+def test_no_secret_is_in_logs_reports_arguments_environments_or_databases(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     submitter = SigningKey(seed := SystemEntropy().bytes(32))
     seen: dict[str, bytes] = {}
     (port,) = free_ports(1)
     with running_node(tmp_path, name="Anna", port=port, token=TOKEN, csv_text=CSV, database=True) as node:
         add_token(node)
+        invited = let_a_guest_in(node, tmp_path_factory.mktemp("guest"))
         seen["job"] = run_job(node, submitter)
         seen["status"] = repr((node.status(), node.peers())).encode()
         os.kill(node.node_pid, signal.SIGUSR1)  # every thread's stack goes to the log
         for pid in node.all_pids():
             for what in ("cmdline", "environ"):
                 seen[f"{what} of {pid}"] = Path(f"/proc/{pid}/{what}").read_bytes()
-        secrets = {**secrets_of(node), "submitter's key": seed}
+        secrets = {**secrets_of(node), "submitter's key": seed, "invitation": invited}
         seen |= files_below(tmp_path)
     seen |= {f"{name} at the end": data for name, data in files_below(tmp_path).items()}
     assert b"most recent call first" in seen["node.log at the end"]

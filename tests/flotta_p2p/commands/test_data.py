@@ -69,8 +69,9 @@ def test_an_unknown_project_is_refused_without_repeating_what_may_be_a_token(fol
 def test_a_name_that_is_taken_or_no_name_is_refused(folder: Path) -> None:
     assert add(folder).code == 0
     before = default_file(folder).read_bytes()
-    assert "the same name" in add(folder).refused(3)
-    assert "expected a name" in add(folder, name="no name").refused(3)
+    assert 'has a source "patients" already' in add(folder).refused(3)
+    refused = add(folder, name="no name").refused(3)
+    assert "expected a name" in refused and "nothing was written" in refused and ".new" not in refused
     assert default_file(folder).read_bytes() == before
 
 
@@ -88,6 +89,10 @@ def test_a_check_of_a_source_tells_the_holder_which_names_of_its_policy_are_wron
     file.write_text(file.read_text() + "    policy: {hidden: [Name]}\n")
     checked = run(folder, "data", "check", "patients")
     assert checked.code == 8 and 'WRONG: policy.hidden or policy.numeric_only names the column "Name"' in checked.out
+    shown = run(folder, "data", "show", "patients")
+    assert "see no column of it" in shown.out and "WRONG: policy.hidden or policy.numeric_only names the" in shown.out
+    values = run(folder, "data", "show", "patients", "--json").values
+    assert values["published"] == [] and values["problems"][0]["code"] == "source-policy-unfit"
     file.write_text(file.read_text().replace("Name", "name"))
     assert run(folder, "data", "check", "patients").code == 0
     published = run(folder, "data", "show", "patients", "--json").values["published"]

@@ -81,8 +81,21 @@ def result(data: bytes) -> Keep:
 
 def running(folder: Path, status: dict[str, Any] | None = None, peers: dict[str, Any] | None = None) -> Patient:
     """A patient whose node says this of itself, without a node."""
-    values = {"door": {}, "jobs": {}, "work": {}, "projects": [], "sources": [], "silent": [], "database": "memory"}
-    values |= {"schedulers": [], "discovery": {"state": "ready", "zeroconf": False, "problems": []}, "way_out": {}}
+    values: dict[str, Any] = {
+        "door": {},
+        "jobs": {},
+        "work": {},
+        "projects": [],
+        "sources": [],
+        "silent": [],
+        "database": "memory",
+    }
+    values |= {
+        "left": False,
+        "schedulers": [],
+        "discovery": {"state": "ready", "zeroconf": False, "problems": []},
+        "way_out": {},
+    }
     return Patient(
         folder,
         replace_workdir(folder),

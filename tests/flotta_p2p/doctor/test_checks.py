@@ -92,11 +92,28 @@ def test_a_peer_without_a_common_project_is_noted_and_if_none_has_one_something_
 
 
 def test_strangers_are_told_with_the_reason_and_not_without_end(tmp_path: Path) -> None:
-    many = [{"name": f"n{i}", "addresses": ["10.0.0.1:1456"], "why": "it holds no token"} for i in range(9)]
+    many = [
+        {"name": f"n{i}", "addresses": ["10.0.0.1:1456"], "standing": "stranger", "why": "it holds no token"}
+        for i in range(9)
+    ]
     findings = list(company.strangers(running(tmp_path, peers={"strangers": many})))
     assert len(findings) == company.STRANGERS_SHOWN_MAX + 1
     assert "it holds no token" in findings[0].seen
     assert findings[-1].seen == "4 more"
+
+
+def test_a_node_that_has_left_on_purpose_is_noted_once_and_nothing_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "accepts", lambda host, port, limit_s: "")
+    join = {"address": "lab:1456", "state": "asking", "attempts": 4, "problem": "this node has left its projects"}
+    discovery = {"state": "left", "zeroconf": False, "problems": []}
+    told = {"left": True, "listening": ["127.0.0.1:1456"], "discovery": discovery}
+    left = running(tmp_path, status=told, peers={"joins": [join]})
+    finding = one(company.peers(left))
+    assert (finding.verdict, finding.code) == ("note", Code.NODE_LEFT) and "rejoin" in finding.next_step
+    assert one(network.ports(left)).verdict == "ok"
+    assert list(network.discovery(left)) == list(company.joins(left)) == []
 
 
 def test_a_join_with_a_problem_is_wrong(tmp_path: Path) -> None:

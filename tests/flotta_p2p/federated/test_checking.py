@@ -54,9 +54,17 @@ def test_a_column_of_words_is_no_problem(tmp_path: Path) -> None:
     assert found(report_of(tmp_path, "site\nnorth\nsouth\n7\n")) == []
 
 
+@pytest.mark.parametrize("header", ["age;sex", "age|sex"])
+def test_a_table_whose_fields_another_mark_separates_is_noted(tmp_path: Path, header: str) -> None:
+    (problem,) = found(report_of(tmp_path, f"{header}\n1,\n".replace(",", header[3])))
+    assert f'the one column "{header}"' in problem.sentence and "commas" in problem.next_step and not problem.stops
+
+
 def test_columns_that_no_query_can_name_are_counted(tmp_path: Path) -> None:
     (problem,) = found(report_of(tmp_path, f"age,,{'x' * 65}\n1,2,3\n"))
     assert "2 columns have no name" in problem.sentence
+    (problem,) = found(report_of(tmp_path, "age,\n1,2\n"))
+    assert "1 column has no name" in problem.sentence
 
 
 def test_names_of_the_policy_that_the_table_does_not_have_are_told_to_the_holder(tmp_path: Path) -> None:

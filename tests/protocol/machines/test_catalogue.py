@@ -190,3 +190,21 @@ def test_an_unknown_source_and_one_question_too_many_are_refused() -> None:
     for _ in range(WATCHERS_MAX):
         assert not refusals(step(machine, by_operator(known)))
     assert refusals(step(machine, by_operator(known))) == [Code.BUSY]
+
+
+def test_a_source_that_goes_with_its_projects_new_token_is_open_to_the_new_project_alone() -> None:
+    machine = catalogue()
+    sources = dict.fromkeys(("heart", "other"), frozenset([OTHER]))
+    machine.step(ProjectsHeld(projects=(OTHER_PROJECT,), statement=b"", sources=sources), now())
+    (told,) = messages(step(machine, by_peer(own_schema("heart", OTHER), OTHER)), Schema)
+    assert told.columns == COLUMNS
+    (listed,) = messages(step(machine, by_operator(AskSources(project=OTHER))), SourceList)
+    assert [one.source for one in listed.sources] == ["heart", "other"]
+
+
+@pytest.mark.parametrize("gone", [PeerLeft(node=PEER, name="there"), PeersAllowed(banned=frozenset([PEER]))])
+def test_sources_of_who_left_or_was_banned_are_not_listed(gone: PeerLeft | PeersAllowed) -> None:
+    machine = catalogue()
+    machine.step(gone, now())
+    (listed,) = messages(step(machine, by_operator(AskSources(project=HEART))), SourceList)
+    assert [one.node for one in listed.sources] == [OWN]

@@ -12,7 +12,7 @@ import pytest
 from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.key_statement import Certified
-from protocol.limits import PEER_AWAY_MS, SENDER_FRAMES_BURST, STRANGERS_MAX
+from protocol.limits import HEARTBEAT_INTERVAL_MS, PEER_AWAY_MS, SENDER_FRAMES_BURST, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish, Received, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
@@ -25,17 +25,19 @@ from protocol.machines.events import (
     PeerProved,
     PeersAllowed,
     ProjectsHeld,
+    StatementWanted,
     Transmit,
     Unseal,
 )
 from protocol.machines.gate import Gate
+from protocol.machines.membership import Membership
 from protocol.machines.relaying import asked_to_pass_on
 from protocol.tokens import ProjectKey
 from protocol.wire.door import Credential
-from protocol.wire.peers import Heartbeat
+from protocol.wire.peers import Greeting, Heartbeat
 from protocol.wire.relay import FROM, TO, Relayed, is_relayed, pack_relayed, parse_relayed, sealing_info
 from protocol.wiring import takers
-from tests.protocol.builders import OTHER_PROJECT, PROJECT, messages, node_key, now, received, statement
+from tests.protocol.builders import OTHER_PROJECT, PROJECT, messages, news, node_key, now, received, statement
 
 CLIENT, SCHEDULER, NODE, OTHER_CLIENT = 0, 1, 2, 3
 KEYS = {number: node_key(40 + number) for number in range(4)}
@@ -437,3 +439,55 @@ def test_a_client_keeps_the_way_while_no_other_scheduler_speaks() -> None:
     trio, gate = with_two_schedulers()
     later = Now(trio.at.boot_ns + 10 * PEER_AWAY_MS * 1_000_000, trio.at.wall_ms + 10 * PEER_AWAY_MS)
     assert via_of(gate, NODE, later) == IDS[SCHEDULER]
+
+
+# --- those who forgot each other ---------------------------------------------------------------------------------
+
+
+def membership_with(says: Certified, *, client: bool) -> Membership:
+    """It has proved itself to that node, at an address that its operator typed, and was greeted."""
+    own = Party(CLIENT if client else SCHEDULER, (PROJECT,)).says
+    machine = Membership(own.node, "own", {}, ("10.0.0.1:1456",), {}, client=client)
+    machine.step(ProjectsHeld(projects=(PROJECT,), statement=own.data), now())
+    machine.step(PeerProved(certified=says, project=PROJECT.project_id, heard_at="10.0.0.1:1456"), now())
+    greeting = Greeting(statement=says.data, name="n", projects=(PROJECT.project_id,), sources=(), answer_wanted=False)
+    machine.step(received(greeting, says.node), now())
+    return machine
+
+
+@pytest.mark.parametrize("client", [True, False])
+def test_a_client_proves_itself_anew_to_who_is_away_since_nobody_knocks_at_it(client: bool) -> None:
+    node = Party(NODE, (PROJECT,)).says
+    machine = membership_with(node, client=client)
+    effects = [
+        effect
+        for number in range(1, 20)
+        for effect in machine.step(TimerFired(name="beat"), now(number * HEARTBEAT_INTERVAL_MS))
+    ]
+    again = [one for one in news(tuple(effects), Encountered) if one.again]
+    assert {(one.certified.node, one.heard_at) for one in again} == (
+        {(node.node, "10.0.0.1:1456")} if client else set()
+    )
+
+
+def test_what_was_proved_is_proved_again_to_a_node_that_may_have_forgotten_it() -> None:
+    trio = Trio()
+    trio.introduce()
+    trio.knock()  # it finds that all is proved, and is the last
+    client, node = trio.parties[CLIENT], trio.parties[NODE]
+    shown = len([one for one in node.heard if isinstance(one.message, Credential)])
+    trio.feed(CLIENT, "enrolment", Encountered(certified=node.says))
+    assert not [name for name in client.timers if name.startswith("knock:")]
+    trio.feed(CLIENT, "enrolment", Encountered(certified=node.says, again=True))
+    trio.knock()
+    assert len([one for one in node.heard if isinstance(one.message, Credential)]) == shown + 1
+
+
+def test_the_address_of_a_node_that_was_banned_for_a_while_is_joined_again() -> None:
+    node = Party(NODE, (PROJECT,)).says
+    machine = membership_with(node, client=True)
+    assert [one.state for one in machine.snapshot().joins] == ["joined"]
+    machine.step(PeersAllowed(banned=frozenset([node.node])), now())
+    assert [one.state for one in machine.snapshot().joins] == ["asking"]
+    effects = machine.step(PeersAllowed(), now())
+    assert news(effects, StatementWanted) == [StatementWanted(address="10.0.0.1:1456")]
