@@ -16,6 +16,7 @@ from protocol.errors import Code, ConfigError
 SOCKET_PATH_BYTES_MAX: Final = 107  # of sockaddr_un, without its final zero
 _SOCKETS: Final = "sockets-"  # folders of processes that live, or died without a farewell
 _UNLOCKED: Final = "new-"
+_HOME_BYTES_MAX: Final = SOCKET_PATH_BYTES_MAX - 30  # what `SocketFolder` and the names of its sockets add, and more
 
 
 def runtime_folder() -> Path:
@@ -45,6 +46,12 @@ class SocketFolder:
     def __init__(self) -> None:
         """Raises ConfigError(FOLDER_UNUSABLE)."""
         home = runtime_folder()
+        if len(os.fsencode(home)) > _HOME_BYTES_MAX:
+            raise ConfigError(
+                Code.FOLDER_UNUSABLE,
+                f"the path of the runtime folder {home} is too long for sockets",
+                next_step="set XDG_RUNTIME_DIR to a folder of this user with a short path",
+            )
         try:
             prepare_runtime_folder(home)
             _remove_left_over(home)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place, duration_within, json_option, place_options
 from flotta_p2p.commands.output import LEFT, show, span, table
@@ -26,7 +27,7 @@ def peers(context: click.Context, place: Place, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         _list(place, as_json=as_json)
-    elif as_json or place != Place():
+    elif any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
         raise click.UsageError(f"write the options behind the word {context.invoked_subcommand}")
 
 

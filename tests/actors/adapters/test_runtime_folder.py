@@ -67,3 +67,12 @@ def test_a_runtime_folder_that_cannot_be_made_is_told(tmp_path: Path, monkeypatc
         SocketFolder()
     assert refused.value.code == Code.FOLDER_UNUSABLE
     assert os.fspath(tmp_path / "file") in str(refused.value)
+
+
+def test_a_runtime_folder_whose_path_has_no_room_for_a_socket_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 60)))
+    with pytest.raises(ConfigError) as caught:
+        SocketFolder()
+    assert caught.value.code == Code.FOLDER_UNUSABLE and "XDG_RUNTIME_DIR" in (caught.value.next_step or "")
