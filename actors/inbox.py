@@ -3,14 +3,14 @@
 Two lanes. System messages and Pykka's stop overtake everything, so a busy actor still answers its supervisor
 and stops. Everything else comes in order of arrival. Of that, data is refused, the newest first, when the
 inbox is full; answers and timers that the actor asked for itself are admitted, since losing one would leave
-it waiting for ever.
+it waiting for ever. So is what the operator decides: whoever floods a node must not outlive its ban by that.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from threading import Condition
-from typing import Any
+from typing import Any, Final
 
 from pykka import ActorDeadError
 from pykka._envelope import Envelope
@@ -19,8 +19,9 @@ from pykka.messages import _ActorStop
 from protocol.errors import Code, UnreachableError
 from protocol.limits import INBOX_FRAME_BYTES_MAX, INBOX_MESSAGES_MAX
 from protocol.machines.contract import TimerFired
-from protocol.machines.events import Arrived
+from protocol.machines.events import Arrived, DoorsOpened, PeersAllowed, ProjectsHeld, Transmit, Unseal
 from protocol.record import Record
+from protocol.wire.relay import is_relayed
 
 
 class System(Record, frozen=True):
@@ -29,6 +30,9 @@ class System(Record, frozen=True):
 
 class Answer(Record, frozen=True):
     """Base of answers to a question with `reply_to`. Always admitted: whoever asks bounds their number."""
+
+
+_NEVER_REFUSED: Final = (Answer, TimerFired, PeersAllowed, ProjectsHeld, DoorsOpened)
 
 
 class InboxFullError(UnreachableError):
@@ -110,7 +114,7 @@ class Inbox:
                 return ActorDeadError("the actor has stopped")
             if isinstance(message, System | _ActorStop):
                 self._system.append(envelope)
-            elif self._has_room(message) or isinstance(message, Answer | TimerFired):
+            elif self._has_room(message) or isinstance(message, _NEVER_REFUSED):
                 self._frame_bytes += _frame_bytes(message)
                 self._data.append(envelope)
             else:
@@ -125,4 +129,9 @@ class Inbox:
 
 def _frame_bytes(message: Any) -> int:
     """Other messages are small, or our own: only frames come as large and as fast as a peer likes."""
-    return len(message.raw) if isinstance(message, Arrived) else 0
+    match message:
+        case Arrived(raw=raw) | Unseal(sealed=raw):
+            return len(raw)
+        case Transmit(raw=raw) if is_relayed(raw):
+            return len(raw)
+    return 0

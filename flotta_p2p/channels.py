@@ -74,6 +74,23 @@ class ControlChannel:
         self._client.close()
 
 
+def running_status(workdir: Path) -> dict[str, Any] | None:
+    """What the node of this work directory says of itself; None when none runs. Raises UnreachableError for one that
+    does not answer.
+    """
+    try:
+        channel = ControlChannel(workdir)
+    except UnreachableError as error:
+        if error.code == Code.NODE_NOT_RUNNING:
+            return None
+        raise
+    try:
+        values: dict[str, Any] = channel.request(AskStatus()).values
+        return values
+    finally:
+        channel.close()
+
+
 class Door:
     """A connection to the door of a node elsewhere: a handshake, questions and answers. Every wait is bounded."""
 

@@ -87,16 +87,14 @@ class Projects:
         self._read: dict[str, SecretText] = {}  # of the token files, as they were read last
         self._newer: dict[str, SecretText] = {}  # a token that was replaced while the node runs → its successor
         self.names: dict[bytes, str] = {}
-        self.sources: dict[str, frozenset[bytes]] = {}  # of the configuration, with the projects that reach each now
 
     def held(self) -> Held:
         """All that the work directory and the configuration say now. Raises ConfigError as `read` does."""
         projects, workdir = self.read(), self._configuration.workdir
         left = has_left(workdir)
-        self.sources.update((name, source.projects) for name, source in self.policy().sources.items())
         return Held(
             projects=() if left else projects,
-            sources=dict(self.sources),
+            sources=self.sources(),
             joins=list_joins(workdir),
             left=left,
         )
@@ -157,6 +155,10 @@ class Projects:
                 for source in self._configuration.datasources
             }
         )
+
+    def sources(self) -> dict[str, frozenset[bytes]]:
+        """The data sources, each with the projects that may reach it now. Raises ConfigError as `policy` does."""
+        return {name: source.projects for name, source in self.policy().sources.items()}
 
     def _note_replaced(self, in_files: Iterable[tuple[str, SecretText]]) -> None:
         """A data source that names a project goes with its new token; the file was read with the former one."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.adapters.clock import SystemClock
+from actors.adapters.route import Route
 from flotta_p2p.channels import Door
 from flotta_p2p.identity import Identity
-from protocol.errors import Code, DeniedError, UnreachableError
+from protocol.errors import Code, DeniedError, FlottaError, UnreachableError
 from protocol.invitation import Invitation
 from protocol.limits import CLOCK_TOLERANCE_MS
 from protocol.machines.events import KeptJoin
@@ -27,11 +28,12 @@ class Grant:
     join: KeptJoin
 
 
-def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
-    """Knocks at the inviter's addresses, one after the other, and takes the token.
+def use_invitation(invitation: Invitation, identity: Identity, route: Route) -> Grant:
+    """Knocks at the inviter's addresses, one after the other, and takes the token. The caller closes the route.
 
     Raises DeniedError: INVITATION_EXPIRED, INVITATION_USED, INVITATION_REVOKED, NODE_BANNED, PROOF_WRONG; ConfigError
-    for a token that is none; UnreachableError when nobody opened. Waits for two seconds at each address.
+    for a token that is none; UnreachableError when nobody opened; what a proxy was at fault for. Waits for two seconds
+    at each address, and longer by a proxy.
     """
     if invitation.inviter.node == identity.node:
         raise DeniedError(
@@ -45,12 +47,16 @@ def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
             "by this machine's clock the invitation has expired",
             next_step="check the clock, or ask for another invitation",
         )
+    problem: FlottaError | None = None
     for address in invitation.addresses:
         try:
-            return _granted_at(address, invitation, identity)
-        except UnreachableError:
-            continue  # a node has addresses in several networks; this one may not reach from here
-    raise UnreachableError(
+            return _granted_at(address, invitation, identity, route)
+        except (UnreachableError, DeniedError) as error:
+            if isinstance(error, DeniedError) and error.code != Code.PROXY_REFUSED:
+                raise
+            # A node has addresses in several networks; this one may not reach from here, or not by this proxy.
+            problem = error if error.code != Code.NODE_UNREACHABLE else problem
+    raise problem or UnreachableError(
         Code.NODE_UNREACHABLE,
         f"nobody opened at {', '.join(invitation.addresses)}: the inviter does not run, cannot be reached from here, "
         "or knows the invitation no longer",
@@ -58,8 +64,8 @@ def use_invitation(invitation: Invitation, identity: Identity) -> Grant:
     )
 
 
-def _granted_at(address: str, invitation: Invitation, identity: Identity) -> Grant:
-    door = Door(address, invitation.key, identity.key)
+def _granted_at(address: str, invitation: Invitation, identity: Identity, route: Route) -> Grant:
+    door = Door(address, invitation.key, identity.key, route)
     try:
         inviter, granted = door.knock(invitation.inviter, "invited")
     finally:

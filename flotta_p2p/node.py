@@ -139,7 +139,7 @@ class Node:
         identity = load_identity(configuration.keys)
         lock.name_node(format_id(identity.node))
         projects = Projects(configuration)
-        projects.held()  # a weak token ends the start here, before anything runs
+        projects.held()  # a weak token, or a file that is broken, ends the start here, before anything runs
         listening = choose_listening(configuration)
         clock = SystemClock()
         boot_id = self._next_boot_id(clock.now().wall_ms)
@@ -167,19 +167,7 @@ class Node:
             route=route,
             handles=handles,
         )
-        facts = Facts(
-            node=identity.node,
-            name=configuration.node.name,
-            mode=configuration.mode,
-            addresses=listening.addresses,
-            listening=tuple(f"{host}:{listening.port}" for host in listening.hosts),
-            chosen_interface=configuration.node.interface,
-            workdir=workdir,
-            database=configuration.database_file,
-            project_names=projects.names,
-            sources=projects.sources,
-            started_wall_ms=clock.now().wall_ms,
-        )
+        facts = self._facts(parts)
         specs = self._specs(parts, facts)
         bus.connect(handles)
         root = Root(specs, clock=clock, timers=timers, on_fatal=self._on_fatal)
@@ -188,6 +176,22 @@ class Node:
         root.wait_ready()
         note_control_path(workdir)
         return facts
+
+    def _facts(self, parts: _Parts) -> Facts:
+        configuration = parts.configuration
+        return Facts(
+            node=parts.identity.node,
+            name=configuration.node.name,
+            mode=configuration.mode,
+            addresses=parts.listening.addresses,
+            listening=tuple(f"{host}:{parts.listening.port}" for host in parts.listening.hosts),
+            chosen_interface=configuration.node.interface,
+            workdir=configuration.workdir,
+            database=configuration.database_file,
+            project_names=parts.projects.names,
+            sources=parts.projects.sources,
+            started_wall_ms=parts.clock.now().wall_ms,
+        )
 
     def _next_boot_id(self, wall_ms: int) -> int:
         store = self._open_store()
@@ -296,7 +300,7 @@ class Node:
     def _membership(self, parts: _Parts) -> Callable[[Rows], Machine]:
         configuration = parts.configuration
         joins = (str(configuration.join_url),) if configuration.join_url is not None else ()
-        sources = {name: source.projects for name, source in parts.projects.policy().sources.items()}
+        sources = parts.projects.sources()
         return lambda rows: self._courier(
             Membership(parts.identity.node, configuration.node.name, sources, joins, rows, client=parts.client),
             "membership",
@@ -306,7 +310,7 @@ class Node:
 
     def _scheduler(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity, name = parts.identity, parts.configuration.node.name
-        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        sources = parts.projects.sources()
         return lambda rows: self._courier(
             Scheduler(
                 identity.key,
@@ -332,7 +336,7 @@ class Node:
 
     def _catalogue(self, parts: _Parts) -> Callable[[Rows], Machine]:
         identity, name = parts.identity, parts.configuration.node.name
-        sources = {source: policy.projects for source, policy in parts.projects.policy().sources.items()}
+        sources = parts.projects.sources()
         return lambda rows: Catalogue(identity.node, name, sources)
 
     def _admission(self, parts: _Parts) -> Callable[[Rows], Machine]:

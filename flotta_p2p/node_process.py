@@ -100,7 +100,7 @@ def _announce(facts: Facts) -> None:
                 SAFETY_FILE,
             )
     names = ", ".join(sorted(facts.project_names.values())) or "none; add one with `flotta-p2p project add`"
-    _log.info("projects: %s; sources: %s", names, ", ".join(facts.sources) or "none")
+    _log.info("projects: %s; sources: %s", names, ", ".join(facts.sources()) or "none")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,7 @@ BANNED: Final = "it is banned here"
 
 @dataclass(frozen=True)
 class Facts:
-    """What does not change while a node runs, but for names of projects and what sources are open to."""
+    """What does not change while a node runs, and where to look for the projects, which do."""
 
     node: bytes
     name: str
@@ -40,7 +40,7 @@ class Facts:
     workdir: Path
     database: Path | None
     project_names: dict[bytes, str]
-    sources: dict[str, frozenset[bytes]]  # with the projects that each is open to
+    sources: Callable[[], Mapping[str, frozenset[bytes]]]  # with the projects that each is open to now
     started_wall_ms: int
 
 
@@ -54,6 +54,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
     peers["left"] = admission.left if admission is not None else None
     if kind == "peers":
         return peers
+    sources = facts.sources()
     return {
         "left": peers["left"],
         "name": facts.name,
@@ -67,9 +68,9 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         "workdir": str(facts.workdir),
         "database": str(facts.database) if facts.database else "memory",
         "promise": "jobs survive a restart" if facts.database else "jobs do not survive a restart",
-        "projects": [_project(facts, project) for project in _projects(facts)],
+        "projects": [_project(facts, project) for project in _projects(facts, sources)],
         "sources": [
-            {**values, "projects": sorted(_project_word(facts, one) for one in facts.sources[values["name"]])}
+            {**values, "projects": sorted(_project_word(facts, one) for one in sources[values["name"]])}
             for name, values in snapshots.items()
             if name.startswith("source ") and values
         ],
@@ -90,9 +91,9 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
     }
 
 
-def _projects(facts: Facts) -> Iterable[bytes]:
+def _projects(facts: Facts, sources: Mapping[str, frozenset[bytes]]) -> Iterable[bytes]:
     """Those with a name, and then those whose token stands under a source alone."""
-    return dict.fromkeys((*facts.project_names, *sorted(frozenset().union(*facts.sources.values()))))
+    return dict.fromkeys((*facts.project_names, *sorted(frozenset().union(*sources.values()))))
 
 
 def _project(facts: Facts, project: bytes) -> dict[str, str]:

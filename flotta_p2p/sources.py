@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flotta_p2p.channels import ControlChannel
+from flotta_p2p.channels import running_status
 from flotta_p2p.configuration.schema import Configuration, DataSource
 from flotta_p2p.identity import Projects
-from protocol.errors import Code, UnreachableError
 from protocol.ids import format_project_id
-from protocol.wire.control import AskStatus
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,8 @@ class KnownSource:
 
 def running_sources(workdir: Path) -> dict[str, dict[str, Any]] | None:
     """What the node of this work directory says of each of its sources; None when none runs."""
-    try:
-        channel = ControlChannel(workdir)
-    except UnreachableError as error:
-        if error.code == Code.NODE_NOT_RUNNING:
-            return None
-        raise
-    try:
-        values = channel.request(AskStatus()).values
-    finally:
-        channel.close()
-    return {source["name"]: source for source in values["sources"]}
+    status = running_status(workdir)
+    return None if status is None else {source["name"]: source for source in status["sources"]}
 
 
 def known_sources(
@@ -93,6 +82,6 @@ def _project_names(configuration: Configuration) -> dict[str, tuple[str, ...]]:
     projects = Projects(configuration)
     projects.read()
     return {
-        name: tuple(sorted(projects.names.get(one) or format_project_id(one) for one in policy.projects))
-        for name, policy in projects.policy().sources.items()
+        name: tuple(sorted(projects.names.get(one) or format_project_id(one) for one in reached_by))
+        for name, reached_by in projects.sources().items()
     }

@@ -13,14 +13,12 @@ from typing import Final
 CONFIGURATION: Final = Path(__file__).with_suffix(".yaml")
 
 
-def welcome(workdir: Path, *, own_table: bool, has_key: bool) -> tuple[str, ...]:
+def welcome(workdir: Path, *, own_table: bool) -> tuple[str, ...]:
     """What a learner reads at the start: the exact commands for a second terminal.
 
-    `own_table`: the node runs a configuration of the person; otherwise the table that it brings. `has_key`: the person
-    has a key to sign questions with.
+    `own_table`: the node runs a configuration of the person; otherwise the table that it brings.
     """
     place = f"--workdir {shlex.quote(str(workdir))}"
-    key = () if has_key else ("  flotta-p2p key new",)
     if own_table:
         return (
             "Look at its projects, sources and columns, in a second terminal:",
@@ -29,7 +27,6 @@ def welcome(workdir: Path, *, own_table: bool, has_key: bool) -> tuple[str, ...]
         )
     return (
         "It brings a table of 344 penguins in the project penguins. Ask it, in a second terminal:",
-        *key,
         f"  flotta-p2p submit {place} --project penguins --columns body_mass_g --where \"species == 'Adelie'\"",
     )
 

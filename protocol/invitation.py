@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from protocol.errors import AddressError, Code, ConfigError, RemoteProtocolError
 from protocol.ids import node_id
-from protocol.key_statement import Certified, KeyStatement, parse_address
+from protocol.key_statement import Certified, KeyStatement, check_address
 from protocol.limits import ADDRESSES_PER_NODE_MAX, INVITATION_CHARS_MAX, WALL_MS_MAX
 from protocol.names import is_name
 from protocol.record import Record
@@ -122,7 +122,7 @@ def _checked(body: bytes) -> Invitation:
         _, secret, node_key, curve_key, addresses, project, expires_ms = fields
         check_public_key(node_key)
         for address in addresses:
-            parse_address(address)
+            check_address(address)
     except (RemoteProtocolError, AddressError) as error:
         raise _malformed("it is of another version, or no invitation") from error
     sizes = len(secret) == SECRET_BYTES and len(curve_key) == 32 and 0 < len(addresses) <= ADDRESSES_PER_NODE_MAX

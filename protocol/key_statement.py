@@ -100,7 +100,7 @@ def verify_key_statement(data: bytes, now_wall_ms: int) -> Certified:
         raise RemoteProtocolError(Code.STATEMENT_MALFORMED, "a field of the key statement is outside its bounds")
     for address in statement.addresses:
         try:
-            parse_address(address)
+            check_address(address)
         except AddressError as error:
             raise RemoteProtocolError(Code.STATEMENT_MALFORMED, str(error)) from error
     if now_wall_ms > statement.not_after_ms + CLOCK_TOLERANCE_MS:
@@ -132,6 +132,13 @@ def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, i
             next_step="write host:port, for example lab:1456",
         )
     return host, int(port_text)
+
+
+def check_address(text: str) -> None:
+    """Of another machine: `host:port` as `parse_address` gives them, and nothing around it. Raises AddressError."""
+    host, port = parse_address(text)
+    if text != f"{host}:{port}":
+        raise AddressError(Code.ADDRESS_MALFORMED, f"{text[:80]!r} is not in the form host:port")
 
 
 def hints_match(certified: Certified, hints: Iterable[bytes]) -> bool:

@@ -85,6 +85,9 @@ REPLAY_PEERS_MAX: Final = 4_096  # windows kept; grown by accepted peers and pro
 # --- containers in machines ----------------------------------------------------------------------
 SENDER_FRAMES_PER_S: Final = 1_000  # of one peer or door; the gate opens about 2,500 frames a second on one core
 SENDER_FRAMES_BURST: Final = 2_000  # at once: a peer that was away empties its outbox
+# of one peer, and to one: the receiver counts them as ours, and half of our share there stays for our own frames
+RELAYED_FRAMES_PER_S: Final = SENDER_FRAMES_PER_S // 2
+RELAYED_FRAMES_BURST: Final = SENDER_FRAMES_BURST // 2  # at once: tasks for 250 clients of one scheduler
 FRAME_BYTES_PER_TOKEN: Final = 64 * KIB  # so that 60 MiB a second of large frames pass
 DIALS_PER_S: Final = (
     20  # connections of one peer, or of one address at a door; each could guess a routing id (decision 20)
@@ -141,6 +144,8 @@ STORY_KEYS_MAX: Final = 4_096  # histories kept; the oldest leave first, 4 KiB e
 POLL_BACKOFF_MS_MAX: Final = 60_000  # between polls of a scheduler that is silent; longer with a longer heartbeat
 RETRY_MS_MIN: Final = 500  # outbox: first repetition
 RETRY_MS_MAX: Final = 30_000  # a peer that is away costs two small frames a minute and message
+# between two times at which all that waits for a peer is sent at once because it greets or polls: up to 64 MiB each
+HURRY_MS_MIN: Final = 2_000
 STEP_EFFECTS_MAX: Final = 100_000  # effects of one step of a machine; more means a runaway loop
 
 # --- jobs ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ _COMMAND: Final = 0x04  # flags of a frame
 _LONG: Final = 0x02
 
 
-class Greeting(Record, frozen=True):
+class SocketGreeting(Record, frozen=True):
     """What a ZeroMQ socket says first. libzmq leaves open whether it is the server."""
 
     major: int
@@ -30,12 +30,12 @@ def client_greeting() -> bytes:
     return (_SIGNATURE + _VERSION + b"CURVE".ljust(_MECHANISM_BYTES, b"\0")).ljust(GREETING_BYTES, b"\0")
 
 
-def read_greeting(data: bytes) -> Greeting | None:
+def read_socket_greeting(data: bytes) -> SocketGreeting | None:
     """None when `data` is not, or not the whole of, a greeting of ZMTP 3."""
     if len(data) < GREETING_BYTES or data[0] != 0xFF or data[9] != 0x7F or data[10] < 3:
         return None
     name = data[12 : 12 + _MECHANISM_BYTES].rstrip(b"\0")
-    return Greeting(major=data[10], mechanism=name.decode("ascii", "replace"))
+    return SocketGreeting(major=data[10], mechanism=name.decode("ascii", "replace"))
 
 
 class CommandReader:

@@ -9,7 +9,6 @@ import msgspec
 
 from protocol.machines.contract import Effect, Effects, Now, Received, Send
 from protocol.machines.delivery import Courier
-from protocol.machines.events import Arrived
 from protocol.machines.gate import Gate
 from protocol.machines.jobs import Job
 from protocol.machines.scheduler import Scheduler
@@ -72,8 +71,8 @@ class EagerCourier(Courier):
 class WindowlessGate(Gate):
     """Opens frames without a replay window."""
 
-    def _rules(self, link: Any, event: Arrived, now: Now) -> FrameRules:
-        return msgspec.structs.replace(super()._rules(link, event, now), window=None)
+    def _rules(self, link: Any, now: Now) -> FrameRules:
+        return msgspec.structs.replace(super()._rules(link, now), window=None)
 
 
 PLANTS: Final[dict[Plant, Parts]] = {

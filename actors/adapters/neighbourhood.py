@@ -23,7 +23,6 @@ from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from actors.adapters.interfaces import Interface, local_interfaces
-from actors.adapters.rate import TokenBucket
 from actors.adapters.statements import NODE_PORT_MAX, from_txt, to_txt
 from actors.discovery import INSTANCE_BYTES_MAX, Announce, Found, Lost
 from protocol.errors import Code, RemoteProtocolError
@@ -34,6 +33,7 @@ from protocol.limits import (
     DISCOVERY_LOOKUPS_MAX,
     STRANGERS_MAX,
 )
+from protocol.rate import TokenBucket
 
 SERVICE_TYPE: Final = "_flotta-p2p._tcp.local."
 RECORD_TTL_S: Final = 1_200  # a node that died in silence is listed so long; zeroconf takes no less than 1,125 s

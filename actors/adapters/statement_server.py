@@ -14,7 +14,6 @@ import os
 from collections import Counter, OrderedDict
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.rate import TokenBucket
 from actors.adapters.statements import QUESTION, to_line, to_text
 from protocol.limits import (
     STATEMENT_ADDRESSES_MAX,
@@ -25,6 +24,7 @@ from protocol.limits import (
     STATEMENT_LIMIT_MS,
     STATEMENT_QUESTION_BYTES_MAX,
 )
+from protocol.rate import TokenBucket
 
 
 class StatementServer:

@@ -14,7 +14,6 @@ import zmq
 
 from actors.adapters.curve_sockets import CurveKeys, harden, seed_routing_ids, set_keys
 from actors.adapters.memory_watch import MemoryWatch
-from actors.adapters.rate import FairShare
 from actors.adapters.route import DIRECT, Route, Way
 from actors.adapters.self_test import SelfTest
 from actors.adapters.zap import DOMAIN, Allowed, answer_zap, asker_address, is_door, refusal, refuses
@@ -39,6 +38,7 @@ from protocol.limits import (
     ZAP_HOLD_MS,
 )
 from protocol.machines.events import Arrived
+from protocol.rate import FairShare
 from protocol.record import Record
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flotta_p2p.commands.options import CONFIG, FILE, Place, default_config, found_config, json_option, place_options
+from flotta_p2p.commands.options import CONFIG, FILE, Place, found_config, json_option, place_options
 from flotta_p2p.commands.output import show
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def add(name: str, file: Path, projects: tuple[str, ...], config: Path | None, a
     from flotta_p2p.configuration.add_source import NewSource, add_source
     from flotta_p2p.sources import running_sources
     from flotta_p2p.table_check import check_table, file_type
+    from flotta_p2p.user_folders import default_config
     from protocol.plan.tasks import SourceFile
 
     _check_projects(Place(config=found_config(config)), projects)

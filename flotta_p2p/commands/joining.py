@@ -110,7 +110,7 @@ def _asked() -> str:
 
 def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str, Any], list[str]]:
     from actors.adapters.joining_files import keep_join
-    from flotta_p2p.commands.places import keys_of, tell_node, workdir_of
+    from flotta_p2p.commands.places import key_folder_of, route_of, tell_node, told_sentence, workdir_of
     from flotta_p2p.identity import load_identity
     from flotta_p2p.joining import use_invitation
     from protocol.ids import format_id, format_project_id
@@ -119,7 +119,8 @@ def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str,
 
     workdir = workdir_of(place)
     invitation = parse_invitation(text)
-    grant = use_invitation(invitation, load_identity(keys_of(place)))
+    with route_of(place) as route:
+        grant = use_invitation(invitation, load_identity(key_folder_of(place)), route)
     keep_join(workdir, grant.join)
     kept_as = _keep_token(place, grant, name)
     values = {
@@ -132,7 +133,7 @@ def _by_invitation(place: Place, text: str, name: str | None) -> tuple[dict[str,
     }
     lines = [
         f"This node is in the project {kept_as} ({values['id']}) now; its token is kept in {workdir}.",
-        f"It joins at {grant.join.address}, the node {values['inviter']}. {_node_sentence(values)}",
+        f"It joins at {grant.join.address}, the node {values['inviter']}. {told_sentence(values)}",
     ]
     return values, lines
 
@@ -159,13 +160,13 @@ def _keep_token(place: Place, grant: Grant, name: str | None) -> str:
 
 def _at_address(place: Place, text: str) -> tuple[dict[str, Any], list[str]]:
     from actors.adapters.joining_files import keep_join
-    from flotta_p2p.commands.places import tell_node, workdir_of
+    from flotta_p2p.commands.places import tell_node, told_sentence, workdir_of
     from protocol.machines.events import KeptJoin
 
     address, workdir = _address(text), workdir_of(place)
     keep_join(workdir, KeptJoin(address=address))
     values = {"address": address, "workdir": str(workdir), "node_told": tell_node(workdir)}
-    return values, [f"The node joins at {address}. {_node_sentence(values)} `flotta-p2p peers` shows how it goes."]
+    return values, [f"The node joins at {address}. {told_sentence(values)} `flotta-p2p peers` shows how it goes."]
 
 
 def _forgotten(place: Place, text: str) -> tuple[dict[str, Any], list[str]]:
@@ -186,7 +187,3 @@ def _address(text: str) -> str:
 
     host, port = parse_address(text, default_port=NODE_PORT)
     return f"{host}:{port}"
-
-
-def _node_sentence(values: dict[str, Any]) -> str:
-    return "The running node knows it." if values["node_told"] else "No node runs there now; it reads it at its start."

@@ -40,7 +40,7 @@ def new(name: str, file: Path | None, as_json: bool) -> None:
     """
     from actors.adapters.entropy import SystemEntropy
     from actors.adapters.key_files import create_signing_key
-    from flotta_p2p.commands.places import default_key_file
+    from flotta_p2p.user_folders import default_key_file
     from protocol.signing import SigningKey
 
     if not is_name(name):
@@ -65,7 +65,8 @@ def show_key(file: Path | None, as_json: bool) -> None:
       flotta-p2p key show
       flotta-p2p key show --key /media/stick/my.key --json
     """
-    from flotta_p2p.commands.places import default_key_file, person_key
+    from flotta_p2p.commands.places import person_key
+    from flotta_p2p.user_folders import default_key_file
 
     values = _values(person_key(file).public_key, file or default_key_file())
     show(values, _lines(values), as_json=as_json)

@@ -37,18 +37,11 @@ def up(config: Path | None, standalone: bool, as_json: bool) -> None:
     for note in configuration.notes:
         click.echo(note, err=True)
     if configuration.mode == "standalone":
-        for line in learning.welcome(configuration.workdir, own_table=config is not None, has_key=_has_key()):
+        for line in learning.welcome(configuration.workdir, own_table=config is not None):
             click.echo(line, err=True)
     argv = launcher_argv(file, standalone=standalone, as_json=as_json)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until the launcher can take them
     os.execv(argv[0], argv)
-
-
-def _has_key() -> bool:
-    """Whether the person has a key to sign questions with."""
-    from flotta_p2p.commands.places import default_key_file
-
-    return "FLOTTA_KEY" in os.environ or default_key_file().exists()
 
 
 @click.command()
@@ -62,18 +55,11 @@ def status(place: Place, as_json: bool) -> None:
       flotta-p2p status
       flotta-p2p status -c site.yaml --json
     """
+    from flotta_p2p.commands.places import ask
     from protocol.wire.control import AskStatus
 
-    values = _ask(place, AskStatus())
+    values = ask(place, AskStatus())
     show(values, _status_lines(values), as_json=as_json)
-
-
-def _ask(place: Place, message: Any) -> dict[str, Any]:
-    from flotta_p2p.commands.places import link_to
-
-    with link_to(place) as link:
-        values: dict[str, Any] = link.channel.request(message).values
-        return values
 
 
 def _status_lines(values: dict[str, Any]) -> list[str]:

@@ -124,15 +124,10 @@ _KEY: Final = click.option(
 )
 
 
-def default_config() -> Path:
-    """The configuration file of a node that is started without one: in its work directory."""
-    import platformdirs
-
-    return platformdirs.user_data_path("flotta-p2p", appauthor=False) / "config.yaml"
-
-
 def found_config(given: Path | None) -> Path | None:
     """The file that was named, else the default one, if it exists."""
+    from flotta_p2p.user_folders import default_config
+
     if given is not None:
         return given
     default = default_config()

@@ -96,13 +96,7 @@ def invite(place: Place, project: str | None, valid_ms: int, revoke: str | None,
         "expires_ms": made.expires_ms,
         "addresses": list(made.addresses),
     }
-    lines = (
-        made.text,
-        "",
-        f"It lets one node into the project {ask.name}, once, within {span(valid_ms)}. There: flotta-p2p join, and",
-        f"paste it at the prompt. That machine must reach this one at {' or '.join(made.addresses)}.",
-    )
-    show(values, lines, as_json=as_json)
+    show(values, _invitation_lines(values, valid_ms), as_json=as_json)
 
 
 @peers.command("invitations")
@@ -116,9 +110,10 @@ def invitations(place: Place, as_json: bool) -> None:
       flotta-p2p peers invitations
     """
     from actors.adapters.clock import SystemClock
+    from flotta_p2p.commands.places import ask
     from protocol.wire.control import AskInvitations
 
-    values = _ask(place, AskInvitations())
+    values = ask(place, AskInvitations())
     now_ms = SystemClock().now().wall_ms
     rows = [
         (
@@ -146,10 +141,11 @@ def accept(place: Place, node: str, as_json: bool) -> None:
     Example:
       flotta-p2p peers accept MFZWI3D-…
     """
+    from flotta_p2p.commands.places import ask
     from protocol.ids import parse_id
     from protocol.wire.control import AcceptPeer
 
-    values = _ask(place, AcceptPeer(node=parse_id(node)))
+    values = ask(place, AcceptPeer(node=parse_id(node)))
     lifted = " Its ban is lifted." if values["ban_lifted"] else ""
     show(values, (f"The node {values['node']} is let in when it proves a common token.{lifted}",), as_json=as_json)
 
@@ -169,17 +165,28 @@ def ban(place: Place, node: str, reason: str, as_json: bool) -> None:
     Example:
       flotta-p2p peers ban MFZWI3D-… --reason "lost laptop"
     """
+    from flotta_p2p.commands.places import ask
     from protocol.ids import parse_id
     from protocol.wire.control import BanPeer
 
     if len(reason) > REASON_CHARS_MAX or not reason.isprintable():
         raise click.UsageError(f"a reason is one line of at most {REASON_CHARS_MAX} characters")
-    values = _ask(place, BanPeer(node=parse_id(node), reason=reason))
+    values = ask(place, BanPeer(node=parse_id(node), reason=reason))
     lines = (
         f"The node {values['node']} is banned. Lift it with: flotta-p2p peers accept {values['node']}",
         "Whoever knows a project's token can come back with a new key; flotta-p2p project rotate NAME keeps them out.",
     )
     show(values, lines, as_json=as_json)
+
+
+def _invitation_lines(values: dict[str, Any], valid_ms: int) -> tuple[str, ...]:
+    return (
+        values["invitation"],
+        "",
+        f"It lets one node into the project {values['project']}, once, within {span(valid_ms)}.",
+        "There: flotta-p2p join, and paste it at the prompt.",
+        f"That machine must reach this one at {' or '.join(values['addresses'])}.",
+    )
 
 
 def _revoke(place: Place, beginning: str, *, as_json: bool) -> None:
@@ -196,18 +203,11 @@ def _revoke(place: Place, beginning: str, *, as_json: bool) -> None:
     show(values, (f"The invitation {found[0][:9]} is closed.",), as_json=as_json)
 
 
-def _ask(place: Place, message: Any) -> dict[str, Any]:
-    from flotta_p2p.commands.places import link_to
-
-    with link_to(place) as link:
-        values: dict[str, Any] = link.channel.request(message).values
-        return values
-
-
 def _list(place: Place, *, as_json: bool) -> None:
+    from flotta_p2p.commands.places import ask
     from protocol.wire.control import AskPeers
 
-    values = _ask(place, AskPeers())
+    values = ask(place, AskPeers())
     show(values, _lines(values), as_json=as_json)
 
 

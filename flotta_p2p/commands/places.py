@@ -8,23 +8,26 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import create_signing_key, load_signing_key
+from actors.adapters.route import Route
 from actors.adapters.token_files import list_projects
 from actors.adapters.tunnel import route_by
 from flotta_p2p.channels import Channel, ControlChannel, DoorChannel
 from flotta_p2p.commands.options import Place, read_small_text
 from flotta_p2p.configuration.read import read_home
+from flotta_p2p.configuration.schema import key_folder
 from flotta_p2p.submission import JobClient
+from flotta_p2p.user_folders import default_key_file
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, UnreachableError
 from protocol.ids import format_project_id, parse_project_id
 from protocol.limits import TOKEN_CHARS_MAX
@@ -42,9 +45,9 @@ def workdir_of(place: Place) -> Path:
     return place.workdir or read_home(place.config, os.environ).workdir
 
 
-def keys_of(place: Place) -> Path:
-    """The folder of the keys of the node that is meant. Raises ConfigError for a faulty configuration."""
-    return place.workdir / "keys" if place.workdir is not None else read_home(place.config, os.environ).keys
+def key_folder_of(place: Place) -> Path:
+    """The folder of that node's key files. Raises ConfigError."""
+    return key_folder(place.workdir) if place.workdir is not None else read_home(place.config, os.environ).keys
 
 
 def known_projects(place: Place) -> dict[str, SecretText]:
@@ -53,12 +56,6 @@ def known_projects(place: Place) -> dict[str, SecretText]:
         return dict(list_projects(place.workdir))
     home = read_home(place.config, os.environ)
     return dict(list_projects(home.workdir)) | dict(home.projects)
-
-
-def default_key_file(name: str = "person") -> Path:
-    import platformdirs
-
-    return platformdirs.user_config_path("flotta-p2p", appauthor=False) / f"{name}.key"
 
 
 def person_key(file: Path | None) -> SigningKey:
@@ -209,6 +206,17 @@ def tell_node(workdir: Path) -> bool:
         channel.close()
 
 
+def told_sentence(values: Mapping[str, Any]) -> str:
+    return "The running node knows it." if values["node_told"] else "No node runs there now; it reads it at its start."
+
+
+def ask(place: Place, message: Any) -> dict[str, Any]:
+    """What the node answers with a report."""
+    with link_to(place) as link:
+        values: dict[str, Any] = link.channel.request(message).values
+        return values
+
+
 @contextmanager
 def link_to(place: Place, project: str | None = None) -> Iterator[Link]:
     """Through the door with --to, else over the control socket of this machine's node."""
@@ -219,11 +227,20 @@ def link_to(place: Place, project: str | None = None) -> Iterator[Link]:
         else:
             key = project_key(place, project)
             person = person_key(place.key)
-            route = route_by(proxy_of(place), lambda error: None)  # without it the requests run into their limits
-            stack.callback(route.close)
+            route = stack.enter_context(route_of(place))
             channel, held = DoorChannel(place.to, key, person, route), key.project_id
         stack.callback(channel.close)
         yield Link(channel, JobClient(channel, SystemClock(), time.sleep), held)
+
+
+@contextmanager
+def route_of(place: Place) -> Iterator[Route]:
+    """The way from this machine to an address, for one command."""
+    route = route_by(proxy_of(place), lambda error: None)  # without it the requests run into their limits
+    try:
+        yield route
+    finally:
+        route.close()
 
 
 def proxy_of(place: Place) -> Proxy | None:

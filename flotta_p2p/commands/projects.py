@@ -38,14 +38,12 @@ def new(place: Place, name: str, as_json: bool) -> None:
     Example:
       flotta-p2p project new heart
     """
-    from actors.adapters.entropy import SystemEntropy
-    from protocol.secret_text import SecretText
-    from protocol.tokens import TOKEN_ENTROPY_BYTES, new_token
+    from flotta_p2p.commands.places import told_sentence
 
-    token = SecretText(new_token(SystemEntropy().bytes(TOKEN_ENTROPY_BYTES)))
+    token = _made_token()
     values = _keep(place, name, token)
     lines = (
-        f"The project {name} ({values['id']}) is kept in {values['workdir']}. {_node_sentence(values)}",
+        f"The project {name} ({values['id']}) is kept in {values['workdir']}. {told_sentence(values)}",
         f"Its token, shown this once: {token.reveal()}",
         "Give it to the other members by a way that you trust, never in an open mail. Each of them types",
         f"`flotta-p2p project add {name}` and pastes it at the prompt; it never stands on a command line.",
@@ -66,11 +64,11 @@ def add(place: Place, name: str, token_file: Path | None, as_json: bool) -> None
       flotta-p2p project add heart
       flotta-p2p project add heart --token-file heart.token
     """
-    from flotta_p2p.commands.places import ask_token, token_from_file
+    from flotta_p2p.commands.places import ask_token, token_from_file, told_sentence
 
     token = token_from_file(token_file) if token_file is not None else ask_token(f"the project {name}")
     values = _keep(place, name, token)
-    line = f"The project {name} ({values['id']}) is kept in {values['workdir']}. {_node_sentence(values)}"
+    line = f"The project {name} ({values['id']}) is kept in {values['workdir']}. {told_sentence(values)}"
     show(values, (line,), as_json=as_json)
 
 
@@ -91,21 +89,18 @@ def rotate(place: Place, name: str, received: bool, token_file: Path | None, as_
       flotta-p2p project rotate heart
       flotta-p2p project rotate heart --received
     """
-    from actors.adapters.entropy import SystemEntropy
-    from flotta_p2p.commands.places import ask_token, token_from_file
-    from protocol.secret_text import SecretText
-    from protocol.tokens import TOKEN_ENTROPY_BYTES, new_token
+    from flotta_p2p.commands.places import ask_token, token_from_file, told_sentence
 
     if token_file is not None:
         token = token_from_file(token_file)
     elif received:
         token = ask_token(f"the project {name}, the new one")
     else:
-        token = SecretText(new_token(SystemEntropy().bytes(TOKEN_ENTROPY_BYTES)))
+        token = _made_token()
     values = _replace(place, name, token)
     lines = [
         f"The project {name} has a new token and the id {values['id']}; the former one opens nothing here any more.",
-        _node_sentence(values),
+        told_sentence(values),
     ]
     if not received and token_file is None:
         values["token"] = token.reveal()
@@ -147,6 +142,14 @@ def list_all(place: Place, as_json: bool) -> None:
     rows = [(str(one["name"]), str(one["id"]), words[one["in_node"]]) for one in values]  # type: ignore[index]
     empty = ["No project is known. Next: flotta-p2p project new NAME, or flotta-p2p project add NAME"]
     show({"projects": values}, table(("name", "id", "in the node"), rows) if rows else empty, as_json=as_json)
+
+
+def _made_token() -> SecretText:
+    from actors.adapters.entropy import SystemEntropy
+    from protocol.secret_text import SecretText
+    from protocol.tokens import TOKEN_ENTROPY_BYTES, new_token
+
+    return SecretText(new_token(SystemEntropy().bytes(TOKEN_ENTROPY_BYTES)))
 
 
 def _keep(place: Place, name: str, token: SecretText) -> dict[str, Any]:
@@ -231,19 +234,7 @@ def _stands_in_file(sentence: str) -> FlottaError:
 
 
 def _of_running_node(workdir: Path) -> dict[str, str] | None:
-    from flotta_p2p.channels import ControlChannel
-    from protocol.errors import UnreachableError
-    from protocol.wire.control import AskStatus
+    from flotta_p2p.channels import running_status
 
-    try:
-        channel = ControlChannel(workdir)
-    except UnreachableError:
-        return None
-    try:
-        return {one["name"] or one["id"]: one["id"] for one in channel.request(AskStatus()).values["projects"]}
-    finally:
-        channel.close()
-
-
-def _node_sentence(values: dict[str, Any]) -> str:
-    return "The running node knows it." if values["node_told"] else "No node runs there now; it reads it at its start."
+    status = running_status(workdir)
+    return None if status is None else {one["name"] or one["id"]: one["id"] for one in status["projects"]}

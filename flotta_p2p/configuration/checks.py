@@ -26,10 +26,10 @@ class Checks:
         self._lines = lines
         self._faults = faults
 
-    def all(self) -> None:
-        """Every rule but those of `sources` and `policies`."""
+    def all(self, *, joins_kept: bool) -> None:
+        """Every rule but those of `sources` and `policies`. `joins_kept`: the work directory says where to join."""
         self._names()
-        self._mode()
+        self._mode(joins_kept)
         self._database()
         self.projects()
 
@@ -81,12 +81,12 @@ class Checks:
 
     # --- modes -----------------------------------------------------------------------------------
 
-    def _mode(self) -> None:
+    def _mode(self, joins_kept: bool) -> None:
         match self._document.mode:
             case "node":
                 self._node()
             case "client":
-                self._client()
+                self._client(joins_kept)
             case "standalone":
                 self._standalone()
 
@@ -97,13 +97,14 @@ class Checks:
         if join.first is False and join.url is None and self._document.settings.discovery is False:
             self._fault("join.first", "without discovery a node that is not the first needs join.url")
 
-    def _client(self) -> None:
+    def _client(self, joins_kept: bool) -> None:
         join = self._document.join
         if join.first:
             step = "set it to false, and join.url to the address of a node in node mode"
             self._fault("join.first", f"{_A_CLIENT} is never the first: it joins through a node; {step}")
-        elif join.url is None:
-            self._fault("mode", f"{_A_CLIENT} joins through a node; set join.url to the address of a node in node mode")
+        elif join.url is None and not joins_kept:
+            step = "set join.url to the address of a node in node mode, or join one by `flotta-p2p join`"
+            self._fault("mode", f"{_A_CLIENT} joins through a node; {step}")
         self._shut(_A_CLIENT)
 
     def _standalone(self) -> None:

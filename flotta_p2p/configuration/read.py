@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import platformdirs
 from msgspec.structs import replace
 
+from actors.adapters.joining_files import list_joins
 from actors.adapters.token_files import list_projects
 from flotta_p2p.configuration.checks import Checks
 from flotta_p2p.configuration.convert import convert
 from flotta_p2p.configuration.keys import keys_of
-from flotta_p2p.configuration.schema import Configuration, Document, Mode, Node, Policy
+from flotta_p2p.configuration.schema import Configuration, Document, Node, Policy, key_folder
 from flotta_p2p.configuration.variables import expand
 from flotta_p2p.faults import Faults
 from flotta_p2p.safe_yaml import Keys, kind_of, load
+from flotta_p2p.user_folders import default_workdir
 from protocol.errors import Code, ConfigError
 from protocol.limits import CONFIG_BYTES_MAX, NAME_CHARS_MAX
 from protocol.names import is_name
@@ -35,8 +36,8 @@ _STANDALONE: Final = (
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works and has its keys, what its file says of projects, and its way out. `source_tokens`: tokens, or
-    names, as they stand under data sources.
+    """Where a node works, the folder of its key files, what its file says of projects, and its way out.
+    `source_tokens`: tokens, or names, as they stand under data sources.
     """
 
     workdir: Path
@@ -60,13 +61,13 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], *, standal
     """The configuration in the file `path`, or the defaults without a file.
 
     `environ` gives the values of `${NAME}`; with `standalone` that is the mode, whatever the file says. Relative paths
-    are relative to the file. Reads, beside the file, the names and tokens of the projects in the work directory. Raises
+    are relative to the file. Reads, beside the file, the projects and join addresses of the work directory. Raises
     ConfigError with every fault of the file, each on its own line.
     """
     faults = _faults_of(path)
     located = _located(path, environ, faults, standalone)
     checks = Checks(located.document, located.lines, faults)
-    checks.all()
+    checks.all(joins_kept=_has_kept_joins(located, faults))
     checks.policies(_policies(located))
     sources = located.document.datasources
     tokens = checks.sources(_projects(located, faults)) if sources else []
@@ -85,12 +86,13 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     document = located.document
     Checks(document, located.lines, faults).projects()
     faults.raise_if_any()
+    keys = document.settings.keys
     return Home(
-        located.workdir,
-        located.base / (document.settings.keys or located.workdir / "keys"),
-        _initial_projects(document),
-        tuple(token for source in document.datasources for token in source.token),
-        document.settings.proxy,
+        workdir=located.workdir,
+        keys=key_folder(located.workdir, None if keys is None else located.base / keys),
+        projects=_initial_projects(document),
+        source_tokens=tuple(token for source in document.datasources for token in source.token),
+        proxy=document.settings.proxy,
     )
 
 
@@ -105,13 +107,8 @@ def _located(path: Path | None, environ: Mapping[str, str], faults: Faults, stan
     if standalone:
         document = replace(document, mode="standalone")
     base = Path.cwd() if path is None else path.absolute().parent
-    return _Located(document, lines, base, base / (document.workdir or default_workdir(document.mode)))
-
-
-def default_workdir(mode: Mode) -> Path:
-    """A folder of its own for a standalone node: what somebody tries out never touches a real node's."""
-    name = "flotta-p2p-standalone" if mode == "standalone" else "flotta-p2p"
-    return platformdirs.user_data_path(name, appauthor=False)
+    workdir = base / (document.workdir or default_workdir(standalone=document.mode == "standalone"))
+    return _Located(document, lines, base, workdir)
 
 
 def _initial_projects(document: Document) -> dict[str, SecretText]:
@@ -126,6 +123,15 @@ def _projects(located: _Located, faults: Faults) -> dict[str, SecretText]:
         faults.raise_if_any()
         raise
     return dict(kept) | _initial_projects(located.document)
+
+
+def _has_kept_joins(located: _Located, faults: Faults) -> bool:
+    """Whether the work directory of a client says where to join. Raises ConfigError, for the file before all."""
+    try:
+        return located.document.mode == "client" and bool(list_joins(located.workdir))
+    except ConfigError:
+        faults.raise_if_any()
+        raise
 
 
 def _tree(path: Path, faults: Faults) -> Keys:
@@ -164,7 +170,7 @@ def _settled(located: _Located, path: Path | None, tokens: list[tuple[SecretText
         for source, own, policy in zip(document.datasources, tokens, _policies(located), strict=True)
     )
     in_memory = database.host is None if database.memory is None else database.memory
-    first = join.url is None if join.first is None else join.first
+    first = join.url is None and document.mode != "client" if join.first is None else join.first
     discovery = document.mode == "node" if settings.discovery is None else settings.discovery
     return Configuration(
         file=path,

@@ -132,9 +132,9 @@ class Join(Section, frozen=True, kw_only=True):
         ADDRESS,
         Key(
             "address of a node to join by: `host:port`, also as `http://host:port` or `https://host:port`, which mean "
-            "the same. A client needs it",
+            "the same. A client needs it, or an address that `flotta-p2p join` has kept",
             "node.example.org:1456",
-            "none: found by discovery",
+            "none: found by discovery, or joined by `flotta-p2p join`",
         ),
     ] = None
 
@@ -339,4 +339,9 @@ class Configuration(Section, frozen=True, kw_only=True):
     @property
     def keys(self) -> Path:
         """The folder of the node's key files."""
-        return self.settings.keys or self.workdir / "keys"
+        return key_folder(self.workdir, self.settings.keys)
+
+
+def key_folder(workdir: Path, chosen: Path | None = None) -> Path:
+    """Where the key files of a node lie; `chosen`: settings.keys."""
+    return chosen or workdir / "keys"

@@ -13,7 +13,7 @@ from actors.adapters.control_client import ControlClient
 from actors.adapters.folder_lock import LockHolder, lock_holder
 from actors.adapters.store import SAFETY_FILE
 from flotta_p2p.configuration.read import read_configuration, read_home
-from flotta_p2p.configuration.schema import Configuration
+from flotta_p2p.configuration.schema import Configuration, key_folder
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
 from protocol.errors import Code, ConfigError, FlottaError
 from protocol.wire.control import AskPeers, AskStatus
@@ -51,7 +51,7 @@ class Patient:
     @property
     def keys(self) -> Path:
         """The folder of the node's key files."""
-        return self.workdir / "keys" if self.configuration is None else self.configuration.keys
+        return key_folder(self.workdir) if self.configuration is None else self.configuration.keys
 
     @property
     def database(self) -> Path | None:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 from actors.adapters.key_files import load_signing_key
 from actors.adapters.token_files import list_projects
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
 from flotta_p2p.doctor.patient import Patient
 from flotta_p2p.identity import Projects, read_identity
+from flotta_p2p.user_folders import default_key_file
 from protocol.errors import Code, ConfigError
 from protocol.ids import format_id, format_project_id, node_id
 from protocol.signing import SigningKey
@@ -52,7 +51,7 @@ def person_key(patient: Patient) -> Iterator[Finding]:
     """The key that signs orders: needed by who submits, not by the node."""
     name = "your key"
     given = os.environ.get(KEY_VARIABLE)
-    path = Path(given) if given else platformdirs.user_config_path("flotta-p2p", appauthor=False) / "person.key"
+    path = Path(given) if given else default_key_file()
     if not given and not path.exists():
         yield note(name, "none yet: only who submits jobs needs one", "flotta-p2p key new")
         return

@@ -29,7 +29,7 @@ from protocol.limits import CLOCK_TOLERANCE_MS, NODE_PORT
 from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
 from protocol.proxies.proxy import Proxy
 from protocol.strange_answers import what_answers
-from protocol.zmtp import read_greeting
+from protocol.zmtp import read_socket_greeting
 
 NAME_LIMIT_S: Final = 5.0
 _UNREACHABLE: Final = Code.NODE_UNREACHABLE
@@ -150,7 +150,7 @@ class _Look:
 
     @staticmethod
     def _judged(name: str, said: bytes) -> Finding:
-        greeting = read_greeting(said)
+        greeting = read_socket_greeting(said)
         if greeting is None:
             step = "check host and port; ask the node's operator what `flotta-p2p status` shows under listening"
             return wrong(name, what_answers(said), step, _UNREACHABLE)

@@ -15,6 +15,7 @@ from protocol.ids import format_id, format_invitation_id, format_project_id
 from protocol.invitation import NONCE_BYTES, Invitation, format_invitation
 from protocol.key_statement import verify_key_statement
 from protocol.limits import ACCEPTED_MAX, BANS_MAX, INVITATION_LIFE_MS_MAX, RECORD_BYTES_MAX
+from protocol.machines.answers import refused, tell
 from protocol.machines.contract import (
     Audit,
     Drop,
@@ -25,8 +26,6 @@ from protocol.machines.contract import (
     Publish,
     Put,
     Received,
-    Refuse,
-    Send,
     unexpected,
 )
 from protocol.machines.events import DoorsOpened, InvitationAnswered, InvitationProved, PeersAllowed, ProjectsHeld
@@ -148,7 +147,7 @@ class Admission:
                 return self._answered(event, lambda: self._revoke(revoke, now))
             case AskInvitations():
                 views = [_described(view) for view in self._invitations.views(now)]
-                return (_answer(event, Report(values={"invitations": views})),)
+                return (tell(event, Report(values={"invitations": views})),)
         raise unexpected(event.message)
 
     def _answered(self, event: Received, work: Callable[[], tuple[Record, list[Effect]]]) -> Effects:
@@ -156,15 +155,8 @@ class Admission:
         try:
             answer, effects = work()
         except DeniedError as error:
-            refusal = Refuse(
-                code=error.code,
-                sentence=error.sentence,
-                session=event.session,
-                reply_to=event.message_id,
-                next_step=error.next_step,
-            )
-            return (refusal,)
-        return (*effects, _answer(event, answer))
+            return (refused(event, error),)
+        return (*effects, tell(event, answer))
 
     def _ban(self, ban: BanPeer, now: Now) -> tuple[Record, list[Effect]]:
         if ban.node == self._own_id:
@@ -215,12 +207,18 @@ class Admission:
         self._key_of(invite.project)
         if len(invite.nonce) != NONCE_BYTES or not 0 < invite.valid_ms <= INVITATION_LIFE_MS_MAX:
             raise DeniedError(Code.PARAMETER_WRONG, "an invitation is valid for 30 days at most")
+        own = verify_key_statement(self._statement, 0)
+        if own.is_client:
+            raise DeniedError(
+                Code.POLICY_DENIED,
+                "this node is a client, and whoever it invited could not reach it",
+                next_step="make the invitation on the node that it joined",
+            )
         forgotten = self._invitations.forget_old(now)
         row = InvitationRow(
             nonce=invite.nonce, project=invite.project, name=invite.name, expires_ms=now.wall_ms + invite.valid_ms
         )
         put = self._invitations.issue(row)
-        own = verify_key_statement(self._statement, 0)
         text = format_invitation(
             Invitation(
                 secret=self._invitations.secret(row),
@@ -278,10 +276,6 @@ class Admission:
             sentence = "the operator of this node has banned the node that knocks"
             raise DeniedError(Code.NODE_BANNED, sentence, next_step="ask that operator to lift the ban")
         return self._accepted_from_now(joiner, now)
-
-
-def _answer(event: Received, message: Record) -> Send:
-    return Send(message=message, session=event.session, reply_to=event.message_id)
 
 
 def _audit(now: Now, event: str, detail: bytes) -> Audit:

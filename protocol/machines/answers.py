@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from protocol.errors import Code, DeniedError
+from protocol.errors import Code, DeniedError, FlottaError
 from protocol.ids import JOB_ID_BYTES, format_job_id
 from protocol.limits import JOBS_LISTED_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
@@ -18,6 +18,17 @@ _CAUSE_CHARS_IN_LISTS = 160  # a list of JOBS_LISTED_MAX causes must fit into on
 def tell(event: Received, message: object) -> Send:
     """The answer to a request."""
     return Send(message=message, session=event.session, reply_to=event.message_id)
+
+
+def refused(event: Received, error: FlottaError) -> Refuse:
+    """What speaks against a request, for whoever made it."""
+    return Refuse(
+        code=error.code,
+        sentence=error.sentence,
+        session=event.session,
+        reply_to=event.message_id,
+        next_step=error.next_step,
+    )
 
 
 class Answers:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id
 from protocol.limits import COLUMNS_PUBLISHED_MAX, PARTICIPANTS_MAX, SCHEMA_WAIT_MS, WATCHERS_MAX
-from protocol.machines.answers import tell
+from protocol.machines.answers import refused, tell
 from protocol.machines.contract import (
     ClearTimer,
     Effects,
@@ -25,13 +25,13 @@ from protocol.machines.contract import (
     TimerFired,
     unexpected,
 )
-from protocol.machines.events import OPERATOR, PeerSeen, ProjectsHeld, SourceInspected
+from protocol.machines.events import OPERATOR, PeerLeft, PeersAllowed, PeerSeen, ProjectsHeld, SourceInspected
 from protocol.machines.planning import Holders
 from protocol.record import Record
 from protocol.wire.peers import AskSchema, AskSources, Schema, SourceList
 
 # All that this machine takes.
-CatalogueEvent = Received | TimerFired | PeerSeen | ProjectsHeld | SourceInspected
+CatalogueEvent = Received | TimerFired | PeerSeen | PeerLeft | PeersAllowed | ProjectsHeld | SourceInspected
 
 
 class CatalogueSnapshot(Record, frozen=True):
@@ -51,30 +51,38 @@ class Catalogue:
 
     def step(self, event: CatalogueEvent, now: Now) -> Effects:
         match event:
-            case Received(message=AskSources() as ask_sources):
-                return self._answered(event, lambda: self._list(event, ask_sources))
-            case Received(message=AskSchema() as ask) if event.session:
-                return self._answered(event, lambda: self._ask_holder(event, ask, now))
-            case Received(message=AskSchema() as ask):
-                schema = self._published(ask, event.project)
-                return (Send(message=schema, to=event.sender, project=ask.project, reply_to=event.message_id),)
-            case Received(message=Schema() as schema):
-                return self._told(event, schema)
+            case Received():
+                return self._received(event, now)
             case TimerFired(name=name):
                 return self._late(name)
             case PeerSeen(node=node, name=name, sources=sources):
                 self._holders.seen(node, name, sources)
-                return ()
-            case ProjectsHeld(projects=projects):
+            case PeerLeft(node=node):
+                self._holders.gone(node)
+            case PeersAllowed():
+                self._holders.keep_only(event.admits)
+            case ProjectsHeld(projects=projects, sources=sources):
                 self._held = frozenset(project.project_id for project in projects)
-                return ()
+                self._own_sources = sources if sources is not None else self._own_sources
+                self._holders.own(sources)
             case SourceInspected(source=source):
                 self._inspected[source] = event
-                return ()
-            case Received(message=message):
-                raise unexpected(message)
             case _:
                 assert_never(event)
+        return ()
+
+    def _received(self, event: Received, now: Now) -> Effects:
+        match event.message:
+            case AskSources() as ask_sources:
+                return self._answered(event, lambda: self._list(event, ask_sources))
+            case AskSchema() as ask if event.session:
+                return self._answered(event, lambda: self._ask_holder(event, ask, now))
+            case AskSchema() as ask:
+                schema = self._published(ask, event.project)
+                return (Send(message=schema, to=event.sender, project=ask.project, reply_to=event.message_id),)
+            case Schema() as schema:
+                return self._told(event, schema)
+        raise unexpected(event.message)
 
     def check(self) -> None:
         assert sum(map(len, self._asked.values())) <= WATCHERS_MAX
@@ -89,14 +97,7 @@ class Catalogue:
         try:
             return work()
         except DeniedError as error:
-            refusal = Refuse(
-                code=error.code,
-                sentence=error.sentence,
-                session=event.session,
-                reply_to=event.message_id,
-                next_step=error.next_step,
-            )
-            return (refusal,)
+            return (refused(event, error),)
 
     def _check_project(self, event: Received, project: bytes) -> None:
         if project not in self._held or (event.sender != OPERATOR and event.project != project):

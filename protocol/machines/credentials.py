@@ -54,9 +54,15 @@ class Credentials:
         keys = (certified.statement.curve_key, certified.statement.seal_key)
         if not project.check_member_proof(certified.node, *keys, credential.proof):
             raise RemoteProtocolError(Code.PROOF_WRONG, "the proof of the token is wrong")
-        if credential.answer_wanted and len(self._to_answer) < STRANGERS_MAX:
-            self._to_answer[certified.node] = project
         return certified
+
+    def owe_answer(self, node: bytes, project: ProjectKey) -> None:
+        """To a client that may be a peer. One that membership does not take is never answered, and gives way."""
+        if self._client:
+            return  # it has shown its own first
+        if node not in self._to_answer and len(self._to_answer) >= STRANGERS_MAX:
+            del self._to_answer[next(iter(self._to_answer))]
+        self._to_answer[node] = project
 
     def answer(self, node: bytes) -> Effects:
         """To a client, once membership has stored it: else a crash in between would leave it with a peer that does not

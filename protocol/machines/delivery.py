@@ -19,6 +19,7 @@ from protocol import kinds
 from protocol.errors import Code
 from protocol.ids import message_id
 from protocol.limits import (
+    HURRY_MS_MIN,
     INBOX_KEEP_MS,
     INBOX_ROWS_MAX,
     OUTBOX_BYTES_PER_PEER_MAX,
@@ -109,6 +110,7 @@ class Courier:
         self._outbox: dict[bytes, _Waiting] = {}  # limits.OUTBOX_ROWS_PER_PEER_MAX for each peer
         self._per_peer: dict[bytes, int] = {}  # limits.PEERS_MAX: those in the outbox
         self._bytes_per_peer: dict[bytes, int] = {}  # limits.PEERS_MAX
+        self._hurried_ns: dict[bytes, int] = {}  # limits.PEERS_MAX: those in the outbox that have come back, and when
         for key, value in rows.get(kinds.OUTBOX, []):
             if key.startswith(prefix):
                 self._restore(key.removeprefix(prefix), value)
@@ -253,6 +255,7 @@ class Courier:
             self._bytes_per_peer[waiting.send.to] -= waiting.body_bytes
         else:
             del self._per_peer[waiting.send.to], self._bytes_per_peer[waiting.send.to]
+            self._hurried_ns.pop(waiting.send.to, None)
         return Drop(kind=kinds.OUTBOX, key=self._prefix + identity)
 
     def _acknowledged(self, ids: tuple[bytes, ...], sender: bytes) -> list[Drop]:
@@ -285,7 +288,13 @@ class Courier:
         return pause * (205 + spread * 2 // 5) // 256
 
     def _hurry(self, node: bytes, now: Now) -> None:
-        """A peer is back within reach: what waits for it is sent at the next tick."""
+        """A peer is back within reach: what waits for it is sent at the next tick. One that says so all the time gets
+        it no sooner.
+        """
+        since_ns = now.boot_ns - self._hurried_ns.get(node, -(2**62))
+        if node not in self._per_peer or since_ns < HURRY_MS_MIN * 1_000_000:
+            return
+        self._hurried_ns[node] = now.boot_ns
         for waiting in self._outbox.values():
             if waiting.send.to == node:
                 waiting.due_ns, waiting.attempts = now.boot_ns, 1

@@ -20,7 +20,6 @@ class Session:
         self.project = project
         self.joiner: Joiner | None = None
         self.heard_at = ""
-        self.typed = False
         self.hello: Hello | None = None
         self.certified: Certified | None = None  # of the joiner, when it is a node
         self.joiner_id = b""

@@ -137,7 +137,7 @@ class Enrolment:
                 return self._allow(event)
             case DoorsOpened(doors=doors):
                 self._invitations = {door.project_id: door for door in doors}
-                return ()
+                return self._end_where(lambda session: session.project.project_id not in self._doors)
             case InvitationAnswered():
                 return self._invitation_answered(event, now)
             case Encountered():
@@ -265,7 +265,7 @@ class Enrolment:
         certified = event.certified
         session_id = b"dial:" + self._nonce()
         session = self._sessions[session_id] = Session("knocking", project)
-        session.heard_at, session.typed = event.heard_at, event.typed
+        session.heard_at = event.heard_at
         session.joiner = Joiner(
             role="node",
             own_id=self._own_id,
@@ -403,6 +403,7 @@ class Enrolment:
             return (Refuse(code=error.code, sentence=error.sentence),)
         if not self._allowed.admits(certified.node):
             return (Publish(event=PeerWaiting(certified=certified)),)
+        self._credentials.owe_answer(certified.node, project)
         return self._prove(certified, project, "")
 
     # --- both -------------------------------------------------------------------------------------

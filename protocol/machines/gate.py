@@ -162,10 +162,10 @@ class Gate:
         try:
             self._check_welcome(event)
             if is_relayed(event.raw):
-                return (self._relay.take(event),)
+                return (self._relay.take(event, now),)
             link = self._link_of(event)
             self._relay.check_way(link, event)
-            opened = open_frame(event.raw, self._rules(link, event, now))
+            opened = open_frame(event.raw, self._rules(link, now))
             message = decode_message(opened.header.type, opened.body)
             self._check_project(self._projects_of(link, event, message), opened.header)
             self._check_sender(event, opened.header)
@@ -173,6 +173,8 @@ class Gate:
             return self._count(error.code, error.sentence, event.node)
         if not link.dialled:
             link.via = event.via  # frames go back the way that the last one came
+        if not event.via:
+            link.heard_ns = now.boot_ns
         if link.key is None:
             link.key = opened.header.sender_key
             self._open_session(event.session or RELAY_SESSION + event.node, link)
@@ -220,7 +222,7 @@ class Gate:
         newcomer.dialled = False
         return newcomer
 
-    def _rules(self, link: Link, event: Arrived, now: Now) -> FrameRules:
+    def _rules(self, link: Link, now: Now) -> FrameRules:
         return FrameRules(
             own_id=self._own_id,
             allowed=_ALLOWED[link.connection],
@@ -281,7 +283,7 @@ class Gate:
         link = self._sessions.get(send.session) if send.session else self._peers[send.to]
         if link is None or link.key is None:
             return ()  # the session has ended; whoever asked has gone
-        way = self._relay.way_to(link)
+        way = self._relay.way_to(link, now)
         if way is None:
             return self._count(
                 Code.STRANGER, "a message that no scheduler of this client can pass on was dropped", send.to
@@ -357,7 +359,7 @@ class Gate:
 
     def _hold(self, event: ProjectsHeld) -> Effects:
         held = frozenset(project.project_id for project in event.projects)
-        self._dropped = (self._dropped | self._held) - held
+        self._dropped = self._relay.dropped = (self._dropped | self._held) - held
         self._held, self._left = held, event.left
         return ()
 

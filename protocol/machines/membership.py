@@ -135,7 +135,7 @@ class Membership:
             case PeersAllowed():
                 return self._allow(event)
             case ProjectsHeld():
-                return self._hold(event, now)
+                return self._hold(event)
             case JoinsKept(joins=joins):
                 return self._joins.keep(joins, now)
             case RollCallWanted(project=project, envelope=envelope):
@@ -152,7 +152,7 @@ class Membership:
                 self._search.lost(node)
                 return ()
             case PeerProved():
-                return self._proved(event, now)
+                return self._proved(event)
             case PeerWaiting(certified=certified):
                 if certified.node not in self._peers:
                     self._strangers.add(certified, waiting=True)
@@ -193,7 +193,7 @@ class Membership:
 
     # --- projects and peers -----------------------------------------------------------------------
 
-    def _hold(self, event: ProjectsHeld, now: Now) -> Effects:
+    def _hold(self, event: ProjectsHeld) -> Effects:
         """The tokens are known (again): peers from the store are taken up, and everybody hears what is offered now."""
         shared = [node for node in self._peers if self._common(node)]
         self._search.projects = event.projects
@@ -265,11 +265,11 @@ class Membership:
             sources=offers,
             answer_wanted=answer_wanted,
             seeks=seeks,
-            introductions=introductions(self._peers, self._peers[node], min(sought, INTRODUCTIONS_MAX), self._answers),
+            introductions=introductions(self._peers, self._peers[node], common, sought, self._answers),
         )
         return Send(message=greeting, to=node)
 
-    def _proved(self, event: PeerProved, now: Now) -> Effects:
+    def _proved(self, event: PeerProved) -> Effects:
         certified = event.certified
         node = certified.node
         if not self._strangers.allowed.admits(node):
@@ -349,7 +349,7 @@ class Membership:
 
     def _introduced(self, certified: Certified) -> list[Publish]:
         """A hint, like one of discovery: the door decides whether it is a member."""
-        if certified.node == self._own_id or certified.node in self._peers:
+        if certified.node == self._own_id or certified.node in self._peers or not self._strangers.may_be_met(certified):
             return []
         return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
 
@@ -444,6 +444,6 @@ class Membership:
                 effects.append(self._stored(node))
                 effects += self._admit(node)
             self._joins.joined((event.heard_at,))
-        elif not self._strangers.add(certified):
+        elif not self._strangers.add(certified) or not self._strangers.may_be_met(certified):
             return ()
         return (*effects, *self._search.tell(event, known=peer is not None))

@@ -18,6 +18,7 @@ from protocol.limits import (
     CROWDED_MS,
     GREETINGS_UNANSWERED,
     HEARTBEAT_INTERVAL_MS,
+    INTRODUCTIONS_MAX,
     NEIGHBOURS_MAX,
     PEER_AWAY_MS,
     TXT_STATEMENT_BYTES_MAX,
@@ -143,21 +144,20 @@ def reached_in(
     return [node for node in mine if node in near and node not in besides]
 
 
-def introductions(peers: Mapping[bytes, Peer], asker: Peer, number: int, salt: int) -> tuple[bytes, ...]:
-    """Key statements of peers within reach that share a project with the asker; with each salt others. Clients, whom
-    nobody can dial, are left out.
+def introductions(
+    peers: Mapping[bytes, Peer], asker: Peer, common: frozenset[bytes], number: int, salt: int
+) -> tuple[bytes, ...]:
+    """Key statements of peers within reach that are in one of the projects `common` to the asker and this node; with
+    each salt others. Clients, whom nobody can dial, are left out.
     """
     seed = asker.node + salt.to_bytes(8)
     known = [
         peer
         for peer in peers.values()
-        if peer is not asker
-        and peer.presence == "present"
-        and peer.proved & asker.proved
-        and not peer.certified.is_client
+        if peer is not asker and peer.presence == "present" and peer.proved & common and not peer.certified.is_client
     ]
     known.sort(key=lambda peer: hashlib.sha256(seed + peer.node).digest())
-    return tuple(peer.certified.data for peer in known[:number])
+    return tuple(peer.certified.data for peer in known[: min(number, INTRODUCTIONS_MAX)])
 
 
 def _within(at_ns: int | None, ms: int, now: Now) -> bool:

@@ -15,7 +15,7 @@ from protocol.errors import Code, DeniedError, RemoteProtocolError, WorkflowErro
 from protocol.ids import NODE_ID_BYTES, format_id, format_job_id
 from protocol.limits import JOBS_LIVE_MAX, LEASE_GRACE_MS, TASK_ATTEMPTS_MAX, TASK_INPUT_BYTES_MAX
 from protocol.machines import causes
-from protocol.machines.answers import Answers, tell
+from protocol.machines.answers import Answers, refused, tell
 from protocol.machines.contract import (
     Audit,
     ClearTimer,
@@ -216,14 +216,7 @@ class Scheduler:
         try:
             return work()
         except (DeniedError, WorkflowError, RemoteProtocolError) as error:
-            refusal = Refuse(
-                code=error.code,
-                sentence=error.sentence,
-                session=event.session,
-                reply_to=event.message_id,
-                next_step=error.next_step,
-            )
-            return (refusal,)
+            return (refused(event, error),)
 
     def _submit(self, event: Received, submit: Submit, now: Now) -> Effects:
         if not self._knows_projects:

@@ -41,6 +41,12 @@ class Strangers:
                 self._waiting.add(node)
         return True
 
+    def may_be_met(self, certified: Certified) -> bool:
+        """Whether enrolment would knock. Others must take no place among those that are sought: they never prove, and
+        nobody says that they failed.
+        """
+        return not certified.is_client and certified.node not in self.allowed.banned
+
     def forget(self, node: bytes) -> None:
         self._known.pop(node, None)
         self._waiting.discard(node)

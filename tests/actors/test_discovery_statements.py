@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.adapters.clock import SystemClock
-from actors.adapters.rate import TokenBucket
 from actors.adapters.statement_server import StatementServer
 from actors.adapters.statements import (
     LINE_BYTES_MAX,
@@ -41,6 +40,7 @@ from protocol.limits import (
     TXT_STATEMENT_BYTES_MAX,
     WALL_MS_MAX,
 )
+from protocol.rate import TokenBucket
 from tests.actors.discovery_harness import DiscoveryChild, discovery_child
 
 STATEMENT = bytes(range(256)) + b"signed"

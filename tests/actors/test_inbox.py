@@ -10,7 +10,8 @@ from actors.inbox import Inbox, InboxFullError
 from actors.messages import Committed
 from protocol.limits import INBOX_FRAME_BYTES_MAX
 from protocol.machines.contract import TimerFired
-from protocol.machines.events import Arrived
+from protocol.machines.events import Arrived, DoorsOpened, PeersAllowed, ProjectsHeld, Transmit, Unseal
+from protocol.wire.relay import MAGIC
 
 
 def full() -> Inbox:
@@ -36,6 +37,29 @@ def test_frames_are_refused_by_their_bytes_and_room_returns_as_they_are_taken() 
     while inbox.take(0) is not None:
         pass
     assert [inbox.offer(frame) for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Unseal(sealed=bytes(INBOX_FRAME_BYTES_MAX), sender=b"n" * 32, via=b"v" * 32),
+        Transmit(raw=MAGIC + bytes(INBOX_FRAME_BYTES_MAX - len(MAGIC)), node=b"n" * 32),
+    ],
+)
+def test_frames_that_are_passed_on_or_unsealed_count_by_their_bytes_too(frame: object) -> None:
+    inbox = Inbox()
+    assert inbox.offer(frame) and not inbox.offer(frame)
+    assert inbox.offer(Transmit(raw=b"a frame of our own", node=b"n" * 32))
+
+
+@pytest.mark.parametrize(
+    "news",
+    [PeersAllowed(banned=frozenset([b"n" * 32])), ProjectsHeld(projects=(), statement=b""), DoorsOpened(doors=())],
+)
+def test_what_the_operator_decides_is_admitted_when_full(news: object) -> None:
+    inbox = full()
+    assert inbox.offer(news)
+    assert [inbox.take(0), inbox.take(0), inbox.take(0)] == ["first", "second", news]
 
 
 def test_a_refused_tell_of_pykka_neither_raises_nor_waits() -> None:

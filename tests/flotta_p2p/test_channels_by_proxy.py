@@ -9,9 +9,12 @@ import pytest
 
 from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import Code
+from protocol.invitation import Invitation, format_invitation
+from protocol.limits import WALL_MS_MAX
 from protocol.tokens import new_token
 from tests.flotta_p2p.commands.lines import Ran, run
 from tests.flotta_p2p.doctor.test_way_out import node
+from tests.protocol.builders import node_key
 from tests.proxies import LOOPBACK, proxy
 from tests.servers import strange_server
 
@@ -41,3 +44,27 @@ def test_a_proxy_that_permits_only_the_statement_port_is_told_at_once(tmp_path: 
         assert time.monotonic() - began < 5
     assert refused.endswith(f"[{Code.PROXY_REFUSED}]")
     assert f"permit TCP to {LOOPBACK}:{port}" in refused
+
+
+def test_an_invitation_is_used_by_the_proxy_of_the_configuration(tmp_path: Path) -> None:
+    line = format_invitation(
+        Invitation(
+            secret=b"s" * 20,
+            node_key=node_key(1).public_key,
+            curve_key=b"c" * 32,
+            addresses=("192.0.2.1:1456", "192.0.2.2:1456"),
+            project="heart",
+            expires_ms=WALL_MS_MAX,
+        )
+    )
+    asked: list[str] = []
+
+    def refuse(host: str, port: int) -> int:
+        asked.append(host)
+        return 403
+
+    with proxy("http", deny=refuse) as real:
+        (tmp_path / "site.yaml").write_text(f"workdir: work\nsettings:\n  proxy: {real.url}\n")
+        refused = run(tmp_path, "join", "-c", str(tmp_path / "site.yaml"), "-", typed=line).refused(5)
+    assert refused.endswith(f"[{Code.PROXY_REFUSED}]")
+    assert list(dict.fromkeys(asked)) == ["192.0.2.1", "192.0.2.2"]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.adapters.joining_files import keep_join
 from flotta_p2p.configuration.read import read_configuration, read_home
 from flotta_p2p.identity import Projects, choose_listening
 from protocol.errors import Code, ConfigError
+from protocol.machines.events import KeptJoin
 from tests.flotta_p2p.configuration_files import TOKEN_A, faults, read, refusal, write
 
 CLIENT = "mode: client\njoin: {url: lab:1456}\n"
@@ -19,7 +21,8 @@ SOURCE = "datasources: [{name: iris, type: csv, path: iris.csv, token: [%s]}]\n"
     ("text", "sentence"),
     {
         "mode: client": (
-            "line 1: mode: a client joins through a node; set join.url to the address of a node in node mode"
+            "line 1: mode: a client joins through a node; set join.url to the address of a node in node mode, "
+            "or join one by `flotta-p2p join`"
         ),
         "mode: client\njoin: {first: true}": (
             "line 2: join.first: a client is never the first: it joins through a node; "
@@ -57,6 +60,12 @@ SOURCE = "datasources: [{name: iris, type: csv, path: iris.csv, token: [%s]}]\n"
 )
 def test_a_contradiction_between_mode_and_keys_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     assert faults(tmp_path, text) == [f"site.yaml {sentence}"]
+
+
+def test_a_client_that_has_joined_by_command_needs_no_url(tmp_path: Path) -> None:
+    keep_join(tmp_path / "work", KeptJoin(address="lab:1456"))
+    configuration = read(tmp_path, "workdir: ./work\nmode: client\n")
+    assert (configuration.first, configuration.join_url) == (False, None)
 
 
 def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.control import Report, decode_control
 from protocol.wire.jobs import JobStatus
 from protocol.wire.registry import BY_NUMBER, decode_message
-from protocol.zmtp import CommandReader, client_greeting, read_greeting
+from protocol.zmtp import CommandReader, client_greeting, read_socket_greeting
 from tests.flotta_p2p.federated.test_question_file import JSON, YAML
 from tests.flotta_p2p.test_configuration_good import SAMPLE
 from tests.fuzz import samples
@@ -372,7 +372,7 @@ def _greeted(proxy: Proxy, data: bytes) -> None:
 
 
 def _read_along(data: bytes) -> None:
-    read_greeting(data)
+    read_socket_greeting(data)
     CommandReader().feed(data)
     what_answers(data).encode("ascii")
 

@@ -86,6 +86,7 @@ def test_any_text_gives_an_invitation_or_a_clear_refusal(text: str) -> None:
         [1, SECRET, node_key(1).public_key, b"c", ["10.0.0.5:1"], "heart", WALL_MS],
         [1, SECRET, node_key(1).public_key, b"c" * 32, [], "heart", WALL_MS],
         [1, SECRET, node_key(1).public_key, b"c" * 32, ["nowhere"], "heart", WALL_MS],
+        [1, SECRET, node_key(1).public_key, b"c" * 32, ["10.0.0.5:1\n"], "heart", WALL_MS],
         [1, SECRET, node_key(1).public_key, b"c" * 32, ["10.0.0.5:1"], "../heart", WALL_MS],
         [1, SECRET, node_key(1).public_key, b"c" * 32, ["10.0.0.5:1"], "heart", -1],
         [1, SECRET],

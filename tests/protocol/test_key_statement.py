@@ -45,6 +45,8 @@ def test_a_statement_is_taken_until_it_has_expired_and_the_tolerance_is_over() -
         {"name": "line\nbreak"},
         {"addresses": ("a:1",) * (ADDRESSES_PER_NODE_MAX + 1)},
         {"addresses": ("no port",)},
+        {"addresses": ("\r10.0.0.1:1456",)},
+        {"addresses": ("http://10.0.0.1:1456",)},
         {"hints": (b"",) * (PROJECTS_MAX + 1)},
         {"hints": (bytes(8),) * 500},
     ],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.limits import ZMTP_COMMAND_BYTES_MAX
 from protocol.strange_answers import what_answers
-from protocol.zmtp import GREETING_BYTES, CommandReader, client_greeting, read_greeting
+from protocol.zmtp import GREETING_BYTES, CommandReader, client_greeting, read_socket_greeting
 
 # What libzmq 4.3.5 sends from a CURVE socket, and one of the mechanism NULL.
 CURVE = bytes.fromhex("ff00000000000000017f0301") + b"CURVE".ljust(20, b"\0") + bytes(32)
@@ -26,14 +26,14 @@ def test_our_greeting_is_that_of_libzmq() -> None:
 
 @pytest.mark.parametrize(("data", "mechanism"), [(CURVE, "CURVE"), (NULL, "NULL"), (CURVE + b"more", "CURVE")])
 def test_a_greeting_tells_its_mechanism(data: bytes, mechanism: str) -> None:
-    greeting = read_greeting(data)
+    greeting = read_socket_greeting(data)
     assert greeting is not None
     assert (greeting.major, greeting.mechanism) == (3, mechanism)
 
 
 @pytest.mark.parametrize("data", [b"", CURVE[:-1], b"HTTP/1.1 400 Bad Request".ljust(64), b"\xff" + bytes(63)])
 def test_what_is_no_whole_greeting_is_none(data: bytes) -> None:
-    assert read_greeting(data) is None
+    assert read_socket_greeting(data) is None
 
 
 @given(st.data())
@@ -63,7 +63,7 @@ def test_whatever_comes_is_read(pieces: list[bytes]) -> None:
     reader = CommandReader()
     for piece in pieces:
         assert all(isinstance(name, str) for name in reader.feed(piece))
-    read_greeting(b"".join(pieces)[:GREETING_BYTES])
+    read_socket_greeting(b"".join(pieces)[:GREETING_BYTES])
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,15 @@ QUESTION = ("submit", "--project", "heart", "--columns", "value", "--statistics"
 class Machine:
     """A folder with a table and a configuration file that names the project, but not its token."""
 
-    def __init__(self, folder: Path, name: str, more: str = "") -> None:
+    def __init__(self, folder: Path, name: str, settings: str = "", mode: str = "node") -> None:
         folder.mkdir()
         self.folder, self.name = folder, name
         (self.port,) = free_ports(1)
         self.config = folder / "node.yaml"
         (folder / "table.csv").write_text(TABLE)
         self.config.write_text(
-            f"workdir: ./work\nnode:\n  name: {name}\n  interface: 127.0.0.1\n  port: {self.port}\n"
-            f"join:\n  first: true\nsettings:\n  discovery: false\n{more}"
+            f"workdir: ./work\nmode: {mode}\nnode:\n  name: {name}\n  interface: 127.0.0.1\n  port: {self.port}\n"
+            f"join:\n  first: {'true' if mode == 'node' else 'false'}\nsettings:\n  discovery: false\n{settings}"
             f"datasources:\n  - name: {name}\n    type: csv\n    path: ./table.csv\n    token: [heart]\n"
         )
 
@@ -79,7 +79,7 @@ def north(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def south(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "south", "south")
+    return Machine(tmp_path / "south", "south", "  keys: ./keys\n")
 
 
 @contextmanager
@@ -148,6 +148,24 @@ def test_row_n5_three_commands_on_each_of_two_machines_lead_to_a_first_result(no
             assert "your key is made" in result.err
             assert (result.values["rows"], result.values["columns"]["value"]["mean"]) == (40, 9.5)
             second.wait_until(lambda one: one.peers()["joins"][0]["state"] == "joined")
+            (used,) = north.done("peers", "invitations")["invitations"]
+            assert used["used_by"] == node_id_of(second)
+
+
+def test_row_n5_a_client_comes_by_an_invitation_and_needs_no_address_in_its_file(
+    north: Machine, tmp_path: Path
+) -> None:
+    ward = Machine(tmp_path / "ward", "ward", mode="client")
+    lonely = ward.types("up")
+    assert lonely.code == 3 and "flotta-p2p join" in lonely.err
+    north.done("project", "new", "heart")
+    with north.up() as first:
+        ward.done("join", typed=north.done("peers", "invite")["invitation"])
+        with ward.up() as second:
+            for node in (first, second):
+                node.wait_until(lambda one: presence(one) == ["present"])
+            result = north.types(*QUESTION, "--holders-min", "2", "--json")
+            assert result.code == 0, result.out + result.err
 
 
 def test_row_n4_a_node_that_runs_joins_at_once_and_again_after_its_restart(north: Machine, south: Machine) -> None:

@@ -15,6 +15,7 @@ import pytest
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.key_files import load_or_create_curve_secret, load_signing_key
+from actors.adapters.route import DIRECT
 from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.identity import load_identity
 from flotta_p2p.joining import use_invitation
@@ -93,7 +94,7 @@ def let_a_guest_in(node: RunningNode, guest_folder: Path) -> bytes:
     made = channel.request(ask)
     channel.close()
     invitation = parse_invitation(made.text)
-    assert use_invitation(invitation, load_identity(guest_folder)).token.reveal() == TOKEN
+    assert use_invitation(invitation, load_identity(guest_folder), DIRECT).token.reveal() == TOKEN
     return invitation.secret
 
 

@@ -81,7 +81,15 @@ def result(data: bytes) -> Keep:
 
 def running(folder: Path, status: dict[str, Any] | None = None, peers: dict[str, Any] | None = None) -> Patient:
     """A patient whose node says this of itself, without a node."""
-    values = {"door": {}, "jobs": {}, "work": {}, "projects": [], "sources": [], "silent": [], "database": "memory"}
+    values: dict[str, Any] = {
+        "door": {},
+        "jobs": {},
+        "work": {},
+        "projects": [],
+        "sources": [],
+        "silent": [],
+        "database": "memory",
+    }
     values |= {
         "left": False,
         "schedulers": [],

@@ -295,3 +295,14 @@ def test_an_invitation_moves_by_its_table_or_is_refused(state: Any, event: str) 
     expected = invitations.TRANSITIONS[state].get(event)
     assert desk.states(at) == [expected or state]
     assert refused == (expected is None and event != "Expired")
+
+
+def test_a_client_makes_no_invitation_that_nobody_could_use() -> None:
+    desk = Desk()
+    client = statement(node_key(1), addresses=())
+    desk.machine.step(ProjectsHeld(projects=(HEART,), statement=client.data), now())
+    ask = Invite(project=HEART.project_id, name="heart", valid_ms=INVITATION_LIFE_MS, nonce=b"n" * 16)
+    (refusal,) = desk.ask(ask)
+    assert isinstance(refusal, Refuse) and refusal.code == Code.POLICY_DENIED
+    (report,) = messages(desk.ask(AskInvitations()), Report)
+    assert report.values["invitations"] == []

@@ -12,8 +12,9 @@ from protocol.ids import node_id
 from protocol.limits import COLUMNS_PUBLISHED_MAX, NAME_CHARS_MAX, SCHEMA_WAIT_MS, WATCHERS_MAX
 from protocol.machines.catalogue import Catalogue
 from protocol.machines.contract import Effects, Received, SetTimer, TimerFired
-from protocol.machines.events import OPERATOR, PeerSeen, ProjectsHeld, SourceInspected
+from protocol.machines.events import OPERATOR, PeerLeft, PeersAllowed, PeerSeen, ProjectsHeld, SourceInspected
 from protocol.plan.tasks import Fault, Inspection
+from protocol.tokens import ProjectKey
 from protocol.wire.peers import AskSchema, AskSources, ListedSource, Schema, SourceList, SourceOffer
 from protocol.wire.registry import encode_message
 from tests.protocol.builders import OTHER_PROJECT, PROJECT, messages, node_key, now, received, refusals, sends
@@ -83,6 +84,35 @@ def test_a_project_that_is_no_longer_held_opens_nothing() -> None:
     (told,) = messages(step(machine, by_peer(own_schema())), Schema)
     assert told.code == Code.SOURCE_UNKNOWN
     assert refusals(step(machine, by_operator(AskSources(project=HEART)))) == [Code.PROJECT_UNKNOWN]
+
+
+def test_a_project_with_a_new_token_reaches_the_sources_that_it_reached() -> None:
+    machine = catalogue()
+    rotated = ProjectKey(b"r" * 32)
+    sources = {"heart": frozenset([rotated.project_id]), "other": frozenset([OTHER])}
+    machine.step(ProjectsHeld(projects=(rotated, OTHER_PROJECT), statement=b"", sources=sources), now())
+    machine.check()
+    (told,) = messages(step(machine, by_peer(own_schema(project=rotated.project_id), rotated.project_id)), Schema)
+    assert told.columns == COLUMNS
+    (listed,) = messages(step(machine, by_operator(AskSources(project=rotated.project_id))), SourceList)
+    assert [one.source for one in listed.sources] == ["heart"]
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        PeersAllowed(banned=frozenset([PEER])),
+        PeersAllowed(named=frozenset()),
+        PeerLeft(node=PEER, name="there"),
+    ],
+)
+def test_the_sources_of_a_holder_that_is_banned_or_has_left_are_not_listed(gone: Any) -> None:
+    machine = catalogue()
+    machine.step(gone, now())
+    (listed,) = messages(step(machine, by_operator(AskSources(project=HEART))), SourceList)
+    assert [one.node for one in listed.sources] == [OWN]
+    ask = AskSchema(project=HEART, node=PEER, source="ward")
+    assert refusals(step(machine, by_submitter(ask))) == [Code.SOURCE_UNKNOWN]
 
 
 def test_a_source_that_cannot_be_read_tells_its_problem_and_no_columns() -> None:
@@ -160,3 +190,21 @@ def test_an_unknown_source_and_one_question_too_many_are_refused() -> None:
     for _ in range(WATCHERS_MAX):
         assert not refusals(step(machine, by_operator(known)))
     assert refusals(step(machine, by_operator(known))) == [Code.BUSY]
+
+
+def test_a_source_that_goes_with_its_projects_new_token_is_open_to_the_new_project_alone() -> None:
+    machine = catalogue()
+    sources = dict.fromkeys(("heart", "other"), frozenset([OTHER]))
+    machine.step(ProjectsHeld(projects=(OTHER_PROJECT,), statement=b"", sources=sources), now())
+    (told,) = messages(step(machine, by_peer(own_schema("heart", OTHER), OTHER)), Schema)
+    assert told.columns == COLUMNS
+    (listed,) = messages(step(machine, by_operator(AskSources(project=OTHER))), SourceList)
+    assert [one.source for one in listed.sources] == ["heart", "other"]
+
+
+@pytest.mark.parametrize("gone", [PeerLeft(node=PEER, name="there"), PeersAllowed(banned=frozenset([PEER]))])
+def test_sources_of_who_left_or_was_banned_are_not_listed(gone: PeerLeft | PeersAllowed) -> None:
+    machine = catalogue()
+    machine.step(gone, now())
+    (listed,) = messages(step(machine, by_operator(AskSources(project=HEART))), SourceList)
+    assert [one.node for one in listed.sources] == [OWN]

@@ -12,7 +12,7 @@ import pytest
 from protocol.errors import Code
 from protocol.ids import node_id
 from protocol.key_statement import Certified
-from protocol.limits import HEARTBEAT_INTERVAL_MS
+from protocol.limits import HEARTBEAT_INTERVAL_MS, PEER_AWAY_MS, SENDER_FRAMES_BURST, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish, Received, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
@@ -37,7 +37,7 @@ from protocol.wire.door import Credential
 from protocol.wire.peers import Greeting, Heartbeat
 from protocol.wire.relay import FROM, TO, Relayed, is_relayed, pack_relayed, parse_relayed, sealing_info
 from protocol.wiring import takers
-from tests.protocol.builders import PROJECT, news, node_key, now, received, statement
+from tests.protocol.builders import OTHER_PROJECT, PROJECT, messages, news, node_key, now, received, statement
 
 CLIENT, SCHEDULER, NODE, OTHER_CLIENT = 0, 1, 2, 3
 KEYS = {number: node_key(40 + number) for number in range(4)}
@@ -252,6 +252,47 @@ def test_a_node_passes_nothing_on_between_two_that_are_no_clients_of_it() -> Non
     assert trio.parties[SCHEDULER].counted[-1].code == Code.STRANGER
 
 
+def asks_to_pass_on(trio: Trio, sealed: bytes = b"x") -> None:
+    asked = pack_relayed(Relayed(way=TO, node=IDS[NODE], sealed=sealed))
+    trio.feed(SCHEDULER, "gate", Arrived(raw=asked, node=IDS[CLIENT]))
+
+
+def test_nothing_is_passed_on_within_a_project_whose_token_was_taken_away() -> None:
+    trio = Trio()
+    scheduler = trio.parties[SCHEDULER]
+    for projects in ((PROJECT,), (OTHER_PROJECT,)):
+        scheduler.gate.step(ProjectsHeld(projects=projects, statement=scheduler.says.data), trio.at)
+    asks_to_pass_on(trio)
+    assert scheduler.counted[-1].code == Code.STRANGER and scheduler.gate.snapshot().passed_on == 0
+
+
+def test_a_client_that_floods_leaves_its_scheduler_half_of_its_share_at_the_receiver() -> None:
+    trio = Trio()
+    scheduler = trio.parties[SCHEDULER]
+    for _ in range(SENDER_FRAMES_BURST):
+        asks_to_pass_on(trio)
+    assert scheduler.gate.snapshot().passed_on == SENDER_FRAMES_BURST // 2
+    assert scheduler.counted[-1].code == Code.BUSY
+
+
+def test_several_clients_that_flood_one_node_have_that_half_together() -> None:
+    trio = Trio()
+    for client in (CLIENT, OTHER_CLIENT):
+        asked = pack_relayed(Relayed(way=TO, node=IDS[NODE], sealed=b"x"))
+        for _ in range(SENDER_FRAMES_BURST // 2):
+            trio.feed(SCHEDULER, "gate", Arrived(raw=asked, node=IDS[client]))
+    assert trio.parties[SCHEDULER].gate.snapshot().passed_on == SENDER_FRAMES_BURST // 2
+
+
+def test_whoever_brings_seals_that_do_not_open_has_half_of_its_share_opened() -> None:
+    trio = Trio()
+    junk = pack_relayed(Relayed(way=FROM, node=b"?" * 32, sealed=b"x"))
+    for _ in range(SENDER_FRAMES_BURST):
+        trio.feed(NODE, "gate", Arrived(raw=junk, node=IDS[SCHEDULER]))
+    codes = [one.code for one in trio.parties[NODE].counted]
+    assert codes.count(Code.BUSY) == SENDER_FRAMES_BURST // 2
+
+
 def test_a_client_passes_nothing_on() -> None:
     trio = Trio()
     asked = pack_relayed(Relayed(way=TO, node=IDS[SCHEDULER], sealed=b"x"))
@@ -313,6 +354,91 @@ def test_a_credential_whose_answer_was_lost_is_answered_again() -> None:
     trio.knock()
     trio.beat(NODE, CLIENT)
     assert trio.beats_heard(CLIENT, NODE) == 1
+
+
+def shown_by(number: int) -> tuple[Certified, Received]:
+    """What a client of its own key shows to the node."""
+    certified = statement(node_key(1_000 + number), addresses=())
+    keys = (certified.statement.curve_key, certified.statement.seal_key)
+    proof = PROJECT.member_proof(certified.node, *keys)
+    credential = Credential(statement=certified.data, proof=proof, answer_wanted=True)
+    return certified, received(credential, certified.node, project=PROJECT.project_id)
+
+
+def admission_of(client: Certified) -> PeerAdmitted:
+    return PeerAdmitted(
+        node=client.node,
+        node_key=client.node_key,
+        curve_key=client.statement.curve_key,
+        seal_key=client.statement.seal_key,
+        addresses=(),
+        projects=(PROJECT.project_id,),
+        name="",
+    )
+
+
+def answered(machine: Enrolment, client: Certified) -> list[Any]:
+    return messages(machine.step(admission_of(client), now()), Credential)
+
+
+@pytest.mark.parametrize("allowed", [PeersAllowed(named=frozenset([shown_by(0)[0].node])), PeersAllowed()])
+def test_clients_that_never_become_peers_do_not_keep_another_one_from_its_answer(allowed: PeersAllowed) -> None:
+    """They wait for the operator, or membership has no room."""
+    machine = Trio().parties[NODE].enrolment
+    machine.step(allowed, now())
+    for number in range(1, STRANGERS_MAX + 1):
+        machine.step(shown_by(number)[1], now())
+        machine.check()
+    client, event = shown_by(0)
+    machine.step(event, now())
+    machine.check()
+    assert len(answered(machine, client)) == 1
+
+
+SECOND = 4
+
+
+def via_of(gate: Gate, node: int, at: Now) -> bytes:
+    """Whom the client asks to pass a heartbeat on."""
+    (effect,) = gate.step(Outgoing(send=Send(message=Heartbeat(), to=IDS[node])), at)
+    assert isinstance(effect, Publish) and isinstance(effect.event, Transmit)
+    return effect.event.via
+
+
+def with_two_schedulers() -> tuple[Trio, Gate]:
+    """The client hears the node through the first one, and the second one by itself."""
+    trio = Trio()
+    trio.introduce()
+    trio.beat(SCHEDULER, CLIENT)
+    gate = trio.parties[CLIENT].gate
+    trio.admit(CLIENT, statement(node_key(40 + SECOND)), ("10.0.0.2:1",))
+    return trio, gate
+
+
+def beat_of_second(gate: Gate, at: Now) -> None:
+    """A heartbeat of the second scheduler, straight."""
+    theirs = Gate(node_key(40 + SECOND), 1, {}, first_sequence=at.boot_ns)
+    theirs.step(admission_of(statement(KEYS[CLIENT], addresses=())), at)
+    (effect,) = theirs.step(Outgoing(send=Send(message=Heartbeat(), to=IDS[CLIENT])), at)
+    assert isinstance(effect, Publish) and isinstance(effect.event, Transmit)
+    second = node_id(node_key(40 + SECOND).public_key)
+    (told,) = [one for one in gate.step(Arrived(raw=effect.event.raw, node=second), at) if isinstance(one, Publish)]
+    assert isinstance(told.event, Received)
+
+
+def test_a_client_takes_another_scheduler_once_the_one_that_passed_frames_on_is_silent() -> None:
+    trio, gate = with_two_schedulers()
+    soon, later = (Now(trio.at.boot_ns + ms * 1_000_000, trio.at.wall_ms + ms) for ms in (1_000, PEER_AWAY_MS + 1))
+    beat_of_second(gate, soon)
+    assert via_of(gate, NODE, soon) == IDS[SCHEDULER]  # both speak: frames go back the way that they came
+    beat_of_second(gate, later)
+    assert via_of(gate, NODE, later) == node_id(node_key(40 + SECOND).public_key)
+
+
+def test_a_client_keeps_the_way_while_no_other_scheduler_speaks() -> None:
+    trio, gate = with_two_schedulers()
+    later = Now(trio.at.boot_ns + 10 * PEER_AWAY_MS * 1_000_000, trio.at.wall_ms + 10 * PEER_AWAY_MS)
+    assert via_of(gate, NODE, later) == IDS[SCHEDULER]
 
 
 # --- those who forgot each other ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from protocol import kinds
 from protocol.errors import Code
 from protocol.limits import (
     FRAME_TTL_MS_MAX,
+    HURRY_MS_MIN,
     INBOX_KEEP_MS,
     OUTBOX_BYTES_PER_PEER_MAX,
     OUTBOX_ROWS_PER_PEER_MAX,
@@ -33,7 +34,7 @@ from protocol.machines.delivery import Courier
 from protocol.machines.events import PeerSeen
 from protocol.record import Record
 from protocol.wire.jobs import Renew, Renewed, Stop
-from protocol.wire.peers import Acknowledge
+from protocol.wire.peers import Acknowledge, Poll, Polled
 from tests.protocol.builders import WALL_MS, messages, now, received, refusals, sends, writes
 
 OWN, PEER, OTHER = b"o" * 32, b"p" * 32, b"x" * 32
@@ -260,6 +261,21 @@ def test_a_peer_back_within_reach_gets_its_messages_at_once() -> None:
     assert sends(fire(machine, hurried)[1])
     assert set_timer is not None
     assert fire(machine, set_timer)[1] == ()  # the timer that was set before is stale
+
+
+def test_whoever_polls_all_the_time_is_sent_no_more_copies_for_it() -> None:
+    machine = courier()
+    set_timer = timer(machine.step(Say(), now()))
+    copies, at = 0, now()
+    for ms in range(0, 20_000, 10):
+        while set_timer is not None and set_timer.at_ns <= now(ms).boot_ns:
+            at, effects = fire(machine, set_timer)
+            copies += len(sends(effects, Stop))
+            set_timer = timer(effects)
+        polled = machine.step(received(Poll(number=1), PEER), max(at, now(ms), key=lambda one: one.boot_ns))
+        assert len(messages(polled, Polled)) == 1
+        set_timer = timer(polled) or set_timer
+    assert 20_000 // HURRY_MS_MIN <= copies <= 3 * 20_000 // HURRY_MS_MIN
 
 
 def test_the_inbox_forgets_ids_when_no_copy_can_live_any_more_oldest_first_also_after_a_restart() -> None:

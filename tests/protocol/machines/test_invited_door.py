@@ -13,7 +13,18 @@ from protocol.limits import HANDSHAKE_LIMIT_MS, INVITATION_LIFE_MS
 from protocol.machines.admission import Admission
 from protocol.machines.contract import Now, Publish, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
-from protocol.machines.events import Arrived, ControlAnswer, DialDoor, Outgoing, PeersAllowed, ProjectsHeld, Transmit
+from protocol.machines.events import (
+    Arrived,
+    ControlAnswer,
+    DialDoor,
+    DoorsOpened,
+    HangUp,
+    Outgoing,
+    PeersAllowed,
+    ProjectsHeld,
+    SubmitterProved,
+    Transmit,
+)
 from protocol.machines.gate import Gate
 from protocol.machines.joiner import Joiner
 from protocol.signing import SigningKey
@@ -313,3 +324,17 @@ def test_a_grant_out_of_turn_reaches_nobody() -> None:
         assert isinstance(sent, Publish)
         (told,) = gate.step(Arrived(raw=sent.event.raw, session=b"dial", dialled=True), now())
         assert isinstance(told, Publish) and getattr(told.event, "code", None) == code
+
+
+def test_an_invitation_that_is_forgotten_during_the_handshake_makes_nobody_a_submitter() -> None:
+    inviter = Inviter()
+    guest = Guest(inviter.invite())
+    (challenge,) = guest.send(guest.joiner.hello, inviter)
+    proof = guest.joiner.answer(challenge, inviter.at)
+    before = len(inviter.told)
+    inviter.feed("enrolment", DoorsOpened(doors=()))
+    frame = guest.gate.step(Outgoing(send=Send(message=proof, session=b"dial", project=guest.door.project_id)), now())
+    assert isinstance(frame[0], Publish)
+    inviter.feed("gate", Arrived(raw=frame[0].event.raw, session=guest.session, project=guest.door.project_id))
+    assert not [one for one in inviter.told[before:] if isinstance(one, SubmitterProved)]
+    assert HangUp(session=guest.session) in inviter.told[before:]

@@ -8,6 +8,8 @@ import pytest
 
 from protocol import kinds
 from protocol.errors import Code
+from protocol.key_statement import Certified
+from protocol.limits import PEERS_SOUGHT
 from protocol.machines.contract import KillTask, Publish, Put, Received, Send
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
@@ -248,6 +250,41 @@ def test_a_peer_is_told_when_this_node_leaves_and_greeted_when_it_is_back() -> N
     assert not news(gone, PeerAdmitted)
     back = machine.step(HELD, now())
     assert [one.to for one in sends(back, Greeting)] == [PEER.node] and news(back, PeerAdmitted)
+
+
+@pytest.mark.parametrize("unfit", ["banned", "client"])
+def test_who_is_never_knocked_at_takes_no_place_among_the_sought(unfit: str) -> None:
+    addresses = () if unfit == "client" else ("10.0.0.1:1",)
+    others = [statement(node_key(100 + number), addresses=addresses) for number in range(PEERS_SOUGHT)]
+    banned = frozenset(one.node for one in others) if unfit == "banned" else frozenset()
+    machine = hall(None, PeersAllowed(banned=banned), HELD)
+    for one in others:
+        assert news(machine.step(Discovered(certified=one), now()), Encountered) == []
+    assert len(news(machine.step(Discovered(certified=PEER), now()), Encountered)) == 1
+
+
+def test_a_peer_of_a_former_project_alone_is_introduced_to_nobody() -> None:
+    machine, other = with_peer(), statement(node_key(3))
+    machine.step(PeerProved(certified=other, project=PROJECT.project_id), now())
+    machine.step(received(_greeting_of(other), other.node), now())
+    asked = received(_greeting_of(PEER, seeks=8), PEER.node)
+    (answer,) = messages(machine.step(asked, now()), Greeting)
+    assert answer.introductions == (other.data,)
+    machine.step(ProjectsHeld(projects=(OTHER_PROJECT,), statement=OWN.data), now())
+    (answer,) = messages(machine.step(asked, now()), Greeting)
+    assert answer.introductions == ()
+
+
+def _greeting_of(peer: Certified, seeks: int = 0) -> Greeting:
+    return Greeting(
+        statement=peer.data,
+        name="peer",
+        projects=(PROJECT.project_id,),
+        sources=(),
+        answer_wanted=True,
+        seeks=seeks,
+        introductions=(),
+    )
 
 
 def test_a_peer_that_said_farewell_is_left_alone_until_it_greets() -> None:

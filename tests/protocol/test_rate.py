@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.adapters.rate import FairShare
 from protocol.limits import FRAME_BYTES_MAX, FRAME_BYTES_PER_TOKEN, SENDER_FRAMES_BURST, SENDER_FRAMES_PER_S
+from protocol.rate import FairShare
 
 LOUD, QUIET = b"loud", b"quiet"
 
