@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,11 @@ from actors.adapters.zmq_wire import Carry, Close, Dial, ZmqWire
 from actors.base import Context, SupervisedActor
 from actors.messages import Snapshot, SnapshotWanted
 from actors.ports import Clock
-from protocol.errors import FlottaError
+from protocol.errors import Code, FlottaError
 from protocol.ids import format_id
 from protocol.machines.events import (
     Arrived,
+    Counted,
     Departed,
     DialDoor,
     DoorsOpened,
@@ -31,8 +31,6 @@ from protocol.machines.events import (
 from protocol.machines.relaying import asked_to_pass_on
 from protocol.record import Record
 from protocol.tokens import ProjectKey
-
-_log = logging.getLogger(__name__)
 
 
 class WireReady(Record, frozen=True):
@@ -131,7 +129,7 @@ class TransportActor(SupervisedActor):
     def _send_sealed(self, event: Transmit) -> None:
         sealed = seal_for(event.seal_key, event.raw, sender=self._own_id, receiver=event.node)
         if sealed is None:
-            _log.warning("node %s has a seal key that is no good: nothing can be sent to it", format_id(event.node))
+            self._complain(event.node, "has a seal key that is no good: nothing can be sent to it")
             return
         self._wire.post(Carry(name=event.via, raw=asked_to_pass_on(event.node, sealed)))
 
@@ -160,7 +158,7 @@ class TransportActor(SupervisedActor):
         if not self._peers_allowed.admits(peer.node):
             return  # membership has not heard of the ban yet
         if self._nodes.get(peer.curve_key, peer.node) != peer.node:
-            _log.warning("node %s claims the transport key of another peer and is not connected", format_id(peer.node))
+            self._complain(peer.node, "claims the transport key of another peer and is not connected")
             return
         former = self._curves.get(peer.node)
         if former is not None and former != peer.curve_key:
@@ -177,6 +175,11 @@ class TransportActor(SupervisedActor):
                 door=False,
             )
         )
+
+    def _complain(self, node: bytes, what: str) -> None:
+        """A peer can cause it with every frame: the journal says it once in a while."""
+        sentence = f"node {format_id(node)} {what}"
+        self._publish(Counted(code=Code.STATEMENT_MALFORMED, sentence=sentence, node=node))
 
     def _cut_off(self, nodes: list[bytes]) -> None:
         """They are dialled no more and their keys are refused; the gate refuses what open connections bring."""

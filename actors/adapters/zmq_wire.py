@@ -40,6 +40,7 @@ from protocol.limits import (
 from protocol.machines.events import Arrived
 from protocol.rate import FairShare
 from protocol.record import Record
+from protocol.wire.relay import is_passed_on
 
 _log = logging.getLogger(__name__)
 
@@ -396,7 +397,8 @@ class ZmqWire:
         if link is None:
             self._send_back(self._ways_back.get(name, b""), raw)  # to a client of ours
             return
-        if len(link.waiting) >= LINK_FRAMES_WAITING_MAX:
+        # What is passed on for others takes no place of our own frames at a peer that reads too slowly.
+        if len(link.waiting) >= (1 if is_passed_on(raw) else LINK_FRAMES_WAITING_MAX):
             self.dropped += 1
             return
         link.waiting.append(raw)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flotta_p2p.joining import Grant
 
 
-@click.command()
+@click.command(short_help="Come into a project by an invitation, or join a node.")
 @click.argument("where", metavar="[INVITATION|ADDRESS]", required=False)
 @click.option("--as", "name", metavar="NAME", help="This node's own name of the project; else the inviter's.")
 @click.option("--forget", is_flag=True, help="Take a join address away again.")
@@ -52,7 +52,7 @@ def join(place: Place, where: str | None, name: str | None, forget: bool, as_jso
     show(values, lines, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Take the node out of all its projects.")
 @place_options()
 @json_option
 def leave(place: Place, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from flotta_p2p.commands.output import LEFT, show, span, table
 from protocol.limits import INVITATION_LIFE_MS, INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Whom the node works with, and whom you let in or keep out.")
 @place_options()
 @json_option
 @click.pass_context

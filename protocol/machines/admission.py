@@ -171,7 +171,9 @@ class Admission:
                 f"{BANS_MAX} nodes are banned here, and no more can be",
                 next_step="whoever makes new keys again and again is kept out by: flotta-p2p project rotate",
             )
-        row = self._bans[ban.node] = BanRow(since_ms=now.wall_ms, reason=ban.reason)
+        former = self._bans.get(ban.node)
+        reason = ban.reason or (former.reason if former is not None else "")
+        row = self._bans[ban.node] = BanRow(since_ms=now.wall_ms, reason=reason)
         self._accepted.discard(ban.node)
         writes = (
             Put(kind=kinds.BAN, key=ban.node, value=encode_record(row)),
@@ -271,7 +273,8 @@ class Admission:
     def _invited(self, joiner: bytes, now: Now) -> list[Effect]:
         """Whoever hands out an invitation accepts the node that comes with it; a ban is not lifted by one."""
         if joiner in self._bans:
-            raise DeniedError(Code.NODE_BANNED, "the operator of this node has banned the node that knocks")
+            sentence = "the operator of this node has banned the node that knocks"
+            raise DeniedError(Code.NODE_BANNED, sentence, next_step="ask that operator to lift the ban")
         return self._accepted_from_now(joiner, now)
 
 

@@ -414,7 +414,13 @@ class Gate:
 def _banned_at_the_door(session: bytes, header: Header) -> Refuse:
     """Who knocks is told, since its operator may not know."""
     sentence = "the operator of this node has banned the node that knocks"
-    return Refuse(code=Code.NODE_BANNED, sentence=sentence, session=session, reply_to=header.message_id)
+    return Refuse(
+        code=Code.NODE_BANNED,
+        sentence=sentence,
+        session=session,
+        reply_to=header.message_id,
+        next_step="ask that operator to lift the ban",
+    )
 
 
 def _fitting(text: str, bytes_max: int) -> str:

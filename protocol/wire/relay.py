@@ -33,6 +33,11 @@ def is_relayed(raw: bytes) -> bool:
     return raw.startswith(MAGIC)
 
 
+def is_passed_on(raw: bytes) -> bool:
+    """Whether it was another node's before this one sends it on."""
+    return raw.startswith(MAGIC + bytes((FROM,)))
+
+
 def pack_relayed(relayed: Relayed) -> bytes:
     return b"".join((MAGIC, bytes((relayed.way,)), relayed.node, relayed.sealed))
 

@@ -22,6 +22,7 @@ from flotta_p2p.demo.fleet import free_ports
 from protocol.errors import Code, ConfigError, DeniedError
 from protocol.machines.events import (
     Arrived,
+    Counted,
     Departed,
     DialDoor,
     DoorsOpened,
@@ -135,6 +136,15 @@ def test_a_peer_that_certifies_another_one_s_transport_key_does_not_cut_it_off()
         b.handle.tell(a.admitted(A))
         b.handle.tell(Transmit(raw=b"still b", node=A))
         a.published.wait_for(Arrived(raw=b"still b", node=B))
+        assert [one.code for one in a.published.entries() if isinstance(one, Counted)] == [Code.STATEMENT_MALFORMED]
+
+
+def test_what_cannot_be_sealed_is_counted_and_not_logged_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    with node() as a:
+        for _ in range(3):
+            a.handle.tell(Transmit(raw=b"sealed", node=B, via=A, seal_key=bytes(32)))
+        wait_until(lambda: len(a.published.entries()) == 3)
+        assert {one.code for one in a.published.entries()} == {Code.STATEMENT_MALFORMED} and caplog.records == []
 
 
 def test_a_peer_s_former_transport_key_is_worth_nothing() -> None:

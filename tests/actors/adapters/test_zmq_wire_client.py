@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from actors.adapters.clock import SystemClock
 from actors.adapters.zap import Allowed
 from actors.adapters.zmq_wire import Carry, Dial, ZmqWire
+from flotta_p2p.demo.fleet import free_ports
+from protocol.limits import LINK_FRAMES_WAITING_MAX
+from protocol.wire.relay import FROM, MAGIC
 from tests.actors.adapters.test_zmq_wire import PEER, PEER_ID, SERVER, SERVER_ID, Station, station
 from tests.actors.tree import LIMIT_S, Journal
 from tests.system.processes import wait_until
@@ -76,3 +79,16 @@ def test_a_client_that_comes_back_is_reached_over_its_new_connection() -> None:
             scheduler.arrived.wait(lambda told: len(told) == 2)
             scheduler.post(Carry(name=PEER_ID, raw=b"work"))
             assert one.hears()[-1] == b"work"
+
+
+def test_frames_passed_on_to_a_peer_that_does_not_read_leave_its_places_to_our_own() -> None:
+    with station(SERVER, KNOWS_THE_CLIENT) as scheduler:
+        (port,) = free_ports(1)  # nobody listens there
+        scheduler.post(
+            Dial(name=PEER_ID, server_curve=PEER.public, own=SERVER, addresses=(f"127.0.0.1:{port}",), door=False),
+            *(Carry(name=PEER_ID, raw=MAGIC + bytes((FROM,)) + bytes(40)) for _ in range(LINK_FRAMES_WAITING_MAX)),
+            *(Carry(name=PEER_ID, raw=b"our own") for _ in range(LINK_FRAMES_WAITING_MAX - 1)),
+        )
+        wait_until(lambda: not scheduler.wire._commands and PEER_ID in scheduler.wire._links)
+        wait_until(lambda: len(scheduler.wire._links[PEER_ID].waiting) == LINK_FRAMES_WAITING_MAX)
+        assert scheduler.wire.dropped == LINK_FRAMES_WAITING_MAX - 1

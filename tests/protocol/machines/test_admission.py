@@ -114,6 +114,8 @@ def test_a_ban_is_written_told_to_all_and_told_again_after_a_restart() -> None:
     assert not allowed(desk.again()).admits(GUEST.node)
     (ban,) = desk.machine.snapshot().bans
     assert (ban.node, ban.reason) == (GUEST.node, "lost laptop")
+    desk.ask(BanPeer(node=GUEST.node))  # the reason stays until another one is given
+    assert desk.machine.snapshot().bans[0].reason == "lost laptop"
 
 
 def test_accepting_lifts_a_ban_for_good() -> None:
