@@ -114,6 +114,7 @@ def running_node(
     discovery: bool = False,
     join: str | None = None,
     mode: str = "node",
+    proxy: str = "",
     wrap: Callable[[list[str]], list[str]] = lambda argv: argv,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningNode]:
@@ -135,6 +136,7 @@ def running_node(
         discovery=discovery,
         join=join,
         mode=mode,
+        proxy=proxy,
     )
     text = text.replace("node:\n", f"node:\n{node_yaml_lines}", 1)
     (folder / "node.yaml").write_text(text + extra_yaml)
@@ -168,6 +170,7 @@ def node_yaml(
     discovery: bool = False,
     join: str | None = None,
     mode: str = "node",
+    proxy: str = "",
 ) -> str:
     """The configuration file of a node whose table is `table.csv` beside it."""
     listening = [f"  interface: {interface}", f"  port: {port}"]
@@ -185,7 +188,7 @@ def node_yaml(
         lines += ["join:", "  first: false", f"  url: {join}"]
     elif not discovery:
         lines += ["join:", "  first: true"]
-    lines += ["settings:", f"  discovery: {str(discovery).lower()}"]
+    lines += ["settings:", f"  discovery: {str(discovery).lower()}", *([f"  proxy: {proxy}"] if proxy else [])]
     if database:
         lines += ["database:", "  host: ./work/jobs.sqlite"]
     if source:

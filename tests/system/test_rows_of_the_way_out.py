@@ -148,7 +148,7 @@ def test_row_n12_a_client_that_only_a_proxy_lets_out_takes_part_in_jobs_also_aft
             csv_text="value\n" + "".join(f"{1000 + row}\n" for row in range(20)),
             join=f"10.77.0.1:{NODE_PORT}",
             mode="client",
-            extra_yaml=f"settings:\n  proxy: {one.url}\n",
+            proxy=one.url,
             wrap=lambda argv: command_in(one.place, argv),
         ) as ward,
     ):
@@ -188,7 +188,7 @@ def _joining(folder: Path, address: str, *, proxy_url: str = "") -> Any:
         token=fresh_token(),
         csv_text=None,
         join=address,
-        extra_yaml=f"settings:\n  proxy: {proxy_url}\n" if proxy_url else "",
+        proxy=proxy_url,
     )
 
 
@@ -224,7 +224,7 @@ def test_row_n12_a_node_tells_what_is_wrong_with_its_proxy_and_joins_once_it_is_
             token=token,
             csv_text=None,
             join=f"{LOOPBACK}:{ports[0]}",
-            extra_yaml=f"settings:\n  proxy: {kind}://ada:${{PROXY_PASSWORD}}@{LOOPBACK}:{real.port}\n",
+            proxy=f"{kind}://ada:${{PROXY_PASSWORD}}@{LOOPBACK}:{real.port}",
             environment={"PROXY_PASSWORD": "shibboleth"},
         ) as south,
     ):
