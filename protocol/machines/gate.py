@@ -218,9 +218,14 @@ class Gate:
         hop = self._peers.get(event.via)
         if hop is None:
             raise RemoteProtocolError(Code.STRANGER, "a relayed frame that does not come from a peer")
-        newcomer = Link("relayed", None, hop.projects)
-        newcomer.dialled = False
-        return newcomer
+        return self._relayed_newcomer(event.node, None, hop.projects)
+
+    def _relayed_newcomer(self, node: bytes, key: bytes | None, projects: frozenset[bytes]) -> Link:
+        """Who was a peer before a ban has its replay window still."""
+        link = Link("relayed", key, projects)
+        link.dialled = False
+        link.window = self._former[node].window if node in self._former else link.window
+        return link
 
     def _rules(self, link: Link, now: Now) -> FrameRules:
         return FrameRules(
@@ -368,9 +373,10 @@ class Gate:
             return ()  # membership has not heard of the ban yet
         link = self._peers.get(peer.node)
         if link is None:
-            link = self._former.pop(peer.node, None) or self._sessions.pop(RELAY_SESSION + peer.node, None)
-            link = link or Link("peer", peer.node_key, ())
+            session = self._sessions.pop(RELAY_SESSION + peer.node, None)
+            link = self._former.pop(peer.node, None) or session or Link("peer", peer.node_key, ())
             link.connection = "peer"
+            link.via = session.via if session is not None else link.via
             link.boot_floor = self._floors.get(peer.node, 0)
             self._peers[peer.node] = link
         link.projects = frozenset(peer.projects)
@@ -379,8 +385,8 @@ class Gate:
         return ()
 
     def _introduce(self, event: Introduce) -> Effects:
-        link = Link("relayed", event.node_key, (event.project,))
-        link.dialled, link.seal_key = False, event.seal_key
+        link = self._relayed_newcomer(node_id(event.node_key), event.node_key, frozenset([event.project]))
+        link.seal_key = event.seal_key
         return self._open_session(event.session, link)
 
     def _session(self, event: DialDoor | Introduce | SubmitterProved | HangUp) -> Effects:

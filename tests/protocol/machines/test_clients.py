@@ -441,6 +441,24 @@ def test_a_client_keeps_the_way_while_no_other_scheduler_speaks() -> None:
     assert via_of(gate, NODE, later) == IDS[SCHEDULER]
 
 
+def test_a_credential_shown_after_a_ban_is_not_accepted_a_second_time() -> None:
+    trio = Trio()
+    trio.introduce()
+    trio.knock()
+    client, node = trio.parties[CLIENT], trio.parties[NODE]
+    for allowed in (PeersAllowed(banned=frozenset([client.id])), PeersAllowed()):
+        for machine in ("gate", "enrolment"):
+            trio.feed(NODE, machine, allowed)
+    trio.feed(CLIENT, "enrolment", Encountered(certified=node.says, again=True))
+    trio.knock()
+    shown = [one for one in node.heard if isinstance(one.message, Credential)]
+    assert len(shown) == 2
+    for sender, raw in [(one, raw) for one, other, raw in trio.carried if other == NODE]:
+        trio.feed(NODE, "gate", Arrived(raw=raw, node=IDS[sender]))
+    assert [one for one in node.heard if isinstance(one.message, Credential)] == shown
+    assert {one.code for one in node.counted} == {Code.REPLAYED}
+
+
 # --- those who forgot each other ---------------------------------------------------------------------------------
 
 
