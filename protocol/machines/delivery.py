@@ -147,10 +147,7 @@ class Courier:
                 return self._repeat(event, writes, now)
             case Received(message=Poll(number=number), sender=client):
                 return (self._poll(client, number, event.message_id, now),)
-            case PeerReached(node=node):
-                self._hurry(node, now)
-                return ()
-            case PeerSeen(node=node):
+            case PeerSeen(node=node) | PeerReached(node=node):
                 self._hurry(node, now)
         return self.machine.step(event, now)
 

@@ -45,7 +45,15 @@ from protocol.machines.contract import (
     unexpected,
     writes_first,
 )
-from protocol.machines.events import PeersAllowed, PeerSeen, ProjectsHeld, TaskDied, TaskFaulted, TaskProduced
+from protocol.machines.events import (
+    PeerReached,
+    PeersAllowed,
+    PeerSeen,
+    ProjectsHeld,
+    TaskDied,
+    TaskFaulted,
+    TaskProduced,
+)
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive, labels_of, participants_digest, sign_outcome
@@ -90,8 +98,8 @@ class WorkerSnapshot(Record, frozen=True):
     bytes_released: int
 
 
-# All that this machine takes.
-WorkerEvent = Received | TaskProduced | TaskFaulted | TaskDied | TimerFired | ProjectsHeld | PeersAllowed | PeerSeen
+_Ended = TaskProduced | TaskFaulted | TaskDied
+WorkerEvent = Received | _Ended | TimerFired | ProjectsHeld | PeersAllowed | PeerSeen | PeerReached
 
 
 class Worker:
@@ -157,7 +165,7 @@ class Worker:
                 return writes_first(self._hold(event, now))
             case PeersAllowed(banned=banned):
                 return writes_first(self._desert(banned, now))
-            case PeerSeen():
+            case PeerSeen() | PeerReached():
                 return ()  # for the delivery around this machine: what waits for that peer is sent again
             case Received(message=message):
                 raise unexpected(message)
@@ -279,13 +287,7 @@ class Worker:
         request = TaskRequest(
             operation=row.operation, artifact=row.artifact, source=None, inputs=row.inputs, labels=row.labels
         )
-        return StartTask(
-            key=row.key,
-            job_id=row.job_id,
-            source=row.source,
-            request=request,
-            limit_ms=TASK_RUN_MS_MAX,
-        )
+        return StartTask(key=row.key, job_id=row.job_id, source=row.source, request=request, limit_ms=TASK_RUN_MS_MAX)
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -308,7 +310,7 @@ class Worker:
 
     # --- a task ends ------------------------------------------------------------------------------
 
-    def _task_over(self, event: TaskProduced | TaskFaulted | TaskDied, now: Now) -> list[Effect]:
+    def _task_over(self, event: _Ended, now: Now) -> list[Effect]:
         row = self._attempts.get(event.key)
         if row is None or row.state != "running":
             return []  # it was stopped or lost its lease while its process ended

@@ -60,10 +60,13 @@ def actor_classes() -> set[type[SupervisedActor]]:
     return {one for one in found[1:] if one.__module__.startswith("actors.")}
 
 
+_CLIENTS_ALONE: Final = "poller"
+
+
 def news_without_handler(tree: Mapping[str, type[SupervisedActor]]) -> list[str]:
     """News that `protocol/wiring.py` gives to an actor which has no case for them."""
     known = {(handler.actor, handler.message) for handler in handlers_of(tree)}
-    pairs = [(name, event) for event, takers in NEWS.items() for name in takers if name != _BUS]
+    pairs = [(name, event) for event, takers in NEWS.items() for name in takers if name not in (_BUS, _CLIENTS_ALONE)]
     return [f"{name}/{event.__name__}" for name, event in pairs if (name, event) not in known]
 
 

@@ -56,17 +56,14 @@ def tapped(record: Callable[[bytes, Arrived], None]) -> Iterator[None]:
     """Every wire that is made within the block tells what it delivers, with its own CURVE key."""
     make = ZmqWire.__init__
 
-    def init(self: ZmqWire, keys: Any, clock: Any, deliver: Callable[[Arrived], None], *rest: Any) -> None:
+    def init(self: ZmqWire, keys: Any, clock: Any, *, deliver: Callable[[Arrived], None], **rest: Any) -> None:
         def tap(arrived: Arrived) -> None:
             record(keys.public, arrived)
             deliver(arrived)
 
-        make(self, keys, clock, tap, *rest)
+        make(self, keys, clock, deliver=tap, **rest)
 
-    def named(self: ZmqWire, keys: Any, clock: Any, *, deliver: Any, fail: Any, ready: Any) -> None:
-        init(self, keys, clock, deliver, fail, ready)
-
-    with patch.object(ZmqWire, "__init__", named):
+    with patch.object(ZmqWire, "__init__", init):
         yield
 
 

@@ -24,7 +24,7 @@ from protocol.wire.frame import BODY_OFFSET, HEADER_BYTES, _signed_bytes
 from protocol.wire.registry import MESSAGES, Connection
 from tests.faults.outcome import Found
 from tests.protocol.builders import PROJECT, SUBMITTER, WALL_MS, cancel_of, news, node_key, now, signed, statement
-from tests.protocol.machines.test_gate import EXAMPLES, KEY, OWN, PEER, PEER_KEY, frame, new_gate, over
+from tests.protocol.machines.test_gate import EXAMPLES, GREETING, KEY, OWN, PEER, PEER_KEY, frame, new_gate, over
 from tests.protocol.test_signing import FIELD, _encodings, _small_order_points
 
 TYPES: Final = tuple(value for name, value in vars(signing).items() if name.endswith("_STATEMENT"))
@@ -182,7 +182,7 @@ def frames(found: Found) -> None:
 
 def headers(found: Found) -> None:
     """Suites, flags, magic and lengths that do not exist, each validly signed; keys that are weak."""
-    raw = frame(EXAMPLES[6])
+    raw = frame(GREETING)
     head, body = raw[:HEADER_BYTES], raw[BODY_OFFSET:]
     found.hold(taken("peer", resigned(head, body, PEER_KEY)) is not None, "the control of the header was refused")
     altered = [at(head, 4, bytes([suite])) for suite in range(256) if suite != 1]
@@ -207,7 +207,7 @@ def headers(found: Found) -> None:
 
 def across(found: Found) -> None:
     """A frame's signature in a statement, and a statement's in a frame."""
-    raw = frame(EXAMPLES[5])
+    raw = frame(GREETING)
     frame_signature, spoken = raw[HEADER_BYTES:BODY_OFFSET], _signed_bytes(raw[:HEADER_BYTES], raw[BODY_OFFSET:])
     for offered in TYPES:
         for payload in (raw, spoken, raw[BODY_OFFSET:], raw[:HEADER_BYTES]):
@@ -220,7 +220,7 @@ def across(found: Found) -> None:
         signature = envelope_of(data).signature
         for said, body in _bodies(data):
             found.counts["frame and statement"] += 1
-            head = frame(EXAMPLES[5])[:HEADER_BYTES]
+            head = frame(GREETING)[:HEADER_BYTES]
             head = at(at(head, 6, said.to_bytes(2)), 8, len(body).to_bytes(4))
             for connection in get_args(Connection):
                 found.hold(taken(connection, head + signature + body) is None, f"{offered} was let in as a frame")

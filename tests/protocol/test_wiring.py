@@ -9,7 +9,6 @@ import pytest
 from protocol.machines.admission import AdmissionEvent
 from protocol.machines.catalogue import CatalogueEvent
 from protocol.machines.enrolment import EnrolmentEvent
-from protocol.machines.events import PeerReached
 from protocol.machines.gate import GateEvent
 from protocol.machines.membership import MembershipEvent
 from protocol.machines.poller import PollerEvent
@@ -28,14 +27,13 @@ TAKEN: dict[str, tuple[type[Any], ...]] = {
     "admission": get_args(AdmissionEvent),
     "catalogue": get_args(CatalogueEvent),
 }
-BY_THE_COURIER = {PeerReached}  # by the delivery around a machine
 SHELLS = {"transport", "discovery", "gateway", "journal", "store"}
 
 
 @pytest.mark.parametrize("event", NEWS, ids=lambda event: event.__name__)
 def test_each_machine_that_is_told_of_an_event_takes_it(event: type[Any]) -> None:
     for name in NEWS[event]:
-        assert name in SHELLS or event in BY_THE_COURIER or event in TAKEN[name]
+        assert name in SHELLS or event in TAKEN[name]
 
 
 def test_every_event_that_a_machine_takes_from_another_is_wired_to_it() -> None:

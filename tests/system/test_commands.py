@@ -87,7 +87,7 @@ def test_status_and_peers_are_text_and_json(here: Line, node: RunningNode) -> No
     values = here("status", "--json").values
     assert (values["name"], values["projects"][0]["name"]) == ("Biscoe", "penguins")
     assert "No peers yet" in here("peers").out
-    nobody = {"peers": [], "strangers": [], "joins": [], "bans": [], "only_accepted": False}
+    nobody = {"peers": [], "strangers": [], "joins": [], "bans": [], "only_accepted": False, "left": False}
     assert here("peers", "--json").values == here("peers", "list", "--json").values == nobody
 
 
