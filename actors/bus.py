@@ -25,7 +25,7 @@ class Bus:
 
     def publish(self, event: Any) -> None:
         if isinstance(event, ResourceWanted):
-            answer_to = self._handles["scheduler"]
+            answer_to = self._handles[event.taker]
             self._handles["store"].tell(FetchResource(ticket=event.ticket, digest=event.digest, reply_to=answer_to))
             return
         for name in takers(event):

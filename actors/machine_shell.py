@@ -38,6 +38,7 @@ from protocol.machines.contract import (
     Effects,
     KillTask,
     Machine,
+    NextPiece,
     Persist,
     Publish,
     Received,
@@ -135,8 +136,8 @@ class MachineActor(SupervisedActor):
     def end(self) -> None:
         self._timers.clear_all(self.address)
 
-    def perform_task(self, effect: StartTask | KillTask) -> None:
-        """Have a task started or killed. Here by the runner; actors that run tasks themselves override it."""
+    def perform_task(self, effect: StartTask | KillTask | NextPiece) -> None:
+        """Have a task started, killed or let go on. Actors that run tasks themselves override it."""
         if self._runner is None:
             raise LocalProtocolError(f"The machine of {self.name} wants a task run, but has no runner.")
         reached(Point.TASK_BEFORE)
@@ -227,7 +228,7 @@ class MachineActor(SupervisedActor):
                 self._timers.clear(self.address, effect.name)
             case Publish():
                 self._publish(effect.event)
-            case StartTask() | KillTask():
+            case StartTask() | KillTask() | NextPiece():
                 self.perform_task(effect)
             case Refuse():
                 self._gate.tell(effect)

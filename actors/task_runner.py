@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.base import ActorHandle, Context, SupervisedActor
-from actors.messages import Inspected, InspectWanted, SourceOpened, TaskWanted
+from actors.messages import FetchResource, Inspected, InspectWanted, ResourceFetched, SourceOpened, TaskWanted
 from actors.ports import ChildGone, ChildSaid, ChildStarted, Clock, Spawner
 from actors.task_work import INSPECTION, Child, Queue, Work
 from actors.timers import TimerService
@@ -29,15 +29,28 @@ from protocol.limits import (
     TASK_SLOTS,
     WARM_MS,
 )
-from protocol.machines.contract import KillTask, StartTask, TimerFired
-from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
-from protocol.plan.tasks import ChildAnswer, Fault, Inspection, InspectRequest, Product, SourceFile
+from protocol.machines.contract import KillTask, NextPiece, StartTask, TimerFired
+from protocol.machines.events import TaskDied, TaskFaulted, TaskPiece, TaskProduced
+from protocol.plan.products import chunks_in
+from protocol.plan.tasks import (
+    ChildSays,
+    Fault,
+    Inspection,
+    InspectRequest,
+    Piece,
+    PieceGiven,
+    PieceTaken,
+    PieceWanted,
+    Product,
+    SourceFile,
+)
 from protocol.wire.codec import decode_record, encode_record
 
 CHILD_ROLE: Final = "task"
 WARM_CHILD_ROLE: Final = "warm-task"
 _KEY_PREFIX: Final = "task-"
 _RETIRED: Final = b"retired"
+_NONSENSE: Final = Fault(code=Code.BODY_MALFORMED, sentence="the process that computed the task answered nonsense")
 
 
 class TaskRunnerActor(SupervisedActor):
@@ -48,18 +61,22 @@ class TaskRunnerActor(SupervisedActor):
         context: Context,
         *,
         spawner: Spawner,
+        store: ActorHandle,
         sources: Mapping[str, SourceFile],
         clock: Clock,
         timers: TimerService,
     ) -> None:
         super().__init__(context)
         self._spawner = spawner
+        self._store = store
         self._sources = dict(sources)  # limits.SOURCES_MAX
         self._clock = clock
         self._timers = timers
         self._children: dict[str, Child] = {}  # limits.TASK_SLOTS
         self._waiting = Queue()
         self._keys: set[bytes] = set()  # limits.TASKS_LIVE_PER_WORKER_MAX: of tasks that wait or are in a child
+        self._wanting: dict[int, str] = {}  # limits.TASK_SLOTS: ticket → child that waits for a chunk
+        self._tickets = 0
         self._count = 0
         self._pausing = False  # after a spawn that failed
         self._in_use = False  # a task that reads a table was started within WARM_MS
@@ -74,6 +91,10 @@ class TaskRunnerActor(SupervisedActor):
                 self._start(start, reply_to)
             case TaskWanted(effect=KillTask(key=key)):
                 self._kill(key)
+            case TaskWanted(effect=NextPiece(key=key)):
+                self._next_piece(key)
+            case ResourceFetched(ticket=ticket, data=data):
+                self._give_piece(ticket, data)
             case InspectWanted(source=source, reply_to=reply_to):
                 request = encode_record(InspectRequest(source=source))
                 owner = INSPECTION + source.name.encode()
@@ -99,15 +120,20 @@ class TaskRunnerActor(SupervisedActor):
     # --- work in and out -------------------------------------------------------------------------
 
     def _start(self, start: StartTask, reply_to: ActorHandle) -> None:
-        """A worker that was restarted wants its running tasks again: they go on."""
+        """A worker that was restarted wants its running tasks again: they go on, unless it has forgotten what it was
+        told of a large product.
+        """
         if start.key in self._keys:
-            return
+            if not any(work.key == start.key and work.pieces for one in self._children.values() for work in one.works):
+                return
+            self._kill(start.key)
         self._keys.add(start.key)
         request = start.request
         if start.source:
             request = msgspec.structs.replace(request, source=self._sources.get(start.source))
         message = encode_record(request)
-        work = Work(start.job_id, start.key, message, start.limit_ms, reply_to, request.operation)
+        chunks = frozenset(digest for carried in request.inputs for digest in chunks_in(carried))
+        work = Work(start.job_id, start.key, message, start.limit_ms, reply_to, request.operation, chunks)
         self._waiting.add(work)
         if not work.light:
             self._in_use = True
@@ -131,7 +157,11 @@ class TaskRunnerActor(SupervisedActor):
         child = self._children.get(name)
         if child is None or child.silenced or not child.works:
             return
-        work = child.works.popleft()
+        said, work = _read(answer), child.works[0]
+        if isinstance(said, Piece | PieceWanted) and not work.is_inspection:
+            self._piece(name, work, said)
+            return
+        child.works.popleft()
         self._keys.discard(work.key)
         if child.works:
             self._limit(name, child.works[0])
@@ -140,7 +170,35 @@ class TaskRunnerActor(SupervisedActor):
         else:
             self._timers.clear(self.address, f"limit:{name}")
             self._timers.set(self.address, f"home:{name}", self._clock.now().after_ms(CHILD_SPARE_MS), 0)
-        work.reply_to.tell(_outcome(work, answer))
+        work.reply_to.tell(_outcome(work, said))
+
+    # --- large products, piece by piece ------------------------------------------------------------
+
+    def _piece(self, name: str, work: Work, said: Piece | PieceWanted) -> None:
+        match said:
+            case Piece(data=data):
+                work.pieces += 1
+                work.reply_to.tell(TaskPiece(key=work.key, number=work.pieces - 1, data=data))
+            case PieceWanted(digest=digest) if digest in work.chunks:
+                self._tickets += 1
+                self._wanting[self._tickets] = name
+                self._store.tell(FetchResource(ticket=self._tickets, digest=digest, reply_to=self.address))
+            case _:
+                self._send_home(name)  # it asks for what is not its own
+
+    def _next_piece(self, key: bytes) -> None:
+        for name, child in self._children.items():
+            if child.works and child.works[0].key == key and not child.silenced:
+                self._spawner.send(name, encode_record(PieceTaken()))
+
+    def _give_piece(self, ticket: int, data: bytes | None) -> None:
+        """A chunk that is not there any more ends its child, and with it the task."""
+        name = self._wanting.pop(ticket, "")
+        given = data is not None and self._spawner.send(name, encode_record(PieceGiven(data=data)))
+        if not given and name in self._children:
+            self._send_home(name)
+
+    # --- the end of a child ------------------------------------------------------------------------
 
     def _limit(self, name: str, work: Work) -> None:
         """From now on the child computes this."""
@@ -249,22 +307,30 @@ class TaskRunnerActor(SupervisedActor):
                 return
 
 
-def _outcome(work: Work, answer: bytes) -> TaskProduced | TaskFaulted | Inspected:
+def _read(answer: bytes) -> ChildSays:
     try:
-        decoded = decode_record(answer, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
-        if not work.is_inspection:
-            return _task_outcome(work, decoded)
-        if isinstance(decoded, Fault):
-            return Inspected(fault=decoded)
-        return Inspected(seen=decode_record(decoded.data, Inspection, bytes_max=CHILD_MESSAGE_BYTES_MAX))
-    except RemoteProtocolError as error:
-        fault = Fault(code=error.code, sentence="the process that computed the task answered nonsense")
-        return Inspected(fault=fault) if work.is_inspection else _task_outcome(work, fault)
+        said: ChildSays = decode_record(answer, ChildSays, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+    except RemoteProtocolError:
+        return _NONSENSE
+    return said
 
 
-def _task_outcome(work: Work, answer: Product | Fault) -> TaskProduced | TaskFaulted:
-    match answer:
-        case Product(data=data):
-            return TaskProduced(key=work.key, product=data)
-        case Fault(code=code, sentence=sentence, next_step=next_step):
+def _outcome(work: Work, said: ChildSays) -> TaskProduced | TaskFaulted | Inspected:
+    match said:
+        case Product(data=data) if work.is_inspection:
+            return _inspected(data)
+        case Product(data=data, pieces=pieces):
+            return TaskProduced(key=work.key, product=data, pieces=pieces)
+        case Fault(code=code, sentence=sentence, next_step=next_step) if not work.is_inspection:
             return TaskFaulted(key=work.key, code=code, sentence=sentence, next_step=next_step)
+        case Fault():
+            return Inspected(fault=said)
+        case _:
+            return Inspected(fault=_NONSENSE)
+
+
+def _inspected(data: bytes) -> Inspected:
+    try:
+        return Inspected(seen=decode_record(data, Inspection, bytes_max=CHILD_MESSAGE_BYTES_MAX))
+    except RemoteProtocolError:
+        return Inspected(fault=_NONSENSE)

@@ -21,7 +21,14 @@ class Work:
     """
 
     def __init__(
-        self, owner: bytes, key: bytes, message: bytes, limit_ms: int, reply_to: ActorHandle, operation: str = ""
+        self,
+        owner: bytes,
+        key: bytes,
+        message: bytes,
+        limit_ms: int,
+        reply_to: ActorHandle,
+        operation: str = "",
+        chunks: frozenset[bytes] = frozenset(),
     ) -> None:
         self.owner = owner  # job id; children are never shared between owners
         self.key = key
@@ -30,6 +37,8 @@ class Work:
         self.reply_to = reply_to
         known = OPERATIONS.get(operation)
         self.light = known is not None and known.light
+        self.chunks = chunks  # what its child may ask for
+        self.pieces = 0  # of its product, that its child has told
 
     @property
     def is_inspection(self) -> bool:

@@ -229,7 +229,9 @@ class Node:
             self._machine("membership", parts, self._membership(parts), (kinds.PEER, *delivery)),
             self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
-            self._machine("worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, *delivery)),
+            self._machine(
+                "worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, kinds.CHUNK, *delivery)
+            ),
             self._machine("catalogue", parts, self._catalogue(parts), ()),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
@@ -349,6 +351,7 @@ class Node:
         return TaskRunnerActor.start(
             context,
             spawner=parts.spawner,
+            store=parts.handles["store"],
             sources=source_files(parts.configuration),
             clock=parts.clock,
             timers=parts.timers,

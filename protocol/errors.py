@@ -66,6 +66,7 @@ class Code(StrEnum):
     TASK_OUT_OF_MEMORY = "task-out-of-memory"
     OUTCOME_UNKNOWN = "outcome-unknown"
     RESULT_TOO_LARGE = "result-too-large"
+    TRANSFER_STALLED = "transfer-stalled"
     RESULT_ALTERED = "result-altered"
     RESULT_NOT_READY = "result-not-ready"
     # permission

@@ -169,7 +169,15 @@ PROBE_BYTES_MAX: Final = 16 * MIB  # of all products of a probe at one participa
 PROBE_TASKS_MAX: Final = 250  # tasks of a probe for each participant; its author writes it
 TASK_ATTEMPTS_MAX: Final = 3  # a child process that dies under a pure or idempotent task
 TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
-PRODUCT_BYTES_MAX: Final = 192 * KIB  # what one task may produce; larger resources need chunked transfer
+INLINE_BYTES_MAX: Final = 192 * KIB  # a product that travels whole inside a message; larger ones go by chunks
+PRODUCT_BYTES_MAX: Final = 64 * MIB  # what one task may produce; its program grows it; its manifest has 9 KiB
+CHUNK_BYTES: Final = 256 * KIB  # of a large product; a frame of it is short on a slow link, 4 make 1 MiB
+CHUNKS_ASKED_MAX: Final = 8  # of one task's inputs, asked for and not yet there; 2 MiB of memory at both ends
+CHUNK_RETRY_MS: Final = 2_000  # a chunk that has not come by then is asked for again; 1 MiB/s fills the window in it
+CHUNK_PATIENCE_MS: Final = 60_000  # without one new chunk for so long a task fails, naming who did not send it
+CHUNKS_LENT_MAX: Final = 64  # chunks being read for others at once, 16 MiB; peers grow it, the rest ask again
+TASK_FETCH_BYTES_MAX: Final = 1024 * MIB  # of all large products that one task takes; its child has 2 GiB
+MEASURE_BYTES_MAX: Final = 4 * MIB  # a holder's statistics; 256 columns of 1,000 bins fit; read in 1 s
 # products that one task takes; a message of tasks holds so much beside an order and a plan of STATEMENT_BYTES_MAX each
 TASK_INPUT_BYTES_MAX: Final = 640 * KIB
 SENTENCE_CHARS_MAX: Final = 1_000  # a worker's reason in an outcome; it is shown to people and stored with the job

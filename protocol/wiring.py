@@ -55,7 +55,7 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.SourceInspected: ("catalogue",),
     events.Departed: ("transport",),
     events.ResourceWanted: ("store",),
-    events.ResourceFound: ("scheduler",),
+    events.ResourceFound: ("scheduler", "worker"),  # whichever asked
     events.JobChanged: ("gateway", "journal"),
 }
 

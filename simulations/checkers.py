@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol import kinds
-from protocol.ids import MESSAGE_ID_BYTES, node_id, short_job_id
+from protocol.ids import JOB_ID_BYTES, MESSAGE_ID_BYTES, node_id, short_job_id
 from protocol.limits import LEASE_GRACE_MS
 from protocol.machines.attempts import AttemptRow, ExecutedRow
 from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, Send, StartTask, Write
 from protocol.machines.events import Arrived, PeerAdmitted
 from protocol.machines.jobs import JobRow, TaskRow, restore_job
-from protocol.plan.plan import Outcome, check_product, product_digest, verify_outcome
+from protocol.plan.plan import Outcome, check_product, verify_outcome
+from protocol.plan.products import Manifest, carry, chunks_in, is_large, product_digest, resource_of
 from protocol.wire.codec import decode_record
 from protocol.wire.frame import parse_header
 from protocol.wire.jobs import ENDED, JobResult, JobStatus, Results, Tasks
@@ -203,7 +204,24 @@ class Checkers:
                     raise Violation(f"{short_job_id(job_id)} is finally cancelled, and {node.name} still runs a task")
 
     def produced(self, node: Node, key: bytes, product: bytes) -> None:
-        self._products.setdefault(key, set()).add(product_digest(product))
+        self._products.setdefault(key, set()).add(product_digest(carry(product)))
+
+    def settled(self, node: Node) -> None:
+        """At the end: chunks are there for tasks alone, and resources for chunks and results alone."""
+        jobs = {key[:JOB_ID_BYTES] for key in node.store.keys(kinds.ATTEMPT)}
+        chunks = node.store.keys(kinds.CHUNK)
+        if any(key[:JOB_ID_BYTES] not in jobs for key in chunks):
+            raise Violation(f"{node.name} keeps chunks of a job that is over")
+        named = {key[JOB_ID_BYTES:] for key in chunks}
+        for value in node.store.values(kinds.JOB):
+            row = decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX)
+            if row.state == "succeeded":
+                named.add(row.digest)
+                if is_large(row.size_bytes):
+                    stored = node.store.resource(row.digest) or b""
+                    named.update(decode_record(stored, Manifest, bytes_max=ROW_BYTES_MAX).chunks)
+        if node.store.resources() != named:
+            raise Violation(f"{node.name} stores other resources than its rows name")
 
     # --- submitters --------------------------------------------------------------------------------------------------
 
@@ -234,13 +252,13 @@ class Checkers:
     def given(self, submitter: Submitter, result: JobResult) -> None:
         """A result that is given is on disk, and it is what the tasks compute."""
         row = self._must_be_stored(submitter)
-        if submitter.node.store.resource(row.digest) != result.product:
+        if submitter.node.store.resource(row.digest) != resource_of(result.product):
             raise Violation(f"{submitter.node.name} gives another result of job {submitter.number} than it stored")
         job = restore_job(row, {}, submitter.node.own_id)
         expected = expected_products(job.verified.artifact, tuple(state.task for state in job.tasks))[-1]
         outcome, signer = verify_outcome(result.outcome)
         check_product(outcome, result.product)
-        if result.product != expected or signer != submitter.node.own_id:
+        if submitter.node.store.whole(result.product) != expected or signer != submitter.node.own_id:
             raise Violation(f"the result of job {submitter.number} is not what its tasks compute")
 
     def finished(self, submitter: Submitter) -> JobRow:
@@ -251,4 +269,6 @@ class Checkers:
         if (submitter.result is not None) != (row.state == "succeeded"):
             given = "given" if submitter.result is not None else "not given"
             raise Violation(f"job {submitter.number} is {row.state}, and its result was {given}")
+        if submitter.result is not None and not submitter.chunks.issuperset(chunks_in(submitter.result.product)):
+            raise Violation(f"a part of the result of job {submitter.number} was not given")
         return row

@@ -25,6 +25,7 @@ from protocol.machines.contract import (
     Effects,
     KillTask,
     Machine,
+    NextPiece,
     Now,
     Persist,
     Publish,
@@ -323,6 +324,8 @@ class Node:
                 self.tasks.start(effect)
             case KillTask():
                 self.tasks.kill(effect.key)
+            case NextPiece():
+                self.tasks.next_piece(effect.key)
             case Persist():
                 raise Violation("writes are committed, not performed")
             case _:

@@ -38,8 +38,8 @@ def publish_outside(world: World, node: Node, taker: str, event: Any) -> None:
             world.checkers.admitted(node, event)
         case events.StatementWanted(address=address):
             world.network.ask_statement(node, address)
-        case events.ResourceWanted(ticket=ticket, digest=digest):
-            node.deliver("scheduler", events.ResourceFound(ticket=ticket, data=node.store.resource(digest)))
+        case events.ResourceWanted(ticket=ticket, digest=digest, taker=taker_of_it):
+            node.deliver(taker_of_it, events.ResourceFound(ticket=ticket, data=node.store.resource(digest)))
         case events.ControlAnswer():
             world.answer(node, event)
         case events.Counted(code=code, sentence=sentence):

@@ -43,13 +43,13 @@ class OldFenceWorker(Worker):
     """Takes up the plan of any epoch of its scheduler."""
 
     def _tasks(self, event: Received, message: Tasks, now: Now) -> list[Effect]:
-        known = self._executed.get(message.job_id)
+        known = self._executed.rows.get(message.job_id)
         if known is None:
             return super()._tasks(event, message, now)
-        unfenced = self._executed[message.job_id] = msgspec.structs.replace(known, epoch=0)
+        unfenced = self._executed.rows[message.job_id] = msgspec.structs.replace(known, epoch=0)
         effects = super()._tasks(event, message, now)
-        if self._executed[message.job_id] is unfenced:  # the offer was refused for another reason
-            self._executed[message.job_id] = known
+        if self._executed.rows[message.job_id] is unfenced:  # the offer was refused for another reason
+            self._executed.rows[message.job_id] = known
         return effects
 
 

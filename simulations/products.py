@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from protocol.ids import length_safe
+from protocol.plan import products
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.plan import Task, labels_of
 from protocol.plan.tasks import TaskRequest
 from protocol.wire.codec import encode_record
+
+INLINE_BYTES: Final = 768
+CHUNK_BYTES: Final = 256
+
+
+@contextmanager
+def small_chunks() -> Iterator[None]:
+    """For the runs of this process: a quarter of the products go by chunks, two to five of them."""
+    sizes = {"INLINE_BYTES_MAX": INLINE_BYTES, "CHUNK_BYTES": CHUNK_BYTES}
+    before = {name: getattr(products, name) for name in sizes}
+    try:
+        for name, size in sizes.items():
+            setattr(products, name, size)
+        yield
+    finally:
+        for name, size in before.items():
+            setattr(products, name, size)
 
 
 def product_of(node: bytes, source: str, request: TaskRequest) -> bytes:
@@ -20,14 +41,14 @@ def product_of(node: bytes, source: str, request: TaskRequest) -> bytes:
 def expected_products(artifact: Artifact, tasks: tuple[Task, ...]) -> list[bytes]:
     """The products of a whole job, computed at one place; the machines must come to the same."""
     data = artifact_bytes(artifact)
-    products: list[bytes] = []
+    made: list[bytes] = []
     for task in tasks:
         request = TaskRequest(
             operation=task.operation,
             artifact=data,
             source=None,
-            inputs=tuple(products[index] for index in task.inputs),
+            inputs=tuple(made[index] for index in task.inputs),
             labels=labels_of(task, tasks),
         )
-        products.append(product_of(task.node, task.source, request))
-    return products
+        made.append(product_of(task.node, task.source, request))
+    return made

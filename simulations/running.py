@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from simulations.options import HOUR_MS, Options, draw_long, draw_options
 from simulations.plants import PLANTS, Plant
+from simulations.products import small_chunks
 from simulations.signatures import remembered_signatures
 from simulations.trace import Trace
 from simulations.world import World
@@ -56,7 +57,7 @@ def run_options(options: Options, trace: Trace, plant: Plant | None = None, *, c
     """The world at its end, and what was broken, or nothing. Whatever a machine raises is a finding of this run, like
     a broken rule. Without `calm` only the first part is run, in which things break.
     """
-    with remembered_signatures():
+    with remembered_signatures(), small_chunks():
         world = World(options, trace, PLANTS[plant] if plant is not None else None)
         try:
             world.run_chaos()

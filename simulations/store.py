@@ -12,7 +12,8 @@ from random import Random
 from typing import NamedTuple
 
 from protocol import kinds
-from protocol.machines.contract import Audit, Drop, Keep, LogJob, Put, Write
+from protocol.machines.contract import Audit, Drop, Hold, Keep, LogJob, Put, Release, Write
+from protocol.plan.products import Carried
 from simulations.faults import MachineName
 
 
@@ -31,6 +32,7 @@ class VirtualStore:
     def __init__(self) -> None:
         self._tables: dict[str, dict[bytes, bytes]] = {kind: {} for kind in sorted(kinds.KINDS)}
         self._resources: dict[bytes, bytes] = {}
+        self._holders: dict[bytes, int] = {}
         self._waiting: deque[Batch] = deque()
         self.audit_rows = 0
 
@@ -63,10 +65,25 @@ class VirtualStore:
                     self._tables[kind].pop(key, None)
                 case Keep(digest=digest, data=data):
                     self._resources[digest] = data
+                    self._holders[digest] = self._holders.get(digest, 0) + 1
+                case Hold(digests=digests):
+                    for digest in digests:
+                        self._holders[digest] += 1
+                case Release(digests=digests):
+                    self._release(digests)
                 case Audit():
                     self.audit_rows += 1
                 case LogJob():
                     pass  # read by the checkers as it is synced; no machine reads it back
+
+    def _release(self, digests: tuple[bytes, ...]) -> None:
+        for digest in digests:
+            left = self._holders.get(digest, 0) - 1
+            if left > 0:
+                self._holders[digest] = left
+            else:
+                self._holders.pop(digest, None)
+                self._resources.pop(digest, None)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -80,8 +97,21 @@ class VirtualStore:
     def values(self, kind: str) -> list[bytes]:
         return [value for _, value in sorted(self._tables[kind].items())]
 
+    def keys(self, kind: str) -> list[bytes]:
+        return sorted(self._tables[kind])
+
     def resource(self, digest: bytes) -> bytes | None:
         return self._resources.get(digest)
+
+    def whole(self, product: Carried) -> bytes | None:
+        """The bytes of a product, or None where a chunk of it is not here."""
+        if isinstance(product, bytes):
+            return product
+        chunks = [self._resources.get(digest) for digest in product.chunks]
+        return b"".join(chunk for chunk in chunks if chunk is not None) if None not in chunks else None
+
+    def resources(self) -> set[bytes]:
+        return set(self._resources)
 
     def next_boot_id(self, wall_ms: int) -> int:
         """Above all before and not below the wall clock; synced before anything is sent under it."""

@@ -13,8 +13,19 @@ from protocol.machines.events import CONTROL_SESSION, OPERATOR
 from protocol.plan.artifact import Query, artifact_bytes, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
+from protocol.plan.products import chunk_digest, chunks_in
 from protocol.signing import SigningKey
-from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskResult, JobResult, JobStatus, Submit
+from protocol.wire.jobs import (
+    ENDED,
+    AskCancel,
+    AskJob,
+    AskResult,
+    AskResultChunk,
+    JobResult,
+    JobStatus,
+    ResultChunk,
+    Submit,
+)
 from protocol.wire.peers import Refused
 from simulations.clocks import WALL_MS
 from simulations.node import Node
@@ -63,6 +74,7 @@ class Submitter:
         self.refusal = ""
         self.status: JobStatus | None = None
         self.result: JobResult | None = None
+        self.chunks: set[bytes] = set()  # of it, that were given
 
     # --- what it does ------------------------------------------------------------------------------------------------
 
@@ -109,6 +121,10 @@ class Submitter:
                 self._world.checkers.given(self, message)
                 self.result = message
                 self.told_all = True
+                for digest in chunks_in(message.product):
+                    self._ask(AskResultChunk(job_id=self.job_id, digest=digest))
+            case ResultChunk():
+                self.chunks.add(chunk_digest(message.data))
             case Refused(code=code) if self.state == "asking":
                 if code in _LATER and self._submits < SUBMITS_MAX:
                     return

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from protocol.errors import Code
 from protocol.machines.contract import StartTask
-from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
+from protocol.machines.events import TaskDied, TaskFaulted, TaskPiece, TaskProduced
+from protocol.plan.products import chunks_of, is_large
 from simulations.products import product_of
 from simulations.violation import Violation
 
@@ -29,6 +33,8 @@ class Tasks:
         self._node = node
         self._running: dict[bytes, tuple[int, int]] = {}  # a number, and since when
         self._starters: dict[bytes, int] = {}  # incarnation of the worker that started a task last
+        self._pieces: dict[bytes, deque[bytes]] = {}  # of large products that are being told: what is left
+        self._told: dict[bytes, int] = {}  # and how many pieces were
         self._count = 0
 
     def start(self, effect: StartTask) -> None:
@@ -38,8 +44,9 @@ class Tasks:
             raise Violation(f"{self._node.name} starts a task that it runs already: {effect.key.hex()[:12]}")
         self._starters[effect.key] = incarnation
         self._world.checkers.task_starts(self._node, effect)
-        if effect.key in self._running:
+        if effect.key in self._running and effect.key not in self._pieces:
             return
+        self._pieces.pop(effect.key, None)  # the worker has forgotten what it was told of it: the child begins anew
         self._count += 1
         started = self._running[effect.key] = (self._count, self._world.now_ns)
         self._world.note(self._node, "worker", "task starts", effect.request.operation)
@@ -47,18 +54,19 @@ class Tasks:
 
         def end() -> None:
             if self._running.get(effect.key) == started:
-                del self._running[effect.key]
-                self._node.deliver("worker", self._end_of(effect))
+                self._end(effect)
 
         self._world.after(duration_ms * 1_000_000, end)
 
     def kill(self, key: bytes) -> None:
+        self._pieces.pop(key, None)
         if self._running.pop(key, None) is not None:
             self._world.note(self._node, "worker", "task killed")
 
     def lose_all(self) -> None:
         """They end with their node."""
         self._running.clear()
+        self._pieces.clear()
 
     def running(self, job_id: bytes) -> dict[bytes, int]:
         """Tasks of this job that run, and since when."""
@@ -67,12 +75,37 @@ class Tasks:
     def idle(self) -> bool:
         return not self._running
 
+    def next_piece(self, key: bytes) -> None:
+        """The worker has stored the last one."""
+        pieces = self._pieces.get(key)
+        if pieces is None:
+            return
+        if pieces:
+            number, self._told[key] = self._told[key], self._told[key] + 1
+            self._node.deliver("worker", TaskPiece(key=key, number=number, data=pieces.popleft()))
+            return
+        del self._pieces[key], self._running[key]
+        self._node.deliver("worker", TaskProduced(key=key, product=b"", pieces=self._told.pop(key)))
+
+    def _end(self, effect: StartTask) -> None:
+        event = self._end_of(effect)
+        if isinstance(event, TaskProduced) and is_large(len(event.product)):
+            self._pieces[effect.key], self._told[effect.key] = deque(chunks_of(event.product)), 0
+            self.next_piece(effect.key)
+        else:
+            del self._running[effect.key]
+            self._node.deliver("worker", event)
+
     def _end_of(self, effect: StartTask) -> TaskProduced | TaskFaulted | TaskDied:
         options, rng, chaos = self._world.options, self._world.rng, self._world.chaos
         if chaos and rng.random() < options.task_faults:
             return TaskFaulted(key=effect.key, code=PLANTED_FAULT, sentence="the file is gone")
         if chaos and rng.random() < options.task_deaths:
             return TaskDied(key=effect.key, reason=rng.choice(_DEATHS))
-        product = product_of(self._node.own_id, effect.source, effect.request)
+        inputs = [self._node.store.whole(carried) for carried in effect.request.inputs]
+        if None in inputs:
+            raise Violation(f"{self._node.name} starts a task without all that it takes: {effect.key.hex()[:12]}")
+        request = msgspec.structs.replace(effect.request, inputs=tuple(inputs))
+        product = product_of(self._node.own_id, effect.source, request)
         self._world.checkers.produced(self._node, effect.key, product)
         return TaskProduced(key=effect.key, product=product)

@@ -190,6 +190,8 @@ class World:
             row = self.checkers.finished(submitter)
             cause = f": {row.cause.sentence}" if row.cause else ""
             self.note(submitter.node, "submitter", row.state, f"job {submitter.number}{cause}", main=True)
+        for node in self.nodes:
+            self.checkers.settled(node)
         for probe in probes:
             if probe.status is None or probe.status.state != "succeeded":
                 raise Violation(f"with all nodes up and nothing broken, job {probe.number} did not succeed")

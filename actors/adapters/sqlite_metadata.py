@@ -29,7 +29,7 @@ from actors.ports import AuditRow, AuditVerdict, JobEvent
 from protocol.errors import Code, StorageError
 from protocol.kinds import KINDS, SAFETY_KINDS
 from protocol.limits import RECORD_BYTES_MAX, STORE_BUSY_MS_MAX, STORE_PAGE_ROWS_MAX
-from protocol.machines.contract import Audit, Drop, Keep, LogJob, Put, Write
+from protocol.machines.contract import Audit, Drop, Hold, Keep, LogJob, Put, Release, Write
 
 _MAIN: Final = "main"
 _SAFETY: Final = "safety"
@@ -169,7 +169,18 @@ class SqliteMetadata:
                 sql = f"DELETE FROM {self._known(kind)}.records WHERE kind = ? AND key = ?"
                 self._db.execute(sql, (kind, key))
             case Keep(digest=digest, data=data):
-                self._db.execute("INSERT OR IGNORE INTO resources VALUES(?, ?)", (digest, len(data)))
+                sql = (
+                    "INSERT INTO resources(digest, bytes, holders) VALUES(?, ?, 1) "
+                    "ON CONFLICT(digest) DO UPDATE SET holders = holders + 1"
+                )
+                self._db.execute(sql, (digest, len(data)))
+            case Hold(digests=digests):
+                each = [(digest,) for digest in digests]
+                self._db.executemany("UPDATE resources SET holders = holders + 1 WHERE digest = ?", each)
+            case Release(digests=digests):
+                each = [(digest,) for digest in digests]
+                self._db.executemany("UPDATE resources SET holders = holders - 1 WHERE digest = ?", each)
+                self._db.executemany("DELETE FROM resources WHERE digest = ? AND holders < 1", each)
             case LogJob(job_id=job_id, wall_ms=wall_ms, event=event, detail=detail):
                 sql = "INSERT INTO job_events(job_id, wall_ms, event, detail) VALUES(?, ?, ?, ?)"
                 self._db.execute(sql, (job_id, wall_ms, event, detail))

@@ -49,7 +49,12 @@ def _create_tables(db: apsw.Connection, schema: str) -> None:
             db.execute(_APPEND_ONLY.format(schema=schema, table=table, verb=verb))
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables,)
+def _count_holders(db: apsw.Connection, schema: str) -> None:
+    """A resource stays as long as somebody holds it. What is there already is the result of a job: held once."""
+    db.execute(f"ALTER TABLE {schema}.resources ADD COLUMN holders INTEGER NOT NULL DEFAULT 1")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables, _count_holders)
 
 
 def number(db: apsw.Connection, sql: str) -> int:

@@ -6,18 +6,20 @@ no cell and no path.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
-from actors.child_bootstrap import adopt_parent_death, limit_resources, parent_pid, serve
+from actors.child_bootstrap import Channel, adopt_parent_death, limit_resources, parent_pid
 from actors.failpoints import Point, reached
 from flotta_p2p.federated import groups, probe
+from flotta_p2p.federated.conversation import Ask, Conversation, ask_nobody, hand_over, whole
 from flotta_p2p.federated.group_merging import read_group_measure
 from flotta_p2p.federated.merging import read_measure
 from flotta_p2p.federated.summary import measure, merge, prepare
-from protocol.errors import Code, FlottaError, WorkflowError
-from protocol.limits import CHILD_MESSAGE_BYTES_MAX, PRODUCT_BYTES_MAX
+from protocol.errors import Code, FlottaError, UnreachableError, WorkflowError
+from protocol.limits import CHILD_MESSAGE_BYTES_MAX, MEASURE_BYTES_MAX
 from protocol.plan.artifact import Artifact, read_artifact
 from protocol.plan.tasks import (
     CheckRequest,
@@ -28,21 +30,32 @@ from protocol.plan.tasks import (
     InspectRequest,
     Product,
     Settings,
+    SourceFile,
     TaskRequest,
 )
 from protocol.wire.codec import decode_record, encode_record
 
+_S = TypeVar("_S", Settings, GroupSettings)
 
-def answer(data: bytes) -> bytes:
+
+class _Task(NamedTuple):
+    """A request with its inputs whole."""
+
+    artifact: Artifact
+    request: TaskRequest
+    inputs: tuple[bytes, ...]
+
+
+def answer(data: bytes, ask: Ask = ask_nobody) -> bytes:
     """The answer to one encoded request. Never raises an Exception or a panic of Polars."""
-    answered = encode_record(_answer(data))
+    answered = encode_record(_answer(data, ask))
     reached(Point.TASK_COMPUTED)
     return answered
 
 
-def _answer(data: bytes) -> ChildAnswer:
+def _answer(data: bytes, ask: Ask) -> ChildAnswer:
     try:
-        return Product(data=_product(data))
+        return _product(data, ask)
     except FlottaError as error:
         return Fault(code=error.code.value, sentence=error.sentence, next_step=error.next_step)
     except MemoryError:
@@ -63,17 +76,13 @@ def _internal(error: BaseException) -> Fault:
     )
 
 
-def _product(data: bytes) -> bytes:
+def _product(data: bytes, ask: Ask) -> Product:
     request = decode_record(data, ChildRequest, bytes_max=CHILD_MESSAGE_BYTES_MAX)
     if isinstance(request, InspectRequest):
-        return _inspection(request)
+        return Product(data=_inspection(request))
     if isinstance(request, CheckRequest):
-        return _report(request)
-    product = _computed(request)
-    if len(product) > PRODUCT_BYTES_MAX:
-        sentence = f"the product has {len(product):,} bytes; at most {PRODUCT_BYTES_MAX:,} may leave a task"
-        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns, bins or groups")
-    return product
+        return Product(data=_report(request))
+    return hand_over(_computed(request, ask), ask)
 
 
 def _inspection(request: InspectRequest) -> bytes:
@@ -88,58 +97,55 @@ def _report(request: CheckRequest) -> bytes:
     return encode_record(check_table(request.source))
 
 
-def _computed(request: TaskRequest) -> bytes:
+def _computed(request: TaskRequest, ask: Ask) -> bytes:
     program = _PROGRAMS.get(request.operation)
     if program is None:
         raise WorkflowError(Code.OPERATION_UNKNOWN, f'no program for the operation "{request.operation[:64]}"')
     if len(request.labels) != len(request.inputs):
         raise WorkflowError(Code.TASK_NOT_DERIVED, "the inputs of a task and their labels differ in number")
-    return program(read_artifact(request.artifact), request)
+    artifact = read_artifact(request.artifact)
+    return program(_Task(artifact, request, tuple(whole(carried, ask) for carried in request.inputs)))
 
 
-def _prepare(artifact: Artifact, request: TaskRequest) -> bytes:
-    return encode_record(prepare(artifact))
+def _measure(task: _Task) -> bytes:
+    source, settings = _at_source(task, Settings)
+    return encode_record(measure(task.artifact, source, settings))
 
 
-def _measure(artifact: Artifact, request: TaskRequest) -> bytes:
-    if request.source is None or len(request.inputs) != 1:
-        raise WorkflowError(Code.TASK_NOT_DERIVED, "summary.measure needs one source and the settings")
-    settings = decode_record(request.inputs[0], Settings, bytes_max=PRODUCT_BYTES_MAX)
-    return encode_record(measure(artifact, request.source, settings))
+def _merge(task: _Task) -> bytes:
+    products = zip(task.request.labels, task.inputs, strict=True)
+    return encode_record(merge(task.artifact, [(label, read_measure(label, data)) for label, data in products]))
 
 
-def _merge(artifact: Artifact, request: TaskRequest) -> bytes:
-    labelled = [(label, read_measure(label, data)) for label, data in zip(request.labels, request.inputs, strict=True)]
-    return encode_record(merge(artifact, labelled))
+def _measure_groups(task: _Task) -> bytes:
+    source, settings = _at_source(task, GroupSettings)
+    return encode_record(groups.measure(task.artifact, source, settings))
 
 
-def _prepare_groups(artifact: Artifact, request: TaskRequest) -> bytes:
-    return encode_record(groups.prepare(artifact))
-
-
-def _measure_groups(artifact: Artifact, request: TaskRequest) -> bytes:
-    if request.source is None or len(request.inputs) != 1:
-        raise WorkflowError(Code.TASK_NOT_DERIVED, "groups.measure needs one source and the settings")
-    settings = decode_record(request.inputs[0], GroupSettings, bytes_max=PRODUCT_BYTES_MAX)
-    return encode_record(groups.measure(artifact, request.source, settings))
-
-
-def _merge_groups(artifact: Artifact, request: TaskRequest) -> bytes:
-    products = zip(request.labels, request.inputs, strict=True)
+def _merge_groups(task: _Task) -> bytes:
+    products = zip(task.request.labels, task.inputs, strict=True)
     labelled = [(label, read_group_measure(label, data)) for label, data in products]
-    return encode_record(groups.merge(artifact, labelled))
+    return encode_record(groups.merge(task.artifact, labelled))
 
 
-_PROGRAMS: Final[dict[str, Callable[[Artifact, TaskRequest], bytes]]] = {
-    "summary.prepare": _prepare,
+def _at_source(task: _Task, settings: type[_S]) -> tuple[SourceFile, _S]:
+    """What a task at a holder works on."""
+    if task.request.source is None or len(task.inputs) != 1:
+        raise WorkflowError(Code.TASK_NOT_DERIVED, f"{task.request.operation} needs one source and the settings")
+    return task.request.source, decode_record(task.inputs[0], settings, bytes_max=MEASURE_BYTES_MAX)
+
+
+_PROGRAMS: Final[dict[str, Callable[[_Task], bytes]]] = {
+    "summary.prepare": lambda task: encode_record(prepare(task.artifact)),
     "summary.measure": _measure,
     "summary.merge": _merge,
-    "groups.prepare": _prepare_groups,
+    "groups.prepare": lambda task: encode_record(groups.prepare(task.artifact)),
     "groups.measure": _measure_groups,
     "groups.merge": _merge_groups,
-    "probe.prepare": lambda artifact, request: b"",
-    "probe.work": lambda artifact, request: probe.work(artifact, request.artifact),
-    "probe.merge": lambda artifact, request: encode_record(probe.merge(request.inputs)),
+    "probe.prepare": lambda task: b"",
+    "probe.work": lambda task: probe.work(task.artifact, task.request.artifact),
+    "probe.merge": lambda task: encode_record(probe.merge(task.inputs)),
+    "probe.gather": lambda task: probe.gather(task.inputs),
 }
 
 
@@ -150,7 +156,10 @@ def main() -> None:
     if "--warm" in sys.argv[1:]:
         import flotta_p2p.federated.grouping
         import flotta_p2p.federated.measuring  # noqa: F401
-    serve(answer)
+    conversation = Conversation(Channel())
+    with contextlib.suppress(UnreachableError):  # the node is gone, and so is who wants the answer
+        for request in conversation.requests():
+            conversation.answer(answer(request, conversation.ask))
 
 
 if __name__ == "__main__":

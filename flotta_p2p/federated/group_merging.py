@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from flotta_p2p.federated.merging import altered, check_column, is_reason, pool_column, require_once
 from protocol.errors import Code, DataError, RemoteProtocolError
-from protocol.limits import GROUP_KEY_CHARS_MAX, GROUPS_MAX, PRODUCT_BYTES_MAX
+from protocol.limits import GROUP_KEY_CHARS_MAX, GROUPS_MAX, MEASURE_BYTES_MAX
 from protocol.plan.tasks import (
     Group,
     GroupCoverage,
@@ -33,7 +33,7 @@ LabelledGroups = tuple[str, GroupMeasure]
 def read_group_measure(label: str, data: bytes) -> GroupMeasure:
     """A holder's product. Raises DataError(RESULT_ALTERED) naming the holder."""
     try:
-        return decode_record(data, GroupMeasure, bytes_max=PRODUCT_BYTES_MAX)
+        return decode_record(data, GroupMeasure, bytes_max=MEASURE_BYTES_MAX)
     except RemoteProtocolError as error:
         raise altered(label, error.sentence) from error
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from flotta_p2p.federated import exact
 from protocol.errors import Code, DataError, RemoteProtocolError
-from protocol.limits import PRODUCT_BYTES_MAX
+from protocol.limits import MEASURE_BYTES_MAX
 from protocol.plan.tasks import (
     Cells,
     ColumnMeasure,
@@ -34,7 +34,7 @@ Labelled = tuple[str, Measure]
 def read_measure(label: str, data: bytes) -> Measure:
     """A holder's product. Raises DataError(RESULT_ALTERED) naming the holder."""
     try:
-        return decode_record(data, Measure, bytes_max=PRODUCT_BYTES_MAX)
+        return decode_record(data, Measure, bytes_max=MEASURE_BYTES_MAX)
     except RemoteProtocolError as error:
         raise altered(label, error.sentence) from error
 

@@ -24,6 +24,11 @@ def merge(facts: Sequence[bytes]) -> ProbeCount:
     return ProbeCount(products=len(sizes), bytes=sum(sizes))
 
 
+def gather(products: Sequence[bytes]) -> bytes:
+    """All products, one behind the other."""
+    return b"".join(products)
+
+
 def probe_parameters_of(artifact: Artifact) -> ProbeParameters:
     """Raises WorkflowError(ARTIFACT_MALFORMED) when the artifact is no probe."""
     for step in artifact.steps:

@@ -6,11 +6,25 @@ import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
 from protocol.ids import JOB_ID_BYTES, format_job_id
-from protocol.limits import JOBS_LISTED_MAX, WATCHERS_MAX
+from protocol.limits import JOBS_LISTED_MAX, RESOURCE_BYTES_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
 from protocol.machines.events import OPERATOR, ResourceFound, ResourceWanted
 from protocol.machines.jobs import Job, JobBook, JobRow
-from protocol.wire.jobs import ENDED, AskJob, AskJobs, AskResult, Cause, JobList, JobResult, JobStatus, TaskStatus
+from protocol.plan.products import Carried, Manifest, chunk_digest, is_large
+from protocol.wire.codec import decode_record
+from protocol.wire.jobs import (
+    ENDED,
+    AskJob,
+    AskJobs,
+    AskResult,
+    AskResultChunk,
+    Cause,
+    JobList,
+    JobResult,
+    JobStatus,
+    ResultChunk,
+    TaskStatus,
+)
 
 _CAUSE_CHARS_IN_LISTS = 160  # a list of JOBS_LISTED_MAX causes must fit into one message; `job show` has the whole
 
@@ -40,7 +54,7 @@ class Answers:
         self._hands_out = hands_out
         self._durable = durable
         self._book = book
-        self._asked: dict[int, tuple[JobRow, Received]] = {}  # limits.WATCHERS_MAX: results being fetched
+        self._asked: dict[int, tuple[JobRow, Received]] = {}  # limits.WATCHERS_MAX: results and chunks being read
         self._tickets = 0
 
     def one(self, event: Received, ask: AskJob) -> Effects:
@@ -71,19 +85,33 @@ class Answers:
             )
 
     def result(self, event: Received, ask: AskResult) -> Effects:
+        return self._read(event, self._with_result(event, ask.job_id))
+
+    def chunk(self, event: Received, ask: AskResultChunk) -> Effects:
+        """Its manifest is read first: it says whether this is a chunk of that result."""
+        row = self._with_result(event, ask.job_id)
+        if not is_large(row.size_bytes):
+            raise DeniedError(Code.RESULT_NOT_READY, "the result of this job has no chunks")
+        return self._read(event, row)
+
+    def _with_result(self, event: Received, job_id: bytes) -> JobRow:
         self.check_leads()
-        row = self._permitted(event, ask.job_id)
+        row = self._permitted(event, job_id)
         if row.state != "succeeded":
             raise DeniedError(
                 Code.RESULT_NOT_READY,
                 f"the job is {row.state} and has no result" + (f": {row.cause.sentence}" if row.cause else ""),
                 next_step="" if row.state in ENDED else "wait for it with `flotta-p2p job wait`",
             )
+        return row
+
+    def _read(self, event: Received, row: JobRow, digest: bytes = b"") -> Effects:
+        """The resource of this digest, or the result itself."""
         if len(self._asked) >= WATCHERS_MAX:
             raise DeniedError(Code.BUSY, "too many results are asked for at once", next_step="ask again in a moment")
         self._tickets += 1
         self._asked[self._tickets] = (row, event)
-        return (Publish(event=ResourceWanted(ticket=self._tickets, digest=row.digest)),)
+        return (Publish(event=ResourceWanted(ticket=self._tickets, digest=digest or row.digest)),)
 
     def found(self, found: ResourceFound) -> Effects:
         """The store has read a result, or has it no longer."""
@@ -91,7 +119,10 @@ class Answers:
         if asked is None:
             return ()
         row, event = asked
-        if found.data is None:
+        data = found.data
+        if data is not None and is_large(row.size_bytes):
+            return self._large(row, event, data)
+        if data is None:
             refusal = Refuse(
                 code=Code.RESULT_NOT_READY,
                 sentence="the result is no longer stored on this node",
@@ -100,8 +131,22 @@ class Answers:
                 next_step="submit again",
             )
             return (refusal,)
-        result = JobResult(job_id=row.job_id, outcome=row.outcome, product=found.data, holder_names=row.holder_names)
-        return (tell(event, result),)
+        return (tell(event, self._result(row, data)),)
+
+    def _large(self, row: JobRow, event: Received, data: bytes) -> Effects:
+        """`data`: the manifest of a large result, or the chunk of it that was asked for."""
+        ask = event.message
+        if isinstance(ask, AskResultChunk) and chunk_digest(data) == ask.digest:
+            return (tell(event, ResultChunk(job_id=row.job_id, digest=ask.digest, data=data)),)
+        manifest = decode_record(data, Manifest, bytes_max=RESOURCE_BYTES_MAX)
+        if not isinstance(ask, AskResultChunk):
+            return (tell(event, self._result(row, manifest)),)
+        if ask.digest not in manifest.chunks:
+            return (refused(event, DeniedError(Code.RESULT_NOT_READY, "this is no chunk of that result")),)
+        return self._read(event, row, ask.digest)
+
+    def _result(self, row: JobRow, product: Carried) -> JobResult:
+        return JobResult(job_id=row.job_id, outcome=row.outcome, product=product, holder_names=row.holder_names)
 
     def status(self, row: JobRow) -> JobStatus:
         """All that is known of a job, with its tasks while it is live."""

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
-from protocol.errors import Code, FlottaError
-from protocol.limits import NAME_CHARS_MAX, RENEWALS_PER_LEASE, SENTENCE_CHARS_MAX
+from protocol.errors import Code, DeniedError, FlottaError
+from protocol.limits import (
+    NAME_CHARS_MAX,
+    RENEWALS_PER_LEASE,
+    SENTENCE_CHARS_MAX,
+    TASK_FETCH_BYTES_MAX,
+    TASK_RUN_MS_MAX,
+)
 from protocol.machines.contract import Received
+from protocol.machines.events import TaskDied
 from protocol.plan.order import VerifiedOrder
-from protocol.plan.plan import Outcome, Task, product_digest
+from protocol.plan.plan import Outcome, Task, labels_of, sign_outcome
+from protocol.plan.products import Carried, Manifest, product_bytes, product_digest
 from protocol.record import Record
-from protocol.wire.jobs import TaskOffer
+from protocol.signing import SigningKey
+from protocol.wire.jobs import Results, TaskOffer, TaskResult
 
+_DIED: Final[dict[str, tuple[Code, str]]] = {
+    "crashed": (Code.TASK_CRASHED, "the process that computed the task died"),
+    "out-of-memory": (Code.TASK_OUT_OF_MEMORY, "the task needed more memory than this node allows"),
+    "out-of-time": (Code.TASK_OUT_OF_TIME, f"the task ran longer than {TASK_RUN_MS_MAX // 1000} s"),
+}
 AttemptState = Literal["running", "succeeded", "failed", "cancelled", "lost"]
 
 
@@ -47,16 +62,18 @@ class AttemptRow(Record, frozen=True):
     effect: Literal["pure", "idempotent", "once"]
     source: str
     artifact: bytes
-    inputs: tuple[bytes, ...]
+    inputs: tuple[Carried, ...]
     labels: tuple[str, ...]
     lease_ms: int
     state: AttemptState = "running"
-    product: bytes = b""
+    product: Carried = b""
     code: str = ""
     sentence: str = ""
     next_step: str = ""
     started_ms: int = 0
     ended_ms: int = 0
+    makers: tuple[tuple[int, bytes], ...] = ()  # where an input is large: of each the index of its task, and the node
+    takers: tuple[bytes, ...] = ()  # the nodes whose tasks take the product
 
     @classmethod
     def taken(
@@ -65,10 +82,11 @@ class AttemptRow(Record, frozen=True):
         verified: VerifiedOrder,
         task: Task,
         offer: TaskOffer,
-        labels: tuple[str, ...],
+        tasks: tuple[Task, ...],
         now_wall_ms: int,
     ) -> AttemptRow:
-        """A task that this worker runs from now on."""
+        """A task that this worker runs from now on. Raises DeniedError(RESULT_TOO_LARGE) for more than it can take."""
+        makers = _makers(task, offer.inputs, tasks)
         return cls(
             job_id=verified.job_id,
             index=offer.index,
@@ -81,9 +99,11 @@ class AttemptRow(Record, frozen=True):
             source=task.source,
             artifact=verified.order.artifact,
             inputs=offer.inputs,
-            labels=labels,
+            labels=labels_of(task, tasks),
             lease_ms=verified.order.limits.lease_ms,
             started_ms=now_wall_ms,
+            makers=makers,
+            takers=tuple(dict.fromkeys(one.node for one in tasks if task.index in one.inputs)),
         )
 
     @classmethod
@@ -132,13 +152,36 @@ class AttemptRow(Record, frozen=True):
             state=self.state,
             inputs=tuple(product_digest(data) for data in self.inputs),
             digest=product_digest(self.product) if done else b"",
-            size_bytes=len(self.product) if done else 0,
+            size_bytes=product_bytes(self.product) if done else 0,
             code=self.code[:NAME_CHARS_MAX],
             sentence=_reason(self.sentence),
             next_step=_reason(self.next_step),
             started_ms=self.started_ms,
             ended_ms=self.ended_ms,
         )
+
+
+def _makers(task: Task, inputs: tuple[Carried, ...], tasks: tuple[Task, ...]) -> tuple[tuple[int, bytes], ...]:
+    large_bytes = sum(one.size_bytes for one in inputs if isinstance(one, Manifest))
+    if large_bytes > TASK_FETCH_BYTES_MAX:
+        raise DeniedError(
+            Code.RESULT_TOO_LARGE,
+            f"{task.operation} takes products of {large_bytes} bytes, at most {TASK_FETCH_BYTES_MAX} can be fetched",
+            next_step="ask for less, or of fewer holders",
+        )
+    return tuple((index, tasks[index].node) for index in task.inputs) if large_bytes else ()
+
+
+def results_of(rows: Sequence[AttemptRow], key: SigningKey) -> Results:
+    """The signed outcomes of tasks of one job."""
+    results = tuple(TaskResult(outcome=sign_outcome(row.outcome(), key), product=row.product) for row in rows)
+    return Results(job_id=rows[0].job_id, results=results)
+
+
+def death(event: TaskDied) -> tuple[Code, str]:
+    """Why a task failed whose child process ended under it."""
+    code, sentence = _DIED[event.reason]
+    return code, f"{sentence} ({event.detail})" if event.detail else sentence
 
 
 def withdrawal(*, left: bool) -> tuple[Code, str]:

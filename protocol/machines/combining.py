@@ -14,6 +14,7 @@ import msgspec
 from protocol.limits import ACKNOWLEDGED_AT_ONCE_MAX, RESULTS_AT_ONCE_MAX, RESULTS_BYTES_MAX
 from protocol.machines.contract import Drop, Effect, KillTask, Publish, Put, Send, SetTimer, StartTask, Write
 from protocol.machines.events import JobChanged
+from protocol.plan.products import carried_bytes
 from protocol.wire.jobs import Results
 from protocol.wire.peers import Acknowledge
 
@@ -82,6 +83,6 @@ def _joined(first: Send, second: Send) -> Send | None:
     results = (*one.results, *two.results)
     if len(results) > RESULTS_AT_ONCE_MAX:
         return None
-    if sum(len(each.outcome) + len(each.product) + _ENVELOPE_BYTES for each in results) > RESULTS_BYTES_MAX:
+    if sum(len(each.outcome) + carried_bytes(each.product) + _ENVELOPE_BYTES for each in results) > RESULTS_BYTES_MAX:
         return None
     return msgspec.structs.replace(first, message=Results(job_id=one.job_id, results=results))

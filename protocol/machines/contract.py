@@ -77,6 +77,18 @@ class Keep(Record, frozen=True):
     data: bytes
 
 
+class Hold(Record, frozen=True):
+    """One more holder of stored resources: each stays until every Keep and Hold of it was followed by a Release."""
+
+    digests: tuple[bytes, ...]
+
+
+class Release(Record, frozen=True):
+    """Takes back one Keep or Hold of each. A resource that nobody holds is removed; what is not there is no fault."""
+
+    digests: tuple[bytes, ...]
+
+
 class LogJob(Record, frozen=True):
     """Append to the event log of one job."""
 
@@ -95,7 +107,7 @@ class Audit(Record, frozen=True):
     detail: bytes = b""
 
 
-Write = Put | Drop | Keep | LogJob | Audit
+Write = Put | Drop | Keep | Hold | Release | LogJob | Audit
 
 
 class Persist(Record, frozen=True):
@@ -118,6 +130,12 @@ class KillTask(Record, frozen=True):
     key: bytes
 
 
+class NextPiece(Record, frozen=True):
+    """The last piece of a large product is stored: its child may go on with the next one."""
+
+    key: bytes
+
+
 class Publish(Record, frozen=True):
     """Tell the other machines of this node; `protocol.wiring` says which take it."""
 
@@ -135,7 +153,7 @@ class Refuse(Record, frozen=True):
     next_step: str = ""
 
 
-Effect = Send | SetTimer | ClearTimer | Persist | StartTask | KillTask | Publish | Refuse
+Effect = Send | SetTimer | ClearTimer | Persist | StartTask | KillTask | NextPiece | Publish | Refuse
 Effects = tuple[Effect, ...]
 
 

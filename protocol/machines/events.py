@@ -294,10 +294,19 @@ class SourceInspected(Record, frozen=True):
 
 
 class TaskProduced(Record, frozen=True):
-    """The child process made the product of a task."""
+    """The child process made the product of a task: a small one, or `pieces` that were told before."""
 
     key: bytes
     product: bytes
+    pieces: int = 0
+
+
+class TaskPiece(Record, frozen=True):
+    """The next piece of a large product, counted from 0. The child waits until the effect NextPiece."""
+
+    key: bytes
+    number: int
+    data: bytes
 
 
 class TaskFaulted(Record, frozen=True):
@@ -318,10 +327,11 @@ class TaskDied(Record, frozen=True):
 
 
 class ResourceWanted(Record, frozen=True):
-    """The scheduler needs a stored resource; the answer is ResourceFound with the same ticket."""
+    """A machine needs a stored resource; the answer to it is ResourceFound with the same ticket."""
 
     ticket: int
     digest: bytes
+    taker: Literal["scheduler", "worker"] = "scheduler"
 
 
 class ResourceFound(Record, frozen=True):

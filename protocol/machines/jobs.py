@@ -24,7 +24,8 @@ from protocol.machines.planning import Holders
 from protocol.plan.artifact import read_artifact
 from protocol.plan.operations import operation
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
-from protocol.plan.plan import Outcome, Participant, Plan, Task, check_plan, derive, product_digest
+from protocol.plan.plan import Outcome, Participant, Plan, Task, check_plan, derive
+from protocol.plan.products import Carried, carried_bytes, product_digest
 from protocol.plan.tasks import FACT_BYTES, fact_of
 from protocol.record import Record
 from protocol.signing import ORDER_STATEMENT, open_statement
@@ -48,6 +49,7 @@ class JobRow(Record, frozen=True):
     cancel: bytes = b""
     cause: Cause | None = None
     digest: bytes = b""  # of the result
+    size_bytes: int = 0  # of the result; 0 in rows of 0.3, whose results were all carried whole
     outcome: bytes = b""  # signed outcome of the last task
     tasks_done: int = 0
     tasks_all: int = 0
@@ -63,7 +65,7 @@ class TaskRow(Record, frozen=True):
     state: Literal["waiting", "succeeded"]
     attempt: int
     digest: bytes = b""
-    product: bytes = b""
+    product: Carried = b""
     size_bytes: int = 0  # of the product, which is kept only where a later task takes it
 
 
@@ -79,7 +81,7 @@ class TaskState:
         self.offered_before = False  # its worker may know of it and must be told the end
         self.lease_until_ns = 0
         self.digest = b""
-        self.product = b""
+        self.product: Carried = b""
         self.size_bytes = 0
 
     def again(self) -> None:
@@ -88,7 +90,7 @@ class TaskState:
     def offer(self, lease_until_ns: int) -> None:
         self.state, self.offered_before, self.lease_until_ns = "offered", True, lease_until_ns
 
-    def succeed(self, outcome: Outcome, product: bytes) -> None:
+    def succeed(self, outcome: Outcome, product: Carried) -> None:
         """`product`: empty where the facts of it are enough."""
         self.state, self.digest, self.size_bytes = "succeeded", outcome.digest, outcome.size_bytes
         self.product = product
@@ -146,7 +148,7 @@ class Job:
             return []
         return over
 
-    def kept(self, task: Task, product: bytes) -> bytes:
+    def kept(self, task: Task, product: Carried) -> Carried:
         """What is kept of the product of a task until the job ends: all of it, or nothing where the next step takes
         only facts.
         """
@@ -154,7 +156,7 @@ class Job:
         following = steps[task.step + 1].operation if task.step + 1 < len(steps) else ""
         return b"" if following and operation(following).takes == "facts" else product
 
-    def inputs(self, task: Task) -> tuple[bytes, ...]:
+    def inputs(self, task: Task) -> tuple[Carried, ...]:
         """What a task gets for the products before it."""
         before = [self.tasks[i] for i in task.inputs]
         if operation(task.operation).takes == "facts":
@@ -162,9 +164,10 @@ class Job:
         return tuple(one.product for one in before)
 
     def input_bytes(self, state: TaskState) -> int:
+        """What a message needs for them."""
         if operation(state.task.operation).takes == "facts":
             return len(state.task.inputs) * FACT_BYTES
-        return sum(len(self.tasks[i].product) for i in state.task.inputs)
+        return sum(carried_bytes(self.tasks[i].product) for i in state.task.inputs)
 
     def loads(self, ready: list[TaskState]) -> list[list[TaskState]]:
         """The tasks of one worker together, as many as fit into one message (TASK_INPUT_BYTES_MAX and

@@ -22,6 +22,7 @@ from protocol.machines.contract import (
     Drop,
     Effect,
     Effects,
+    Hold,
     Keep,
     LogJob,
     Now,
@@ -52,6 +53,7 @@ from protocol.machines.planning import Holders
 from protocol.machines.roll_calls import Gathering
 from protocol.plan.order import check_not_expired, verify_cancel, verify_order
 from protocol.plan.plan import Outcome, Plan, check_product, sign_plan, verify_outcome
+from protocol.plan.products import Carried, chunks_in, resource_of
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
@@ -62,6 +64,7 @@ from protocol.wire.jobs import (
     AskJob,
     AskJobs,
     AskResult,
+    AskResultChunk,
     Cause,
     JobState,
     JobStatus,
@@ -185,6 +188,8 @@ class Scheduler:
                 return self._answers.many(event, ask_many)
             case AskResult() as ask_result:
                 return self._answered(event, lambda: self._answers.result(event, ask_result))
+            case AskResultChunk() as ask_chunk:
+                return self._answered(event, lambda: self._answers.chunk(event, ask_chunk))
             case AskCancel() as ask_cancel:
                 return self._answered(event, lambda: self._cancel(event, ask_cancel, now))
             case Results() as results:
@@ -309,7 +314,7 @@ class Scheduler:
             effects += self._advance(job, now)
         return effects
 
-    def _task_over(self, job: Job, outcome: Outcome, envelope: bytes, product: bytes, now: Now) -> list[Effect]:
+    def _task_over(self, job: Job, outcome: Outcome, envelope: bytes, product: Carried, now: Now) -> list[Effect]:
         state = job.tasks[outcome.index]
         if outcome.state == "succeeded":
             return self._task_succeeded(job, state, outcome, envelope, product, now)
@@ -323,7 +328,7 @@ class Scheduler:
         return self._end(job, causes.told(state.task, outcome, self._holders), now)
 
     def _task_succeeded(
-        self, job: Job, state: TaskState, outcome: Outcome, envelope: bytes, product: bytes, now: Now
+        self, job: Job, state: TaskState, outcome: Outcome, envelope: bytes, product: Carried, now: Now
     ) -> list[Effect]:
         state.succeed(outcome, job.kept(state.task, product))
         log = self._log(job, now, "result accepted", outcome.index)
@@ -331,9 +336,10 @@ class Scheduler:
             self._move(job, "TaskSucceeded")
             return [Persist(writes=(job.task_put(state), log))]
         self._move(job, "LastTaskSucceeded")
-        job.update(digest=outcome.digest, outcome=envelope)
-        keep = Keep(digest=outcome.digest, data=product)
-        return [Persist(writes=(log, keep)), *self._end(job, None, now)]
+        job.update(digest=outcome.digest, size_bytes=outcome.size_bytes, outcome=envelope)
+        keep = Keep(digest=outcome.digest, data=resource_of(product))
+        hold = Hold(digests=chunks_in(product))  # its worker, here, soon lets go of them
+        return [Persist(writes=(log, keep, hold)), *self._end(job, None, now)]
 
     # --- leases, deadlines, cancel and the end -----------------------------------------------------------------------
 

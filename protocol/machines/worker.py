@@ -6,23 +6,21 @@ The scheduler's word is worth nothing here: it chooses where and when, never wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, assert_never
-
-import msgspec
 
 from protocol import kinds
 from protocol.errors import Code, DeniedError, FlottaError, RemoteProtocolError, WorkflowError
 from protocol.ids import format_id
 from protocol.limits import (
     CLOCK_TOLERANCE_MS,
-    PRODUCT_BYTES_MAX,
     RECORD_BYTES_MAX,
     TASK_RUN_MS_MAX,
     TASKS_LIVE_PER_WORKER_MAX,
     TASKS_OFFERED_MAX,
 )
-from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease, withdrawal
+from protocol.machines import transfers
+from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease, death, results_of, withdrawal
 from protocol.machines.contract import (
     Audit,
     ClearTimer,
@@ -50,20 +48,24 @@ from protocol.machines.events import (
     PeersAllowed,
     PeerSeen,
     ProjectsHeld,
+    ResourceFound,
     TaskDied,
     TaskFaulted,
+    TaskPiece,
     TaskProduced,
 )
+from protocol.machines.executed import Executed
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
-from protocol.plan.plan import Plan, Task, derive, labels_of, participants_digest, sign_outcome
+from protocol.plan.plan import Plan, Task, derive
+from protocol.plan.products import product_bytes
 from protocol.plan.tasks import TaskRequest
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
 from protocol.wire.codec import decode_record, encode_record
-from protocol.wire.jobs import Renew, Renewed, Results, Stop, TaskOffer, TaskResult, Tasks
+from protocol.wire.jobs import AskChunk, Chunk, Renew, Renewed, Stop, TaskOffer, Tasks
 
 # States of one attempt at a task. "Offered" again by a newer epoch or attempt of the same scheduler changes only the
 # fence, or, where there is no product to give again, starts anew.
@@ -83,11 +85,6 @@ TRANSITIONS: Final[dict[AttemptState, dict[str, AttemptState]]] = {
     "lost": {"OfferedAgain": "running"},
 }
 _REFUSALS_AT_ONCE: Final = 64  # outcomes in one message; SENTENCE_CHARS_MAX twice in each, 512 KiB
-_DIED: Final[dict[str, tuple[Code, str]]] = {
-    "crashed": (Code.TASK_CRASHED, "the process that computed the task died"),
-    "out-of-memory": (Code.TASK_OUT_OF_MEMORY, "the task needed more memory than this node allows"),
-    "out-of-time": (Code.TASK_OUT_OF_TIME, f"the task ran longer than {TASK_RUN_MS_MAX // 1000} s"),
-}
 
 
 class WorkerSnapshot(Record, frozen=True):
@@ -99,7 +96,9 @@ class WorkerSnapshot(Record, frozen=True):
 
 
 _Ended = TaskProduced | TaskFaulted | TaskDied
-WorkerEvent = Received | _Ended | TimerFired | ProjectsHeld | PeersAllowed | PeerSeen | PeerReached
+WorkerEvent = (
+    Received | _Ended | TaskPiece | ResourceFound | TimerFired | ProjectsHeld | PeersAllowed | PeerSeen | PeerReached
+)
 
 
 class Worker:
@@ -117,15 +116,13 @@ class Worker:
         self._policy = policy
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
         self.awake = False  # until it knows its projects it can judge no order: delivery leaves offers unacknowledged
-        self._executed = {  # limits.EXECUTED_ORDERS_MAX: orders that have not expired
-            key: decode_record(value, ExecutedRow, bytes_max=RECORD_BYTES_MAX)
-            for key, value in rows.get(kinds.EXECUTED, [])
-        }
+        self._executed = Executed(rows)
         self._attempts = {  # limits.TASKS_LIVE_PER_WORKER_MAX
             key: decode_record(value, AttemptRow, bytes_max=RECORD_BYTES_MAX)
             for key, value in rows.get(kinds.ATTEMPT, [])
         }
         self._leases: dict[bytes, Lease] = {}  # limits.EXECUTED_ORDERS_MAX: one for each job that is not over
+        self._transfers = transfers.Transfers(own_id, rows)
         self._started = 0
         self._released = 0
         self._stories = Stories()
@@ -143,22 +140,22 @@ class Worker:
                     now,
                 )
             elif row.state == "running":
-                effects.append(self._start(row))
+                effects += self._start(row, now)
         return writes_first(effects)
 
     def step(self, event: WorkerEvent, now: Now) -> Effects:
         match event:
-            case Received(message=Tasks() as tasks):
-                return writes_first(self._tasks(event, tasks, now))
-            case Received(message=Renewed(job_id=job_id, token=token)):
-                executed = self._executed.get(job_id)
-                if executed is not None and executed.scheduler == event.sender and job_id in self._leases:
-                    self._leases[job_id].renewed(token)
-                return ()
-            case Received(message=Stop() as stop):
-                return writes_first(self._stop(event, stop, now))
+            case Received():
+                return writes_first(self._received(event, now))
             case TaskProduced() | TaskFaulted() | TaskDied():
                 return writes_first(self._task_over(event, now))
+            case TaskPiece(key=key):
+                return writes_first(self._transfer(key, lambda row: self._transfers.piece(row.job_id, event), now))
+            case ResourceFound():
+                return tuple(self._transfers.found(event))
+            case TimerFired(name=name) if name.startswith(transfers.TIMER):
+                key = bytes.fromhex(name.removeprefix(transfers.TIMER))
+                return writes_first(self._transfer(key, lambda row: self._transfers.ask_again(row, now), now))
             case TimerFired(name=name):
                 return writes_first(self._lease_timer(bytes.fromhex(name.removeprefix("lease:")), now))
             case ProjectsHeld():
@@ -167,27 +164,44 @@ class Worker:
                 return writes_first(self._desert(banned, now))
             case PeerSeen() | PeerReached():
                 return ()  # for the delivery around this machine: what waits for that peer is sent again
-            case Received(message=message):
-                raise unexpected(message)
             case _:
                 assert_never(event)
+
+    def _received(self, event: Received, now: Now) -> list[Effect]:
+        match event.message:
+            case Tasks() as tasks:
+                return self._tasks(event, tasks, now)
+            case Renewed(job_id=job_id, token=token):
+                executed = self._executed.rows.get(job_id)
+                if executed is not None and executed.scheduler == event.sender and job_id in self._leases:
+                    self._leases[job_id].renewed(token)
+                return []
+            case Stop() as stop:
+                return self._stop(event, stop, now)
+            case AskChunk() as ask:
+                return self._transfers.asked(event, ask, self._attempts.get(ask.job_id + ask.index.to_bytes(4)))
+            case Chunk() as chunk:
+                effects, ready = self._transfers.chunk(event, chunk, self._attempts, now)
+                return [*effects, *(self._start_task(row) for row in ready)]
+        raise unexpected(event.message)
 
     def check(self) -> None:
         assert len(self._attempts) <= TASKS_LIVE_PER_WORKER_MAX
         for key, row in self._attempts.items():
-            executed = self._executed.get(row.job_id)
+            executed = self._executed.rows.get(row.job_id)
             if executed is None or executed.state == "ended":
                 raise self._stories.broken(key.hex(), "an attempt without a live order")
             if row.epoch > executed.epoch:
                 raise self._stories.broken(key.hex(), "an attempt of a newer epoch than its order")
             assert row.job_id in self._leases
+        self._transfers.check(lambda key: self._attempts[key].state == "running")
 
     def snapshot(self) -> WorkerSnapshot:
         running = sum(row.state == "running" for row in self._attempts.values())
         return WorkerSnapshot(
             running=running,
             ended=len(self._attempts) - running,
-            orders=len(self._executed),
+            orders=len(self._executed.rows),
             started=self._started,
             bytes_released=self._released,
         )
@@ -196,7 +210,7 @@ class Worker:
 
     def _tasks(self, event: Received, message: Tasks, now: Now) -> list[Effect]:
         try:
-            verified, plan = verify_tasks(event, message, self._projects, self._executed, now.wall_ms)
+            verified, plan = verify_tasks(event, message, self._projects, self._executed.rows, now.wall_ms)
             tasks = derive(verified.artifact, plan, event.sender)
         except (DeniedError, WorkflowError, RemoteProtocolError) as error:
             if not message.tasks:
@@ -212,39 +226,15 @@ class Worker:
         return [*effects, *self._refuse(event, refused, now)]
 
     def _accept(self, event: Received, verified: VerifiedOrder, plan: Plan, now: Now) -> list[Effect]:
-        """Records the order, its scheduler and its epoch before anything runs; older attempts take the new fence."""
+        """Records the order before anything runs; older attempts take the new fence."""
         job_id = verified.job_id
-        executed = self._executed.get(job_id)
-        effects: list[Effect] = []
-        if executed is None or executed.epoch != plan.epoch:
-            row = self._executed[job_id] = ExecutedRow(
-                scheduler=event.sender,
-                epoch=plan.epoch,
-                expires_ms=verified.order.expires_ms,
-                ends_ms=verified.order.expires_ms + verified.order.limits.deadline_ms,
-                submitter=verified.submitter,
-                participants=participants_digest(plan),
-            )
-            writes: list[Write] = [Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row))]
-            if executed is None:
-                actor, envelope = format_id(event.sender), verified.signed.envelope
-                audit = Audit(wall_ms=now.wall_ms, actor=actor, event="order accepted", detail=envelope)
-                writes += [*self._forget_expired(now), audit]
-            effects.append(Persist(writes=tuple(writes)))
+        effects: list[Effect] = [*self._executed.accept(event, verified, plan, self._leases.keys(), now)]
         if job_id in self._leases:
             self._leases[job_id].restart(now.boot_ns)
         else:
             self._leases[job_id] = Lease(verified.order.limits.lease_ms, now.boot_ns)
             effects.append(self._timer(job_id))
         return effects
-
-    def _forget_expired(self, now: Now) -> list[Write]:
-        """An order that has expired can never start again, so it need not be remembered once it is over."""
-        limit = now.wall_ms - 2 * CLOCK_TOLERANCE_MS
-        stale = [key for key, row in self._executed.items() if row.forgotten_ms < limit and key not in self._leases]
-        for key in stale:
-            del self._executed[key]
-        return [Drop(kind=kinds.EXECUTED, key=key) for key in stale]
 
     def _offer(
         self, event: Received, verified: VerifiedOrder, tasks: tuple[Task, ...], offer: TaskOffer, now: Now
@@ -264,10 +254,10 @@ class Worker:
                 f"this node already has {TASKS_LIVE_PER_WORKER_MAX} tasks",
                 next_step="submit later",
             )
-        row = AttemptRow.taken(event, verified, task, offer, labels_of(task, tasks), now.wall_ms)
+        row = AttemptRow.taken(event, verified, task, offer, tasks, now.wall_ms)
         self._stories.add(row.key.hex(), "none", "Offered", "running")
         log = LogJob(job_id=row.job_id, wall_ms=now.wall_ms, event="task started", detail=row.index.to_bytes(4))
-        return [self._stored(row), Persist(writes=(log,)), self._start(row)]
+        return [self._stored(row), Persist(writes=(log,)), *self._start(row, now)]
 
     def _offered_again(self, known: AttemptRow, offer: TaskOffer, epoch: int, now: Now) -> list[Effect]:
         if offer.attempt < known.attempt:
@@ -278,11 +268,16 @@ class Worker:
             raise DeniedError(Code.OUTCOME_UNKNOWN, "the task must not run twice and its outcome is unknown")
         if anew:
             restarted = self._move(fenced.changed(code="", sentence="", next_step=""), "OfferedAgain")
-            return [self._stored(restarted), self._start(restarted)]
+            return [self._stored(restarted), *self._start(restarted, now)]
         moved = self._move(fenced, "Offered")
         return [self._stored(moved)] if moved.state == "running" else self._ended(moved, now)
 
-    def _start(self, row: AttemptRow) -> StartTask:
+    def _start(self, row: AttemptRow, now: Now) -> list[Effect]:
+        """At once, or when the large products that it takes are here."""
+        self._transfers.starts(row.key)
+        return self._transfers.fetch(row, now) or [self._start_task(row)]
+
+    def _start_task(self, row: AttemptRow) -> StartTask:
         self._started += 1
         request = TaskRequest(
             operation=row.operation, artifact=row.artifact, source=None, inputs=row.inputs, labels=row.labels
@@ -308,6 +303,19 @@ class Worker:
             *(self._answer(*rows[at : at + _REFUSALS_AT_ONCE]) for at in range(0, len(rows), _REFUSALS_AT_ONCE)),
         ]
 
+    # --- large products ---------------------------------------------------------------------------
+
+    def _transfer(self, key: bytes, work: Callable[[AttemptRow], list[Effect]], now: Now) -> list[Effect]:
+        """A step of a transfer for a running task; what speaks against it is why the task fails."""
+        row = self._attempts.get(key)
+        if row is None or row.state != "running":
+            return []
+        try:
+            return work(row)
+        except FlottaError as error:
+            fault = self._fault(row, "TaskFaulted", error.code, error.sentence, error.next_step, now)
+            return [KillTask(key=key), *self._ended(fault, now)]
+
     # --- a task ends ------------------------------------------------------------------------------
 
     def _task_over(self, event: _Ended, now: Now) -> list[Effect]:
@@ -315,17 +323,20 @@ class Worker:
         if row is None or row.state != "running":
             return []  # it was stopped or lost its lease while its process ended
         match event:
-            case TaskProduced(product=product) if len(product) > PRODUCT_BYTES_MAX:
-                sentence = f"the product has {len(product)} bytes, at most {PRODUCT_BYTES_MAX} may leave"
-                ended = self._fault(row, "TaskFaulted", Code.RESULT_TOO_LARGE, sentence, "select fewer columns", now)
-            case TaskProduced(product=product):
-                ended = self._move(row.changed(product=product, ended_ms=now.wall_ms), "TaskProduced")
+            case TaskProduced():
+                ended = self._produced(row, event, now)
             case TaskFaulted(code=code, sentence=sentence, next_step=next_step):
                 ended = self._fault(row, "TaskFaulted", code, sentence, next_step, now)
-            case TaskDied(reason=reason, detail=detail):
-                code, sentence = _DIED[reason]
-                ended = self._fault(row, "TaskDied", code, f"{sentence}{f' ({detail})' if detail else ''}", "", now)
+            case TaskDied():
+                ended = self._fault(row, "TaskDied", *death(event), "", now)
         return self._ended(ended, now)
+
+    def _produced(self, row: AttemptRow, event: TaskProduced, now: Now) -> AttemptRow:
+        try:
+            product = self._transfers.product(event)
+        except RemoteProtocolError as error:
+            return self._fault(row, "TaskFaulted", error.code, error.sentence, "ask for less", now)
+        return self._move(row.changed(product=product, ended_ms=now.wall_ms), "TaskProduced")
 
     def _fault(self, row: AttemptRow, event: str, code: str, sentence: str, next_step: str, now: Now) -> AttemptRow:
         return self._move(row.changed(code=code, sentence=sentence, next_step=next_step, ended_ms=now.wall_ms), event)
@@ -335,20 +346,18 @@ class Worker:
         log = LogJob(job_id=row.job_id, wall_ms=now.wall_ms, event=f"task {row.state}", detail=row.index.to_bytes(4))
         writes: list[Write] = [log]
         if row.state == "succeeded" and row.source:
-            self._released += len(row.product)
-            released = f"{len(row.product)} bytes of {row.operation} on {row.source} released"
+            self._released += product_bytes(row.product)
+            released = f"{product_bytes(row.product)} bytes of {row.operation} on {row.source} released"
             writes.append(Audit(wall_ms=now.wall_ms, actor=format_id(row.scheduler), event=released, detail=row.key))
-        return [self._stored(row), Persist(writes=tuple(writes)), self._answer(row)]
+        return [self._stored(row), Persist(writes=tuple(writes)), *self._transfers.ended(row.key), self._answer(row)]
 
     def _answer(self, *rows: AttemptRow) -> Send:
         """The outcomes of tasks of one job and epoch."""
-        results = tuple(TaskResult(outcome=sign_outcome(row.outcome(), self._key), product=row.product) for row in rows)
-        first = rows[0]
-        message = Results(job_id=first.job_id, results=results)
+        first, message = rows[0], results_of(rows, self._key)
         return Send(message=message, to=first.scheduler, project=first.project, fence=first.epoch)
 
     def _stop(self, event: Received, stop: Stop, now: Now) -> list[Effect]:
-        executed = self._executed.get(stop.job_id)
+        executed = self._executed.rows.get(stop.job_id)
         if executed is None or executed.scheduler != event.sender or event.fence < executed.epoch:
             return [Refuse(code=Code.JOB_UNKNOWN, sentence="a stop for a job that its sender does not lead here")]
         mine = [row for row in self._attempts.values() if row.job_id == stop.job_id]
@@ -360,7 +369,7 @@ class Worker:
             verify_cancel(stop.cancel, stop.job_id, executed.submitter)
         except DeniedError as error:
             return [Refuse(code=error.code, sentence=error.sentence)]
-        effects = [*kills, self._mark(stop.job_id, executed, "cancelled")]
+        effects = [*kills, self._executed.mark(stop.job_id, "cancelled")]
         for row in running:
             sentence = "stopped, since the submitter cancelled the job"
             effects += self._ended(self._fault(row, "Stop", Code.JOB_CANCELLED, sentence, "", now), now)
@@ -368,24 +377,21 @@ class Worker:
 
     def _forget(self, job_id: bytes, mine: Iterable[AttemptRow], executed: ExecutedRow) -> list[Effect]:
         """The job is over for the scheduler: only that the order was executed is remembered."""
-        drops = []
+        drops: list[Write] = self._transfers.forget(job_id)
+        clears: list[Effect] = [ClearTimer(name=f"lease:{job_id.hex()}")]
         for row in mine:
             del self._attempts[row.key]
             drops.append(Drop(kind=kinds.ATTEMPT, key=row.key))
+            clears += self._transfers.ended(row.key)
         self._leases.pop(job_id, None)
         state: Literal["ended", "cancelled"] = "cancelled" if executed.state == "cancelled" else "ended"
-        clear = ClearTimer(name=f"lease:{job_id.hex()}")
-        return [Persist(writes=tuple(drops)), self._mark(job_id, executed, state), clear]
-
-    def _mark(self, job_id: bytes, executed: ExecutedRow, state: Literal["ended", "cancelled"]) -> Persist:
-        row = self._executed[job_id] = msgspec.structs.replace(executed, state=state)
-        return Persist(writes=(Put(kind=kinds.EXECUTED, key=job_id, value=encode_record(row)),))
+        return [Persist(writes=tuple(drops)), self._executed.mark(job_id, state), *clears]
 
     # --- the lease --------------------------------------------------------------------------------
 
     def _lease_timer(self, job_id: bytes, now: Now) -> list[Effect]:
         lease = self._leases.get(job_id)
-        executed = self._executed.get(job_id)
+        executed = self._executed.rows.get(job_id)
         if lease is None or executed is None:
             return []
         mine = [row for row in self._attempts.values() if row.job_id == job_id]
@@ -397,6 +403,7 @@ class Worker:
         if now.boot_ns >= lease.until_ns:
             for row in running:
                 effects += [KillTask(key=row.key), self._stored(self._move(row, "LeaseOver"))]
+                effects += self._transfers.ended(row.key)
             running = []
         if running or any(row.state == "lost" for row in mine):  # of a lost task the scheduler may have to say: forget
             renew = Renew(job_id=job_id, indexes=tuple(row.index for row in running), token=lease.renewal(now.boot_ns))
@@ -429,7 +436,7 @@ class Worker:
             mine = [row for row in self._attempts.values() if row.job_id == job_id]
             audit = Audit(wall_ms=now.wall_ms, actor="operator", event="job dropped: scheduler banned", detail=job_id)
             effects += [KillTask(key=row.key) for row in mine if row.state == "running"]
-            effects += [Persist(writes=(audit,)), *self._forget(job_id, mine, self._executed[job_id])]
+            effects += [Persist(writes=(audit,)), *self._forget(job_id, mine, self._executed.rows[job_id])]
         return effects
 
     # --- small parts ------------------------------------------------------------------------------

@@ -127,6 +127,14 @@ OPERATIONS: Final[dict[str, Operation]] = {
             takes="facts",
         ),
         Operation(
+            name="probe.gather",
+            place="scheduler",
+            effect="pure",
+            parameters=Nothing,
+            lets_out="the bytes that the participants made, one behind the other",
+            reads_table=False,
+        ),
+        Operation(
             name="groups.prepare",
             place="scheduler",
             effect="pure",

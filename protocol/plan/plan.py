@@ -14,6 +14,7 @@ from protocol.limits import JOB_TASKS_MAX, NAME_CHARS_MAX, PARTICIPANTS_MAX, SEN
 from protocol.plan.artifact import Artifact
 from protocol.plan.operations import operation, tasks_for_each
 from protocol.plan.order import Order
+from protocol.plan.products import Carried, product_bytes, product_digest
 from protocol.record import Record
 from protocol.signing import (
     PLAN_STATEMENT,
@@ -63,7 +64,9 @@ class Task(Record, frozen=True):
 
 
 class Outcome(Record, frozen=True):
-    """What a worker signs of one task. `digest`: SHA-256 of the product; code and sentence: why there is none."""
+    """What a worker signs of one task. `digest`: `products.product_digest`; code and sentence: why there is no
+    product.
+    """
 
     version: Literal[1]
     job_id: bytes
@@ -153,10 +156,6 @@ def labels_of(task: Task, tasks: tuple[Task, ...]) -> tuple[str, ...]:
     return tuple(labels[owner] for owner in owners)
 
 
-def product_digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
 def sign_outcome(outcome: Outcome, key: SigningKey) -> bytes:
     return envelope_bytes(sign_statement(RESULT_STATEMENT, encode_record(outcome), key))
 
@@ -170,9 +169,10 @@ def verify_outcome(data: bytes) -> tuple[Outcome, bytes]:
     return outcome, node_id(statement.signer)
 
 
-def check_product(outcome: Outcome, data: bytes) -> None:
-    """Raises RemoteProtocolError(RESULT_ALTERED) unless the data are those that the worker signed."""
-    if outcome.state == "succeeded" and (len(data) != outcome.size_bytes or product_digest(data) != outcome.digest):
+def check_product(outcome: Outcome, product: Carried) -> None:
+    """Raises RemoteProtocolError(RESULT_ALTERED) unless this is the product that the worker signed."""
+    signed = (outcome.size_bytes, outcome.digest)
+    if outcome.state == "succeeded" and (product_bytes(product), product_digest(product)) != signed:
         raise RemoteProtocolError(Code.RESULT_ALTERED, "the product is not the one that its worker signed")
 
 

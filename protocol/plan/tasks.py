@@ -7,6 +7,7 @@ from typing import Final, Literal
 from protocol.columns import Column, ColumnRules, Kind
 from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
 from protocol.plan.operations import Statistic
+from protocol.plan.products import Carried, Digest
 from protocol.record import Record
 
 
@@ -29,12 +30,14 @@ class SourceFile(Record, frozen=True):
 
 
 class TaskRequest(Record, frozen=True, tag="task"):
-    """Compute one operation. `inputs` are the products of the tasks before it, with `labels` saying whose they are."""
+    """Compute one operation. `inputs` are the products of the tasks before it, with `labels` saying whose they are. The
+    chunks of a large one are there by now, and the child asks for them.
+    """
 
     operation: str
     artifact: bytes
     source: SourceFile | None
-    inputs: tuple[bytes, ...]
+    inputs: tuple[Carried, ...]
     labels: tuple[str, ...]
 
 
@@ -51,8 +54,31 @@ class CheckRequest(Record, frozen=True, tag="check"):
 
 
 class Product(Record, frozen=True, tag="product"):
-    """The bytes that a task made."""
+    """The bytes that a task made. With `pieces`, a large product: so many pieces of it were told before, and `data` is
+    empty.
+    """
 
+    data: bytes
+    pieces: int = 0
+
+
+class Piece(Record, frozen=True, tag="piece"):
+    """The next chunk of a large product. The child waits for PieceTaken, so that nothing piles up."""
+
+    data: bytes
+
+
+class PieceWanted(Record, frozen=True, tag="piece-wanted"):
+    """The child needs a chunk of one of its inputs. Answer: PieceGiven."""
+
+    digest: Digest
+
+
+class PieceTaken(Record, frozen=True, tag="piece-taken"):
+    pass
+
+
+class PieceGiven(Record, frozen=True, tag="piece-given"):
     data: bytes
 
 
@@ -66,6 +92,8 @@ class Fault(Record, frozen=True, tag="fault"):
 
 ChildRequest = TaskRequest | InspectRequest | CheckRequest
 ChildAnswer = Product | Fault
+ChildSays = ChildAnswer | Piece | PieceWanted
+NodeSays = ChildRequest | PieceTaken | PieceGiven
 
 
 # --- products of looks at a table -----------------------------------------------------------------

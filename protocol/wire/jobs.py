@@ -1,8 +1,9 @@
 """Messages about jobs, by direction.
 
-submitter → scheduler: Submit, AskJob, AskResult, AskCancel, AskJobs.  scheduler → submitter: JobStatus, JobResult,
-JobList.
+submitter → scheduler: Submit, AskJob, AskResult, AskResultChunk, AskCancel, AskJobs.  scheduler → submitter: JobStatus,
+JobResult, ResultChunk, JobList.
 scheduler → worker: Tasks, Renewed, Stop.  worker → scheduler: Results, Renew.
+worker → worker: AskChunk, Chunk.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from protocol.ids import JOB_ID_BYTES, NODE_ID_BYTES, PROJECT_ID_BYTES
 from protocol.limits import JOBS_LISTED_MAX, WALL_MS_MAX
 from protocol.plan.order import SignedOrder
+from protocol.plan.products import Carried, Digest
 from protocol.record import Record
 
 # Checked where a body is decoded: the receiver stores a job id, signs it and sends it on in smaller messages.
@@ -42,6 +44,13 @@ class AskJob(Record, frozen=True):
 
 class AskResult(Record, frozen=True):
     job_id: JobId
+
+
+class AskResultChunk(Record, frozen=True):
+    """One chunk of the result of an ended job, as its manifest names it."""
+
+    job_id: JobId
+    digest: Digest
 
 
 class AskCancel(Record, frozen=True):
@@ -98,12 +107,20 @@ class JobStatus(Record, frozen=True):
 
 
 class JobResult(Record, frozen=True):
-    """The product of the last task, with the scheduler's signed outcome of it."""
+    """The product of the last task, with the scheduler's signed outcome of it. The chunks of a large one are asked for
+    one by one.
+    """
 
     job_id: JobId
     outcome: bytes
-    product: bytes
+    product: Carried
     holder_names: dict[str, str]
+
+
+class ResultChunk(Record, frozen=True):
+    job_id: JobId
+    digest: Digest
+    data: bytes
 
 
 class JobList(Record, frozen=True):
@@ -116,7 +133,7 @@ class JobList(Record, frozen=True):
 class TaskOffer(Record, frozen=True):
     index: int
     attempt: int
-    inputs: tuple[bytes, ...]  # products of the tasks before it
+    inputs: tuple[Carried, ...]  # products of the tasks before it
 
 
 class Tasks(Record, frozen=True):
@@ -148,7 +165,7 @@ class Stop(Record, frozen=True):
 
 class TaskResult(Record, frozen=True):
     outcome: bytes  # envelope of the signed outcome
-    product: bytes = b""
+    product: Carried = b""
 
 
 class Results(Record, frozen=True):
@@ -162,3 +179,21 @@ class Renew(Record, frozen=True):
     job_id: JobId
     indexes: tuple[int, ...]
     token: int
+
+
+# --- worker → worker ------------------------------------------------------------------------------
+
+
+class AskChunk(Record, frozen=True):
+    """One chunk of the product of task `index`, for a task of the same job that takes this product."""
+
+    job_id: JobId
+    index: int
+    digest: Digest
+
+
+class Chunk(Record, frozen=True):
+    job_id: JobId
+    index: int
+    digest: Digest
+    data: bytes

@@ -23,7 +23,7 @@ from protocol.columns import Column, ColumnRules, schema_digest
 from protocol.errors import Code
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import OPERATIONS, ProbeParameters
-from protocol.plan.plan import product_digest
+from protocol.plan.products import product_digest
 from protocol.plan.tasks import (
     CheckRequest,
     ChildAnswer,

@@ -12,7 +12,7 @@ from protocol.machines.jobs import TaskRow
 from protocol.plan.artifact import artifact_bytes, probe_artifact
 from protocol.plan.operations import ProbeParameters
 from protocol.plan.order import ParticipantRule
-from protocol.plan.plan import product_digest
+from protocol.plan.products import product_digest
 from protocol.plan.tasks import TaskRequest, fact_of
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import Renew

@@ -38,7 +38,8 @@ from protocol.plan.order import (
     sign_cancel,
     verify_cancel,
 )
-from protocol.plan.plan import Outcome, Participant, Plan, product_digest, sign_plan
+from protocol.plan.plan import Outcome, Participant, Plan, sign_plan
+from protocol.plan.products import product_digest
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.signing import ORDER_STATEMENT, PLAN_STATEMENT, Envelope, SigningKey, envelope_bytes, sign_statement
 from protocol.wire.codec import decode_record, encode_record

@@ -1,0 +1,217 @@
+"""Large products at a worker: taken piece by piece from the child that makes one, lent chunk by chunk to the tasks that
+take one, and fetched before a task that takes one starts.
+
+Every chunk is committed, with a row that names it, before anything follows from it. So a transfer that was cut off goes
+on where it was, and neither side ever holds more than a few chunks in memory. Part of the worker's machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from protocol import kinds
+from protocol.errors import Code, RemoteProtocolError, UnreachableError, WorkflowError
+from protocol.ids import JOB_ID_BYTES, format_id
+from protocol.limits import (
+    CHUNK_PATIENCE_MS,
+    CHUNK_RETRY_MS,
+    CHUNKS_ASKED_MAX,
+    CHUNKS_LENT_MAX,
+    PRODUCT_BYTES_MAX,
+)
+from protocol.machines.attempts import AttemptRow
+from protocol.machines.contract import (
+    ClearTimer,
+    Drop,
+    Effect,
+    Keep,
+    NextPiece,
+    Now,
+    Persist,
+    Publish,
+    Put,
+    Received,
+    Refuse,
+    Release,
+    Send,
+    SetTimer,
+    Write,
+)
+from protocol.machines.events import ResourceFound, ResourceWanted, TaskPiece, TaskProduced
+from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, is_large, is_next_piece
+from protocol.wire.jobs import AskChunk, Chunk
+
+TIMER: Final = "chunks:"
+Rows = Mapping[bytes, AttemptRow]
+
+
+class _Fetch:
+    """What one task still needs. `asked`: chunk → when it was asked for."""
+
+    def __init__(self, missing: dict[bytes, tuple[int, bytes]], now: Now) -> None:
+        self.missing = missing  # chunk → index of the task that made it, and that task's node
+        self.asked: dict[bytes, int] = {}  # limits.CHUNKS_ASKED_MAX
+        self.heard_ns = now.boot_ns
+
+
+class Transfers:
+    def __init__(self, own_id: bytes, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
+        self._own_id = own_id
+        self._held: dict[bytes, set[bytes]] = {}  # job → chunks that this node has for it
+        for key, _ in rows.get(kinds.CHUNK, []):
+            self._held.setdefault(key[:JOB_ID_BYTES], set()).add(key[JOB_ID_BYTES:])
+        self._pieces: dict[bytes, list[tuple[bytes, int]]] = {}  # task → digests and sizes of its product until now
+        self._fetches: dict[bytes, _Fetch] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX
+        self._lent: dict[int, tuple[Received, AskChunk]] = {}  # limits.CHUNKS_LENT_MAX
+        self._tickets = 0
+
+    # --- a product is made ------------------------------------------------------------------------
+
+    def starts(self, key: bytes) -> None:
+        """Its child begins anew: what an earlier one made of the product does not count."""
+        self._pieces.pop(key, None)
+
+    def piece(self, job_id: bytes, event: TaskPiece) -> list[Effect]:
+        """Raises RemoteProtocolError for a piece that does not follow the one before it, WorkflowError for too many."""
+        pieces = self._pieces.setdefault(event.key, [])
+        sizes = [size for _, size in pieces]
+        if event.number != len(pieces) or not is_next_piece(sizes, event.data):
+            raise RemoteProtocolError(Code.BODY_MALFORMED, "the process that computed the task sent the wrong pieces")
+        if sum(sizes) + len(event.data) > PRODUCT_BYTES_MAX:
+            sentence = f"the product has more than the {PRODUCT_BYTES_MAX} bytes that may leave a task"
+            raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for less")
+        digest = chunk_digest(event.data)
+        pieces.append((digest, len(event.data)))
+        return [*self._kept(job_id, digest, event.data), NextPiece(key=event.key)]
+
+    def product(self, event: TaskProduced) -> Carried:
+        """What the task made. Raises RemoteProtocolError when its pieces are not the product."""
+        pieces = self._pieces.pop(event.key, [])
+        if len(pieces) != event.pieces:
+            raise RemoteProtocolError(
+                Code.BODY_MALFORMED, "the process that computed the task lost part of its product"
+            )
+        if not pieces:
+            if is_large(len(event.product)):
+                raise RemoteProtocolError(Code.RESULT_TOO_LARGE, f"a product of {len(event.product)} bytes came whole")
+            return event.product
+        return Manifest(size_bytes=sum(length for _, length in pieces), chunks=tuple(digest for digest, _ in pieces))
+
+    # --- a task takes large products --------------------------------------------------------------
+
+    def fetch(self, row: AttemptRow, now: Now) -> list[Effect]:
+        """Asks for what the task needs and this node does not have; nothing when all is there."""
+        held = self._held.get(row.job_id, set())
+        missing = {
+            digest: maker
+            for maker, carried in zip(row.makers, row.inputs, strict=False)
+            for digest in chunks_in(carried)
+            if digest not in held
+        }
+        if not missing:
+            self._fetches.pop(row.key, None)
+            return []
+        self._fetches[row.key] = _Fetch(missing, now)
+        return self._ask(row, now)
+
+    def chunk(self, event: Received, chunk: Chunk, rows: Rows, now: Now) -> tuple[list[Effect], list[AttemptRow]]:
+        """Effects, and the tasks that have all that they need now."""
+        if chunk_digest(chunk.data) != chunk.digest:
+            return [Refuse(code=Code.RESULT_ALTERED, sentence="a chunk that is not the one it says")], []
+        takers = [
+            key
+            for key, fetch in self._fetches.items()
+            if key.startswith(chunk.job_id) and fetch.missing.get(chunk.digest) == (chunk.index, event.sender)
+        ]
+        effects: list[Effect] = self._kept(chunk.job_id, chunk.digest, chunk.data) if takers else []
+        ready = []
+        for key in takers:
+            fetch = self._fetches[key]
+            del fetch.missing[chunk.digest]
+            fetch.asked.pop(chunk.digest, None)
+            fetch.heard_ns = now.boot_ns
+            if fetch.missing:
+                effects += self._ask(rows[key], now)
+            else:
+                del self._fetches[key]
+                effects.append(ClearTimer(name=TIMER + key.hex()))
+                ready.append(rows[key])
+        return effects, ready
+
+    def ask_again(self, row: AttemptRow, now: Now) -> list[Effect]:
+        """The timer of a fetch. Raises UnreachableError(TRANSFER_STALLED), naming who sends nothing."""
+        fetch = self._fetches.get(row.key)
+        if fetch is None:
+            return []
+        if now.boot_ns - fetch.heard_ns >= CHUNK_PATIENCE_MS * 1_000_000:
+            _, node = next(iter(fetch.missing.values()))
+            raise UnreachableError(
+                Code.TRANSFER_STALLED,
+                f"{len(fetch.missing)} parts of a product that this task takes did not come from {format_id(node)} "
+                f"within {CHUNK_PATIENCE_MS // 1000} s",
+                next_step="see whether that node is up and how fast the link to it is, then submit again",
+            )
+        return self._ask(row, now)
+
+    def _ask(self, row: AttemptRow, now: Now) -> list[Effect]:
+        """Fills the window: chunks that were never asked for, or too long ago."""
+        fetch = self._fetches[row.key]
+        overdue_ns = now.boot_ns - CHUNK_RETRY_MS * 1_000_000
+        for digest in [one for one, asked_ns in fetch.asked.items() if asked_ns <= overdue_ns]:
+            del fetch.asked[digest]
+        effects: list[Effect] = []
+        for digest, (index, node) in fetch.missing.items():
+            if len(fetch.asked) >= CHUNKS_ASKED_MAX:
+                break
+            if digest not in fetch.asked:
+                fetch.asked[digest] = now.boot_ns
+                ask = AskChunk(job_id=row.job_id, index=index, digest=digest)
+                effects.append(Send(message=ask, to=node, project=row.project, fence=row.epoch))
+        return [*effects, SetTimer(name=TIMER + row.key.hex(), at_ns=now.after_ms(CHUNK_RETRY_MS))]
+
+    # --- others take what this node made ----------------------------------------------------------
+
+    def asked(self, event: Received, ask: AskChunk, row: AttemptRow | None) -> list[Effect]:
+        """`row`: the task whose product it is. Only who takes this product gets it."""
+        if row is None or event.sender not in row.takers or ask.digest not in chunks_in(row.product):
+            return [Refuse(code=Code.JOB_UNKNOWN, sentence="a chunk was asked for that its asker does not take")]
+        if len(self._lent) >= CHUNKS_LENT_MAX:
+            return [Refuse(code=Code.BUSY, sentence="too many chunks are asked for at once")]  # it asks again
+        self._tickets += 1
+        self._lent[self._tickets] = (event, ask)
+        return [Publish(event=ResourceWanted(ticket=self._tickets, digest=ask.digest, taker="worker"))]
+
+    def found(self, event: ResourceFound) -> list[Effect]:
+        """The store has read a chunk, or has it no longer, since the job is over."""
+        asked = self._lent.pop(event.ticket, None)
+        if asked is None or event.data is None:
+            return []
+        asker, ask = asked
+        chunk = Chunk(job_id=ask.job_id, index=ask.index, digest=ask.digest, data=event.data)
+        return [Send(message=chunk, to=asker.sender, project=asker.project, reply_to=asker.message_id)]
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def ended(self, key: bytes) -> list[Effect]:
+        """The task is no longer computed here, by whatever cause."""
+        self._pieces.pop(key, None)
+        return [ClearTimer(name=TIMER + key.hex())] if self._fetches.pop(key, None) is not None else []
+
+    def forget(self, job_id: bytes) -> list[Write]:
+        """The job is over: its chunks go, unless somebody else holds them, as the job itself does its result."""
+        held = sorted(self._held.pop(job_id, ()))
+        drops = (Drop(kind=kinds.CHUNK, key=job_id + digest) for digest in held)
+        return [*drops, Release(digests=tuple(held))] if held else []
+
+    def check(self, lives: Callable[[bytes], bool]) -> None:
+        assert len(self._lent) <= CHUNKS_LENT_MAX
+        assert all(len(fetch.asked) <= CHUNKS_ASKED_MAX for fetch in self._fetches.values())
+        assert all(map(lives, self._fetches))
+
+    def _kept(self, job_id: bytes, digest: bytes, data: bytes) -> list[Effect]:
+        held = self._held.setdefault(job_id, set())
+        if digest in held:
+            return []
+        held.add(digest)
+        return [Persist(writes=(Keep(digest=digest, data=data), Put(kind=kinds.CHUNK, key=job_id + digest, value=b"")))]

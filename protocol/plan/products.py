@@ -1,0 +1,90 @@
+"""What a task makes, as it is carried: a small product whole, a large one as the manifest of its chunks.
+
+A manifest stands wherever a product could stand: in the row of an attempt, in a message, among the inputs of a task.
+What a worker signs (`Outcome.digest`) is the SHA-256 of what is carried, so the signature covers every chunk, and each
+chunk can be verified alone, in any order, from whoever has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import msgspec
+
+from protocol.errors import Code, RemoteProtocolError
+from protocol.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PRODUCT_BYTES_MAX
+from protocol.record import Record
+from protocol.wire.codec import encode_record
+
+DIGEST_BYTES = 32
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+
+
+class Manifest(Record, frozen=True):
+    """The SHA-256 of each chunk of a product of more than INLINE_BYTES_MAX. All chunks but the last have CHUNK_BYTES,
+    so that the same bytes always have the same manifest. Raises RemoteProtocolError(BODY_MALFORMED) otherwise.
+    """
+
+    size_bytes: int
+    chunks: tuple[Digest, ...]
+
+    def __post_init__(self) -> None:
+        if not INLINE_BYTES_MAX < self.size_bytes <= PRODUCT_BYTES_MAX:
+            raise RemoteProtocolError(Code.BODY_MALFORMED, f"a product of {self.size_bytes} bytes has no manifest")
+        if len(self.chunks) != -(-self.size_bytes // CHUNK_BYTES):
+            raise RemoteProtocolError(Code.BODY_MALFORMED, "a manifest whose chunks do not make up its size")
+
+
+Carried = bytes | Manifest
+
+
+def chunks_of(data: bytes) -> Iterator[bytes]:
+    """The chunks of a large product, in their order."""
+    return (data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
+
+
+def carry(data: bytes) -> Carried:
+    """A whole product as it is carried. Raises RemoteProtocolError beyond PRODUCT_BYTES_MAX."""
+    if not is_large(len(data)):
+        return data
+    return Manifest(size_bytes=len(data), chunks=tuple(chunk_digest(chunk) for chunk in chunks_of(data)))
+
+
+def chunk_digest(chunk: bytes) -> bytes:
+    return hashlib.sha256(chunk).digest()
+
+
+def product_digest(carried: Carried) -> bytes:
+    """What a worker signs."""
+    return hashlib.sha256(resource_of(carried)).digest()
+
+
+def resource_of(carried: Carried) -> bytes:
+    """The bytes that are stored under `product_digest`."""
+    return carried if isinstance(carried, bytes) else encode_record(carried)
+
+
+def product_bytes(carried: Carried) -> int:
+    """The size of the product itself."""
+    return len(carried) if isinstance(carried, bytes) else carried.size_bytes
+
+
+def carried_bytes(carried: Carried) -> int:
+    """Its share of a message, roughly: 34 bytes for each chunk."""
+    return len(carried) if isinstance(carried, bytes) else 40 + 34 * len(carried.chunks)
+
+
+def is_large(size_bytes: int) -> bool:
+    """Whether a product of this size is carried as a manifest."""
+    return size_bytes > INLINE_BYTES_MAX
+
+
+def is_next_piece(sizes: Sequence[int], piece: bytes) -> bool:
+    """Whether a product whose chunks so far have these sizes may go on with this one."""
+    return 0 < len(piece) <= CHUNK_BYTES and all(size == CHUNK_BYTES for size in sizes)
+
+
+def chunks_in(carried: Carried) -> tuple[bytes, ...]:
+    return () if isinstance(carried, bytes) else carried.chunks
