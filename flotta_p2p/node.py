@@ -97,6 +97,9 @@ class _Parts:
         return self.configuration.mode == "client"
 
 
+_WORKER_KINDS: Final = (kinds.EXECUTED, kinds.ATTEMPT, kinds.CHUNK)
+
+
 class Node:
     """A node in this process. `start` returns when it is ready; `stop` undoes it. `on_fatal` hears why it ended by
     itself.
@@ -229,9 +232,7 @@ class Node:
             self._machine("membership", parts, self._membership(parts), (kinds.PEER, *delivery)),
             self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
-            self._machine(
-                "worker", parts, self._worker(parts), (kinds.EXECUTED, kinds.ATTEMPT, kinds.CHUNK, *delivery)
-            ),
+            self._machine("worker", parts, self._worker(parts), (*_WORKER_KINDS, *delivery)),
             self._machine("catalogue", parts, self._catalogue(parts), ()),
             self._sources(parts),
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),

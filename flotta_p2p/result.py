@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from protocol.errors import Code, RemoteProtocolError
-from protocol.limits import BODY_BYTES_MANIFEST_MAX, NAME_CHARS_MAX
+from protocol.limits import MEASURE_BYTES_MAX, NAME_CHARS_MAX
 from protocol.plan.tasks import ColumnSummary, GroupedSummary, Summary
 from protocol.wire.codec import decode, decode_record
 
@@ -16,12 +16,12 @@ def read_result(product: bytes) -> Result:
     """The product of a job's last task: groups name the columns that group. Raises RemoteProtocolError for anything
     that no merge makes, whoever signed it.
     """
-    plain = decode(product, bytes_max=BODY_BYTES_MANIFEST_MAX)
+    plain = decode(product, bytes_max=MEASURE_BYTES_MAX)
     if isinstance(plain, dict) and "by" in plain:
-        grouped = decode_record(product, GroupedSummary, bytes_max=BODY_BYTES_MANIFEST_MAX)
+        grouped = decode_record(product, GroupedSummary, bytes_max=MEASURE_BYTES_MAX)
         _check_groups(grouped)
         return grouped
-    summary = decode_record(product, Summary, bytes_max=BODY_BYTES_MANIFEST_MAX)
+    summary = decode_record(product, Summary, bytes_max=MEASURE_BYTES_MAX)
     _check_columns(summary.columns)
     return summary
 

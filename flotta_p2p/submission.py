@@ -22,6 +22,7 @@ from protocol.limits import (
 from protocol.plan.artifact import Artifact, artifact_bytes
 from protocol.plan.order import Cancel, JobLimits, Order, ParticipantRule, SignedOrder, sign_cancel, sign_order
 from protocol.plan.plan import check_product, verify_outcome
+from protocol.plan.products import chunk_digest
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.wire.codec import decode_record, encode_record
@@ -32,8 +33,10 @@ from protocol.wire.jobs import (
     AskJob,
     AskJobs,
     AskResult,
+    AskResultChunk,
     JobResult,
     JobStatus,
+    ResultChunk,
     Submit,
 )
 
@@ -172,16 +175,30 @@ class JobClient:
     def result(self, job_id: bytes, scheduler: bytes) -> tuple[Result, JobResult]:
         """The verified result of a question, as `product` gives it."""
         answer = self.product(job_id, scheduler)
-        return read_result(answer.product), answer
+        return read_result(self.whole(answer)), answer
 
     def product(self, job_id: bytes, scheduler: bytes) -> JobResult:
-        """The verified result: the product is the one that the scheduler's node signed for this job."""
+        """The verified result: the product is the one that the scheduler's node signed for this job. A large one is a
+        manifest, and `whole` fetches it.
+        """
         answer: JobResult = self._channel.request(AskResult(job_id=job_id))
         outcome, signer = verify_outcome(answer.outcome)
         if outcome.job_id != job_id or signer != scheduler:
             raise DeniedError(Code.RESULT_ALTERED, "the result is not signed by the scheduler for this job")
         check_product(outcome, answer.product)
         return answer
+
+    def whole(self, answer: JobResult) -> bytes:
+        """All bytes of a verified result, each chunk of a large one compared with its manifest."""
+        if isinstance(answer.product, bytes):
+            return answer.product
+        return b"".join(self._chunk(answer.job_id, digest) for digest in answer.product.chunks)
+
+    def _chunk(self, job_id: bytes, digest: bytes) -> bytes:
+        chunk: ResultChunk = self._channel.request(AskResultChunk(job_id=job_id, digest=digest))
+        if chunk_digest(chunk.data) != digest:
+            raise DeniedError(Code.RESULT_ALTERED, "a chunk of the result is not the one that its manifest names")
+        return chunk.data
 
     def _left_ms(self, deadline_ns: int | None) -> int:
         if deadline_ns is None:

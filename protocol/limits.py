@@ -177,7 +177,7 @@ CHUNK_RETRY_MS: Final = 2_000  # a chunk that has not come by then is asked for 
 CHUNK_PATIENCE_MS: Final = 60_000  # without one new chunk for so long a task fails, naming who did not send it
 CHUNKS_LENT_MAX: Final = 64  # chunks being read for others at once, 16 MiB; peers grow it, the rest ask again
 TASK_FETCH_BYTES_MAX: Final = 1024 * MIB  # of all large products that one task takes; its child has 2 GiB
-MEASURE_BYTES_MAX: Final = 4 * MIB  # a holder's statistics; 256 columns of 1,000 bins fit; read in 1 s
+MEASURE_BYTES_MAX: Final = 8 * MIB  # statistics of a holder or of all; 256 columns of 1,000 bins have 4 MiB
 # products that one task takes; a message of tasks holds so much beside an order and a plan of STATEMENT_BYTES_MAX each
 TASK_INPUT_BYTES_MAX: Final = 640 * KIB
 SENTENCE_CHARS_MAX: Final = 1_000  # a worker's reason in an outcome; it is shown to people and stored with the job

@@ -207,8 +207,10 @@ def groups_artifact(project: bytes, query: Query, parameters: GroupParameters) -
     )
 
 
-def probe_artifact(project: bytes, parameters: ProbeParameters) -> Artifact:
-    """So many empty tasks for each participant, through the whole way from order to result. Reads no table."""
+def probe_artifact(project: bytes, parameters: ProbeParameters, *, gather: bool = False) -> Artifact:
+    """So many empty tasks for each participant, through the whole way from order to result. Reads no table. The
+    result is how much they made, or, with `gather`, all of it.
+    """
     return Artifact(
         version=1,
         project=project,
@@ -221,7 +223,7 @@ def probe_artifact(project: bytes, parameters: ProbeParameters) -> Artifact:
                 distribution="collect",
                 parameters={"tasks": parameters.tasks, "bytes": parameters.bytes},
             ),
-            Step(kind="finalize", operation="probe.merge"),
+            Step(kind="finalize", operation="probe.gather" if gather else "probe.merge"),
         ),
     )
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from protocol.errors import Code, WorkflowError
-from protocol.limits import GROUP_COLUMNS_MAX, HISTOGRAM_BINS_MAX, PROBE_BYTES_MAX, PROBE_TASKS_MAX, PRODUCT_BYTES_MAX
+from protocol.limits import GROUP_COLUMNS_MAX, HISTOGRAM_BINS_MAX, PROBE_BYTES_MAX, PROBE_TASKS_MAX
 from protocol.record import Record
 
 Effect = Literal["pure", "idempotent", "once"]
@@ -199,8 +199,8 @@ def tasks_for_each(step_operation: str, raw: dict[str, object]) -> int:
 def _check_probe(parameters: ProbeParameters) -> None:
     if not 1 <= parameters.tasks <= PROBE_TASKS_MAX:
         raise _wrong(f"a probe gives each participant 1 to {PROBE_TASKS_MAX} tasks, not {parameters.tasks}")
-    if not 0 <= parameters.bytes <= PRODUCT_BYTES_MAX:
-        raise _wrong(f"a task of a probe makes 0 to {PRODUCT_BYTES_MAX} bytes, not {parameters.bytes}")
+    if not 0 <= parameters.bytes <= PROBE_BYTES_MAX:
+        raise _wrong(f"a task of a probe makes 0 to {PROBE_BYTES_MAX} bytes, not {parameters.bytes}")
     if parameters.tasks * parameters.bytes > PROBE_BYTES_MAX:
         raise _wrong(f"a probe makes at most {PROBE_BYTES_MAX} bytes at one participant: fewer tasks, or smaller ones")
 

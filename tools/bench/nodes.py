@@ -40,15 +40,19 @@ class Network:
         self._key = SigningKey(SystemEntropy().bytes(32))
         self._client = JobClient(members[0].channel, SystemClock(), time.sleep)
 
-    def probe(self, workers: Sequence[Member], tasks: int = 1, product_bytes: int = 0) -> Probe:
-        """Runs one probe with so many tasks for each worker, and checks its result."""
+    def probe(
+        self, workers: Sequence[Member], tasks: int = 1, product_bytes: int = 0, *, gather: bool = False
+    ) -> Probe:
+        """Runs one probe with so many tasks for each worker, and checks its result: how much they made, or, with
+        `gather`, all of it.
+        """
         began = time.perf_counter()
         at: dict[int, float] = {}
 
         def note(status: JobStatus) -> None:
             at.setdefault(status.tasks_done, time.perf_counter() - began)
 
-        artifact = probe_artifact(self.project, ProbeParameters(tasks=tasks, bytes=product_bytes))
+        artifact = probe_artifact(self.project, ProbeParameters(tasks=tasks, bytes=product_bytes), gather=gather)
         holders = tuple(worker.node for worker in workers)
         clock, entropy = SystemClock(), SystemEntropy()
         prepared = prepare_order(artifact, OrderOptions(lease_ms=_LEASE_MS), self._key, clock, entropy, holders=holders)
@@ -56,12 +60,16 @@ class Network:
         status = self._client.wait(prepared.job_id, limit_s=_JOB_LIMIT_S, progress=note)
         assert status.state == "succeeded", status.cause
         answer = self._client.product(prepared.job_id, status.scheduler)
-        count: ProbeCount = decode_record(answer.product, ProbeCount, bytes_max=1_000)
-        all_tasks = tasks * len(workers)
-        assert count == ProbeCount(products=all_tasks, bytes=all_tasks * product_bytes), count
+        all_tasks, result = tasks * len(workers), self._client.whole(answer)
+        if gather:
+            assert len(result) == all_tasks * product_bytes, len(result)
+        else:
+            count: ProbeCount = decode_record(result, ProbeCount, bytes_max=1_000)
+            assert count == ProbeCount(products=all_tasks, bytes=all_tasks * product_bytes), count
         return Probe(
             prepared_s=min(seconds for done, seconds in at.items() if done >= 1),
             worked_s=min(seconds for done, seconds in at.items() if done >= all_tasks + 1),
+            gathered_s=max(at.values()),
             result_s=time.perf_counter() - began,
         )
 
@@ -69,9 +77,10 @@ class Network:
 class Probe:
     """Seconds from the moment at which the order was begun."""
 
-    def __init__(self, prepared_s: float, worked_s: float, result_s: float) -> None:
+    def __init__(self, prepared_s: float, worked_s: float, gathered_s: float, result_s: float) -> None:
         self.prepared_s = prepared_s  # the first task had ended
         self.worked_s = worked_s  # so had those of all workers
+        self.gathered_s = gathered_s  # so had the last task, which takes all products
         self.result_s = result_s  # the verified result was in hand
 
     @property

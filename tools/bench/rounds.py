@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from protocol.limits import JOB_TASKS_MAX, PRODUCT_BYTES_MAX
+from protocol.limits import INLINE_BYTES_MAX
 from tools.bench.nodes import Network, at_rest, running
 from tools.bench.rows import PAUSE_S, Row, Scale, say, spread
 
@@ -16,10 +16,8 @@ _AIMS_MS = {1_000: 20, 10_000_000: 400}
 
 def rounds(scale: Scale) -> Iterator[Row]:
     """The scheduling node and so many holders beside it. From the first task that ended (the preparation) until the
-    products of all holders are verified and committed at the scheduler.
-
-    A product has at most PRODUCT_BYTES_MAX, so that a large round is several tasks for each holder, and every one of
-    them signed, stored and acknowledged. That is what travels today; it is no transfer of one large object.
+    products of all holders are verified and committed at the scheduler. Large products go by chunks, and then the round
+    is over when a task has them all in hand: it puts one behind the other, which is in the figure.
     """
     for holders in scale.holders:
         with running(1 + holders) as network:
@@ -29,15 +27,14 @@ def rounds(scale: Scale) -> Iterator[Row]:
 
 
 def round_of(network: Network, holders: int, product_bytes: int, repeats: int) -> Row:
-    tasks = -(-product_bytes // PRODUCT_BYTES_MAX)
-    assert tasks * holders + 2 <= JOB_TASKS_MAX
-    each = -(-product_bytes // tasks)
+    gather = product_bytes > INLINE_BYTES_MAX
     seconds = []
     for _ in range(repeats):
         time.sleep(PAUSE_S)
-        seconds.append(network.probe(network.members[1:], tasks, each).round_s)
+        probe = network.probe(network.members[1:], 1, product_bytes, gather=gather)
+        seconds.append((probe.gathered_s if gather else probe.worked_s) - probe.prepared_s)
     size = _SIZES.get(product_bytes, f"{product_bytes} B")
-    what = f"round of {holders} holders, {size} each" + (f" in {tasks} tasks" if tasks > 1 else "")
+    what = f"round of {holders} holders, {size} each"
     measured = spread(seconds, "ms")
     say(f"  {what}: {measured}")
     aim_ms = _AIMS_MS.get(product_bytes) if holders == 3 else None

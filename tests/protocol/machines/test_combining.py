@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from protocol import kinds
 from protocol.limits import (
     ACKNOWLEDGED_AT_ONCE_MAX,
-    PRODUCT_BYTES_MAX,
+    INLINE_BYTES_MAX,
     RESULTS_AT_ONCE_MAX,
     SENTENCE_CHARS_MAX,
 )
@@ -83,7 +83,7 @@ def test_results_fit_into_their_message_however_large_products_and_reasons_are()
         version=1, job_id=JOB, index=1, attempt=1, epoch=1, state="failed", inputs=(), sentence=text, next_step=text
     )
     widest = sign_outcome(outcome, node_key(1))
-    for outcome_bytes, product in ((widest, b""), (b"o" * 600, b"x" * PRODUCT_BYTES_MAX), (b"o" * 600, b"x" * 9_000)):
+    for outcome_bytes, product in ((widest, b""), (b"o" * 600, b"x" * INLINE_BYTES_MAX), (b"o" * 600, b"x" * 9_000)):
         one = Results(job_id=JOB, results=(TaskResult(outcome=outcome_bytes, product=product),))
         sent = combine_effects([Send(message=one, to=PEER) for _ in range(RESULTS_AT_ONCE_MAX + 1)])
         assert 1 < len(sent) < RESULTS_AT_ONCE_MAX

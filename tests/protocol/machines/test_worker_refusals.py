@@ -16,9 +16,9 @@ from protocol.key_statement import KeyStatement
 from protocol.limits import (
     CANCEL_BYTES_MAX,
     CLOCK_TOLERANCE_MS,
+    INLINE_BYTES_MAX,
     ORDER_LIFE_MS,
     PARTICIPANTS_MAX,
-    PRODUCT_BYTES_MAX,
     RENEWALS_PER_LEASE,
     TASKS_LIVE_PER_WORKER_MAX,
 )
@@ -534,7 +534,7 @@ def test_a_product_at_the_limit_is_answered_with_its_digest() -> None:
     _, job_id = signed()
     worker = new_worker()
     worker.step(offer(), now())
-    product = bytes(PRODUCT_BYTES_MAX)
+    product = bytes(INLINE_BYTES_MAX)
     effects = worker.step(TaskProduced(key=job_id + b"\0\0\0\1", product=product), now())
     (outcome,) = outcomes(effects)
     assert (outcome.state, outcome.digest, outcome.inputs) == (

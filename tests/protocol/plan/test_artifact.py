@@ -10,8 +10,8 @@ import pytest
 from protocol.errors import Code, WorkflowError
 from protocol.limits import (
     HISTOGRAM_BINS_MAX,
+    PROBE_BYTES_MAX,
     PROBE_TASKS_MAX,
-    PRODUCT_BYTES_MAX,
     QUERY_COLUMNS_MAX,
     STATEMENT_BYTES_MAX,
     STEPS_MAX,
@@ -163,12 +163,12 @@ REFUSED: dict[str, tuple[Artifact, Code, str]] = {
     ),
     "a probe without tasks": (probe(tasks=0), Code.PARAMETER_WRONG, "1 to"),
     "a probe that makes too much": (
-        probe(tasks=PROBE_TASKS_MAX, bytes=PRODUCT_BYTES_MAX),
+        probe(tasks=PROBE_TASKS_MAX, bytes=PROBE_BYTES_MAX),
         Code.PARAMETER_WRONG,
         "bytes",
     ),
     "a probe with too many tasks": (probe(tasks=PROBE_TASKS_MAX + 1), Code.PARAMETER_WRONG, str(PROBE_TASKS_MAX)),
-    "a probe of too many bytes": (probe(bytes=PRODUCT_BYTES_MAX + 1), Code.PARAMETER_WRONG, str(PRODUCT_BYTES_MAX)),
+    "a probe of too many bytes": (probe(bytes=PROBE_BYTES_MAX + 1), Code.PARAMETER_WRONG, str(PROBE_BYTES_MAX)),
     "a probe of fewer bytes than none": (probe(bytes=-1), Code.PARAMETER_WRONG, "0 to"),
     "no bins": (with_bins(age=Bins(low=0, high=1, count=0)), Code.PARAMETER_WRONG, "1 to"),
     "too many bins": (
