@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from protocol.errors import Code
 from simulations.options import HOUR_MS, JobPlan, Options
 from simulations.tasks import PLANTED_FAULT
+
+_SILENCE: Final = frozenset({Code.HOLDER_LOST, Code.TRANSFER_STALLED})
 
 
 def causes_of(options: Options, job: JobPlan) -> frozenset[str]:
@@ -20,11 +24,11 @@ def causes_of(options: Options, job: JobPlan) -> frozenset[str]:
         causes.add(Code.ORDER_EXPIRED)  # at a holder, before it gets there
     if any(step.wild for step in options.clock_steps):
         causes |= {Code.ORDER_EXPIRED, Code.TIME_OUTSIDE}
-        causes.add(Code.HOLDER_LOST)  # its frames are too old or too new until a greeting has taught its offset
+        causes |= _SILENCE  # its frames are too old or too new until a greeting has taught its offset
     silent = (options.loss, options.spikes, options.crashes, options.falls, options.pauses, options.full_disks)
     if any(silent) or options.cuts:
-        causes.add(Code.HOLDER_LOST)
+        causes |= _SILENCE
     if options.bans:
         causes.add(Code.NODE_BANNED)
-        causes |= {Code.HOLDER_LOST, Code.ALREADY_RUN}  # a holder that banned the leader has dropped its tasks
+        causes |= {*_SILENCE, Code.ALREADY_RUN}  # a holder that banned the leader has dropped its tasks
     return frozenset(causes)

@@ -15,7 +15,7 @@ from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, 
 from protocol.machines.events import Arrived, PeerAdmitted
 from protocol.machines.jobs import JobRow, TaskRow, restore_job
 from protocol.plan.plan import Outcome, check_product, verify_outcome
-from protocol.plan.products import Manifest, carry, chunks_in, is_large, product_digest, resource_of
+from protocol.plan.products import Manifest, chunks_in, inline_bytes, manifest_of, product_digest, resource_of
 from protocol.wire.codec import decode_record
 from protocol.wire.frame import parse_header
 from protocol.wire.jobs import ENDED, JobResult, JobStatus, Results, Tasks
@@ -204,7 +204,8 @@ class Checkers:
                     raise Violation(f"{short_job_id(job_id)} is finally cancelled, and {node.name} still runs a task")
 
     def produced(self, node: Node, key: bytes, product: bytes) -> None:
-        self._products.setdefault(key, set()).add(product_digest(carry(product)))
+        digests = {product_digest(product), product_digest(manifest_of(product))}
+        self._products.setdefault(key, set()).update(digests)
 
     def settled(self, node: Node) -> None:
         """At the end: chunks are there for tasks alone, and resources for chunks and results alone."""
@@ -217,7 +218,7 @@ class Checkers:
             row = decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX)
             if row.state == "succeeded":
                 named.add(row.digest)
-                if is_large(row.size_bytes):
+                if row.size_bytes > inline_bytes(0):
                     stored = node.store.resource(row.digest) or b""
                     named.update(decode_record(stored, Manifest, bytes_max=ROW_BYTES_MAX).chunks)
         if node.store.resources() != named:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from protocol.ids import length_safe
 from protocol.plan import products
 from protocol.plan.artifact import Artifact, artifact_bytes
@@ -34,7 +36,8 @@ def small_chunks() -> Iterator[None]:
 
 def product_of(node: bytes, source: str, request: TaskRequest) -> bytes:
     """32 to 1,056 bytes."""
-    seed = hashlib.sha256(length_safe(node, source.encode(), encode_record(request))).digest()
+    asked = encode_record(msgspec.structs.replace(request, inline_bytes=0))  # how it is carried changes nothing
+    seed = hashlib.sha256(length_safe(node, source.encode(), asked)).digest()
     return seed * (1 + seed[0] % 33)
 
 

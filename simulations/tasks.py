@@ -10,7 +10,7 @@ import msgspec
 from protocol.errors import Code
 from protocol.machines.contract import StartTask
 from protocol.machines.events import TaskDied, TaskFaulted, TaskPiece, TaskProduced
-from protocol.plan.products import chunks_of, is_large
+from protocol.plan.products import chunks_of
 from simulations.products import product_of
 from simulations.violation import Violation
 
@@ -89,7 +89,7 @@ class Tasks:
 
     def _end(self, effect: StartTask) -> None:
         event = self._end_of(effect)
-        if isinstance(event, TaskProduced) and is_large(len(event.product)):
+        if isinstance(event, TaskProduced) and len(event.product) > effect.request.inline_bytes:
             self._pieces[effect.key], self._told[effect.key] = deque(chunks_of(event.product)), 0
             self.next_piece(effect.key)
         else:

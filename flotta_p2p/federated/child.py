@@ -82,7 +82,7 @@ def _product(data: bytes, ask: Ask) -> Product:
         return Product(data=_inspection(request))
     if isinstance(request, CheckRequest):
         return Product(data=_report(request))
-    return hand_over(_computed(request, ask), ask)
+    return hand_over(_computed(request, ask), request.inline_bytes, ask)
 
 
 def _inspection(request: InspectRequest) -> bytes:

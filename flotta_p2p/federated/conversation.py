@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from actors.child_bootstrap import Channel
 from protocol.errors import Code, UnreachableError, WorkflowError
-from protocol.limits import CHILD_MESSAGE_BYTES_MAX, INLINE_BYTES_MAX, PRODUCT_BYTES_MAX
+from protocol.limits import CHILD_MESSAGE_BYTES_MAX, PRODUCT_BYTES_MAX
 from protocol.plan.products import Carried, chunks_of
 from protocol.plan.tasks import NodeSays, Piece, PieceGiven, PieceTaken, PieceWanted, Product
 from protocol.wire.codec import decode_record, encode_record
@@ -34,9 +34,9 @@ def whole(carried: Carried, ask: Ask) -> bytes:
     return bytes(data)
 
 
-def hand_over(product: bytes, ask: Ask) -> Product:
+def hand_over(product: bytes, inline_bytes: int, ask: Ask) -> Product:
     """A small product as it is, a large one piece by piece. Raises WorkflowError(RESULT_TOO_LARGE)."""
-    if len(product) <= INLINE_BYTES_MAX:
+    if len(product) <= inline_bytes:
         return Product(data=product)
     if len(product) > PRODUCT_BYTES_MAX:
         sentence = f"the product has {len(product):,} bytes; at most {PRODUCT_BYTES_MAX:,} may leave a task"

@@ -10,7 +10,7 @@ from protocol.limits import JOBS_LISTED_MAX, RESOURCE_BYTES_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
 from protocol.machines.events import OPERATOR, ResourceFound, ResourceWanted
 from protocol.machines.jobs import Job, JobBook, JobRow
-from protocol.plan.products import Carried, Manifest, chunk_digest, is_large
+from protocol.plan.products import Carried, Manifest, chunk_digest, inline_bytes
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import (
     ENDED,
@@ -90,7 +90,7 @@ class Answers:
     def chunk(self, event: Received, ask: AskResultChunk) -> Effects:
         """Its manifest is read first: it says whether this is a chunk of that result."""
         row = self._with_result(event, ask.job_id)
-        if not is_large(row.size_bytes):
+        if row.size_bytes <= inline_bytes(0):
             raise DeniedError(Code.RESULT_NOT_READY, "the result of this job has no chunks")
         return self._read(event, row)
 
@@ -120,7 +120,7 @@ class Answers:
             return ()
         row, event = asked
         data = found.data
-        if data is not None and is_large(row.size_bytes):
+        if data is not None and row.size_bytes > inline_bytes(0):
             return self._large(row, event, data)
         if data is None:
             refusal = Refuse(

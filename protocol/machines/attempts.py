@@ -9,17 +9,20 @@ import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
 from protocol.limits import (
+    INLINE_BYTES_MAX,
     NAME_CHARS_MAX,
     RENEWALS_PER_LEASE,
     SENTENCE_CHARS_MAX,
     TASK_FETCH_BYTES_MAX,
     TASK_RUN_MS_MAX,
 )
-from protocol.machines.contract import Received
+from protocol.machines.contract import Received, StartTask
 from protocol.machines.events import TaskDied
+from protocol.plan.operations import operation
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Outcome, Task, labels_of, sign_outcome
-from protocol.plan.products import Carried, Manifest, product_bytes, product_digest
+from protocol.plan.products import Carried, Manifest, inline_bytes, product_bytes, product_digest
+from protocol.plan.tasks import TaskRequest
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.wire.jobs import Results, TaskOffer, TaskResult
@@ -74,6 +77,7 @@ class AttemptRow(Record, frozen=True):
     ended_ms: int = 0
     makers: tuple[tuple[int, bytes], ...] = ()  # where an input is large: of each the index of its task, and the node
     takers: tuple[bytes, ...] = ()  # the nodes whose tasks take the product
+    inline_bytes: int = INLINE_BYTES_MAX  # a larger product is carried as a manifest
 
     @classmethod
     def taken(
@@ -87,6 +91,7 @@ class AttemptRow(Record, frozen=True):
     ) -> AttemptRow:
         """A task that this worker runs from now on. Raises DeniedError(RESULT_TOO_LARGE) for more than it can take."""
         makers = _makers(task, offer.inputs, tasks)
+        takers = [one for one in tasks if task.index in one.inputs]
         return cls(
             job_id=verified.job_id,
             index=offer.index,
@@ -103,7 +108,8 @@ class AttemptRow(Record, frozen=True):
             lease_ms=verified.order.limits.lease_ms,
             started_ms=now_wall_ms,
             makers=makers,
-            takers=tuple(dict.fromkeys(one.node for one in tasks if task.index in one.inputs)),
+            takers=tuple(dict.fromkeys(one.node for one in takers)),
+            inline_bytes=inline_bytes(max((len(one.inputs) for one in takers if takes_products(one)), default=0)),
         )
 
     @classmethod
@@ -135,6 +141,19 @@ class AttemptRow(Record, frozen=True):
     @property
     def key(self) -> bytes:
         return self.job_id + self.index.to_bytes(4)
+
+    def start_task(self) -> StartTask:
+        """The shell adds where the source lies."""
+        request = TaskRequest(
+            operation=self.operation,
+            artifact=self.artifact,
+            source=None,
+            inputs=self.inputs,
+            labels=self.labels,
+            inline_bytes=self.inline_bytes,
+        )
+        limit_ms = TASK_RUN_MS_MAX
+        return StartTask(key=self.key, job_id=self.job_id, source=self.source, request=request, limit_ms=limit_ms)
 
     def changed(self, **changes: Any) -> AttemptRow:
         return msgspec.structs.replace(self, **changes)
@@ -182,6 +201,10 @@ def death(event: TaskDied) -> tuple[Code, str]:
     """Why a task failed whose child process ended under it."""
     code, sentence = _DIED[event.reason]
     return code, f"{sentence} ({event.detail})" if event.detail else sentence
+
+
+def takes_products(task: Task) -> bool:
+    return operation(task.operation).takes == "products"
 
 
 def withdrawal(*, left: bool) -> tuple[Code, str]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol import kinds
 from protocol.errors import Code, RemoteProtocolError, UnreachableError, WorkflowError
-from protocol.ids import JOB_ID_BYTES, format_id
+from protocol.ids import JOB_ID_BYTES, short_id
 from protocol.limits import (
     CHUNK_PATIENCE_MS,
     CHUNK_RETRY_MS,
@@ -39,7 +39,7 @@ from protocol.machines.contract import (
     Write,
 )
 from protocol.machines.events import ResourceFound, ResourceWanted, TaskPiece, TaskProduced
-from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, is_large, is_next_piece
+from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
 
 TIMER: Final = "chunks:"
@@ -58,10 +58,10 @@ class _Fetch:
 class Transfers:
     def __init__(self, own_id: bytes, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
         self._own_id = own_id
-        self._held: dict[bytes, set[bytes]] = {}  # job → chunks that this node has for it
+        self._held: dict[bytes, set[bytes]] = {}  # limits.TASK_FETCH_BYTES_MAX a task: chunks of each job
         for key, _ in rows.get(kinds.CHUNK, []):
             self._held.setdefault(key[:JOB_ID_BYTES], set()).add(key[JOB_ID_BYTES:])
-        self._pieces: dict[bytes, list[tuple[bytes, int]]] = {}  # task → digests and sizes of its product until now
+        self._pieces: dict[bytes, list[tuple[bytes, int]]] = {}  # limits.TASK_SLOTS: task → digest and size of each
         self._fetches: dict[bytes, _Fetch] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX
         self._lent: dict[int, tuple[Received, AskChunk]] = {}  # limits.CHUNKS_LENT_MAX
         self._tickets = 0
@@ -85,7 +85,7 @@ class Transfers:
         pieces.append((digest, len(event.data)))
         return [*self._kept(job_id, digest, event.data), NextPiece(key=event.key)]
 
-    def product(self, event: TaskProduced) -> Carried:
+    def product(self, row: AttemptRow, event: TaskProduced) -> Carried:
         """What the task made. Raises RemoteProtocolError when its pieces are not the product."""
         pieces = self._pieces.pop(event.key, [])
         if len(pieces) != event.pieces:
@@ -93,7 +93,7 @@ class Transfers:
                 Code.BODY_MALFORMED, "the process that computed the task lost part of its product"
             )
         if not pieces:
-            if is_large(len(event.product)):
+            if len(event.product) > row.inline_bytes:
                 raise RemoteProtocolError(Code.RESULT_TOO_LARGE, f"a product of {len(event.product)} bytes came whole")
             return event.product
         return Manifest(size_bytes=sum(length for _, length in pieces), chunks=tuple(digest for digest, _ in pieces))
@@ -148,8 +148,8 @@ class Transfers:
             _, node = next(iter(fetch.missing.values()))
             raise UnreachableError(
                 Code.TRANSFER_STALLED,
-                f"{len(fetch.missing)} parts of a product that this task takes did not come from {format_id(node)} "
-                f"within {CHUNK_PATIENCE_MS // 1000} s",
+                f"nothing of a product that this task takes has come from the node {short_id(node)} for "
+                f"{CHUNK_PATIENCE_MS // 1000} s ({len(fetch.missing)} parts are missing)",
                 next_step="see whether that node is up and how fast the link to it is, then submit again",
             )
         return self._ask(row, now)

@@ -15,7 +15,6 @@ from protocol.ids import format_id
 from protocol.limits import (
     CLOCK_TOLERANCE_MS,
     RECORD_BYTES_MAX,
-    TASK_RUN_MS_MAX,
     TASKS_LIVE_PER_WORKER_MAX,
     TASKS_OFFERED_MAX,
 )
@@ -59,7 +58,6 @@ from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive
 from protocol.plan.products import product_bytes
-from protocol.plan.tasks import TaskRequest
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.record import Record
 from protocol.signing import SigningKey
@@ -279,10 +277,7 @@ class Worker:
 
     def _start_task(self, row: AttemptRow) -> StartTask:
         self._started += 1
-        request = TaskRequest(
-            operation=row.operation, artifact=row.artifact, source=None, inputs=row.inputs, labels=row.labels
-        )
-        return StartTask(key=row.key, job_id=row.job_id, source=row.source, request=request, limit_ms=TASK_RUN_MS_MAX)
+        return row.start_task()
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -333,7 +328,7 @@ class Worker:
 
     def _produced(self, row: AttemptRow, event: TaskProduced, now: Now) -> AttemptRow:
         try:
-            product = self._transfers.product(event)
+            product = self._transfers.product(row, event)
         except RemoteProtocolError as error:
             return self._fault(row, "TaskFaulted", error.code, error.sentence, "ask for less", now)
         return self._move(row.changed(product=product, ended_ms=now.wall_ms), "TaskProduced")

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 
 from protocol.errors import Code, RemoteProtocolError
-from protocol.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PRODUCT_BYTES_MAX
+from protocol.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PRODUCT_BYTES_MAX, TASK_INPUT_BYTES_MAX
 from protocol.record import Record
 from protocol.wire.codec import encode_record
 
@@ -23,15 +23,15 @@ Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGES
 
 
 class Manifest(Record, frozen=True):
-    """The SHA-256 of each chunk of a product of more than INLINE_BYTES_MAX. All chunks but the last have CHUNK_BYTES,
-    so that the same bytes always have the same manifest. Raises RemoteProtocolError(BODY_MALFORMED) otherwise.
+    """The SHA-256 of each chunk of a product. All chunks but the last have CHUNK_BYTES, so that the same bytes always
+    have the same manifest. Raises RemoteProtocolError(BODY_MALFORMED) otherwise.
     """
 
     size_bytes: int
     chunks: tuple[Digest, ...]
 
     def __post_init__(self) -> None:
-        if not INLINE_BYTES_MAX < self.size_bytes <= PRODUCT_BYTES_MAX:
+        if not 0 < self.size_bytes <= PRODUCT_BYTES_MAX:
             raise RemoteProtocolError(Code.BODY_MALFORMED, f"a product of {self.size_bytes} bytes has no manifest")
         if len(self.chunks) != -(-self.size_bytes // CHUNK_BYTES):
             raise RemoteProtocolError(Code.BODY_MALFORMED, "a manifest whose chunks do not make up its size")
@@ -45,10 +45,8 @@ def chunks_of(data: bytes) -> Iterator[bytes]:
     return (data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
 
 
-def carry(data: bytes) -> Carried:
-    """A whole product as it is carried. Raises RemoteProtocolError beyond PRODUCT_BYTES_MAX."""
-    if not is_large(len(data)):
-        return data
+def manifest_of(data: bytes) -> Manifest:
+    """Raises RemoteProtocolError beyond PRODUCT_BYTES_MAX."""
     return Manifest(size_bytes=len(data), chunks=tuple(chunk_digest(chunk) for chunk in chunks_of(data)))
 
 
@@ -76,9 +74,11 @@ def carried_bytes(carried: Carried) -> int:
     return len(carried) if isinstance(carried, bytes) else 40 + 34 * len(carried.chunks)
 
 
-def is_large(size_bytes: int) -> bool:
-    """Whether a product of this size is carried as a manifest."""
-    return size_bytes > INLINE_BYTES_MAX
+def inline_bytes(products: int) -> int:
+    """How large a product may be that is carried whole, when a task takes so many: all of them fit into one message.
+    Larger ones are carried as manifests; so is a result, which no task takes, beyond `inline_bytes(0)`.
+    """
+    return min(INLINE_BYTES_MAX, TASK_INPUT_BYTES_MAX // max(1, products))
 
 
 def is_next_piece(sizes: Sequence[int], piece: bytes) -> bool:

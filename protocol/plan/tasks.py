@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from protocol.columns import Column, ColumnRules, Kind
-from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN
+from protocol.limits import CELL_ROWS_MIN, COHORT_ROWS_MIN, INLINE_BYTES_MAX
 from protocol.plan.operations import Statistic
 from protocol.plan.products import Carried, Digest
 from protocol.record import Record
@@ -39,6 +39,7 @@ class TaskRequest(Record, frozen=True, tag="task"):
     source: SourceFile | None
     inputs: tuple[Carried, ...]
     labels: tuple[str, ...]
+    inline_bytes: int = INLINE_BYTES_MAX  # a larger product is told in pieces
 
 
 class InspectRequest(Record, frozen=True, tag="inspect"):

@@ -18,15 +18,18 @@ from protocol.machines.contract import (
     ClearTimer,
     Drop,
     Effects,
+    Hold,
     Keep,
     KillTask,
     LogJob,
+    NextPiece,
     Now,
     Persist,
     Publish,
     Put,
     Received,
     Refuse,
+    Release,
     Send,
     SetTimer,
     StartTask,
@@ -41,11 +44,13 @@ from protocol.machines.events import (
     ResourceFound,
     ResourceWanted,
     TaskDied,
+    TaskPiece,
     TaskProduced,
 )
 from protocol.machines.scheduler import Scheduler, SchedulerSnapshot
 from protocol.machines.worker import Worker
 from protocol.plan.order import SignedOrder
+from protocol.plan.products import Carried, chunks_of
 from protocol.plan.tasks import TaskRequest
 from protocol.policy import NodePolicy, SourcePolicy
 from protocol.wire.jobs import AskJob, JobStatus, Submit
@@ -78,6 +83,9 @@ class Node:
         self.resources: dict[bytes, bytes] = {}
         self.log: list[LogJob] = []  # what the scheduler logged
         self.running: dict[bytes, StartTask] = {}
+        self.pieces: dict[bytes, list[tuple[int, bytes]]] = {}  # of large products: what their children still have
+        self.told: dict[bytes, int] = {}
+        self.holders: dict[bytes, int] = {}  # of each resource
         self.boot = 0
         self.cut_off = False
         self.machines: dict[str, Courier] = {}
@@ -87,6 +95,7 @@ class Node:
         """A new life of the whole process: memory, timers, tasks are lost; the rows are not."""
         self.boot += 1
         self.running.clear()
+        self.pieces.clear()
         self.machines.clear()
         for timer in [one for one in self.fleet.timers if one[0] == self.number]:
             del self.fleet.timers[timer]
@@ -119,8 +128,21 @@ class Node:
                     self.rows.get(kind, {}).pop(key, None)
                 case Keep(digest=digest, data=data):
                     self.resources[digest] = data
+                    self.holders[digest] = self.holders.get(digest, 0) + 1
+                case Hold(digests=digests):
+                    for digest in digests:
+                        self.holders[digest] += 1
+                case Release(digests=digests):
+                    for digest in digests:
+                        self.holders[digest] -= 1
+                        if not self.holders[digest]:
+                            del self.holders[digest], self.resources[digest]
                 case LogJob() if owner == "scheduler":
                     self.log.append(write)
+
+    def whole(self, product: Carried) -> bytes:
+        """The bytes of a product whose chunks are all here."""
+        return product if isinstance(product, bytes) else b"".join(self.resources[one] for one in product.chunks)
 
     def attempts(self) -> int:
         return len(self.rows.get(kinds.ATTEMPT, {}))
@@ -229,11 +251,11 @@ class Fleet:
                 case StartTask():
                     self.started.append((node.number, effect.request.operation, effect.source))
                     node.running[effect.key] = effect
-                case KillTask(key=key):
-                    node.running.pop(key, None)
-                case Publish(event=ResourceWanted(ticket=ticket, digest=digest)):
+                case KillTask() | NextPiece():
+                    self._change_task(node, effect)
+                case Publish(event=ResourceWanted(ticket=ticket, digest=digest, taker=taker)):
                     found = ResourceFound(ticket=ticket, data=node.resources.get(digest))
-                    self.step(node, "scheduler", found)
+                    self.step(node, taker, found)
 
     def crash_task(self, node: Node) -> None:
         """The process of the node's oldest task dies."""
@@ -273,11 +295,33 @@ class Fleet:
         for node in self.nodes:
             for key, start in list(node.running.items()):
                 ended = self.compute(node, start)
-                if ended is not None:
+                if isinstance(ended, TaskProduced) and len(ended.product) > start.request.inline_bytes:
+                    if key not in node.pieces:
+                        node.pieces[key] = list(enumerate(chunks_of(ended.product)))
+                        self._next_piece(node, key)
+                        return True
+                elif ended is not None:
                     del node.running[key]
                     self.step(node, "worker", ended)
                     return True
         return False
+
+    def _change_task(self, node: Node, effect: KillTask | NextPiece) -> None:
+        if isinstance(effect, NextPiece):
+            self._next_piece(node, effect.key)
+        else:
+            node.running.pop(effect.key, None)
+            node.pieces.pop(effect.key, None)
+
+    def _next_piece(self, node: Node, key: bytes) -> None:
+        """The child of a large product goes on."""
+        if node.pieces[key]:
+            number, data = node.pieces[key].pop(0)
+            node.told[key] = number + 1
+            self.step(node, "worker", TaskPiece(key=key, number=number, data=data))
+        else:
+            del node.pieces[key], node.running[key]
+            self.step(node, "worker", TaskProduced(key=key, product=b"", pieces=node.told.pop(key)))
 
 
 def live_of(fleet: Fleet) -> tuple[JobStatus, ...]:

@@ -37,7 +37,8 @@ def test_each_machine_that_is_told_of_an_event_takes_it(event: type[Any]) -> Non
 
 
 def test_every_event_that_a_machine_takes_from_another_is_wired_to_it() -> None:
-    own = {"Received", "TimerFired", "Outgoing", "Refuse", "TaskProduced", "TaskFaulted", "TaskDied", "ResourceFound"}
+    tasks = {"TaskProduced", "TaskFaulted", "TaskDied", "TaskPiece"}
+    own = {"Received", "TimerFired", "Outgoing", "Refuse", "ResourceFound", *tasks}
     for name, events in TAKEN.items():
         for event in events:
             assert event.__name__ in own or name in NEWS[event], f"{name} never hears of {event.__name__}"

@@ -11,7 +11,8 @@ import pytest
 from protocol import kinds
 from protocol.errors import Code
 from protocol.ids import node_id
-from protocol.limits import LEASE_GRACE_MS, LEASE_MS, TASK_ATTEMPTS_MAX, TASK_INPUT_BYTES_MAX
+from protocol.limits import LEASE_GRACE_MS, LEASE_MS, TASK_ATTEMPTS_MAX
+from protocol.machines import scheduler
 from protocol.machines.contract import Received, Refuse, StartTask
 from protocol.machines.delivery import Courier
 from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
@@ -232,23 +233,13 @@ def test_a_fault_of_any_length_ends_the_job_and_is_shortened_visibly() -> None:
     assert cause is not None and cause.sentence.endswith("…") and len(cause.sentence) <= 1_000
 
 
-def test_a_product_beyond_the_limit_fails_its_task() -> None:
-    fleet = Fleet(1, compute=lambda _node, start: TaskProduced(key=start.key, product=bytes(1_000_000)))
+def test_products_that_are_too_much_together_fail_the_job_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "TASK_INPUT_BYTES_MAX", 100)
+    fleet = Fleet(1, sources=7)
     an_order, job_id = signed()
     fleet.submit(an_order)
     cause = fleet.end(job_id).cause
-    assert cause is not None and cause.code == Code.RESULT_TOO_LARGE
-
-
-def test_products_that_are_too_much_together_fail_the_job_with_a_sentence() -> None:
-    def compute(node: Node, start: StartTask) -> Any:
-        return TaskProduced(key=start.key, product=bytes(100_000)) if start.source else product_of(node, start)
-
-    fleet = Fleet(1, sources=7, compute=compute)
-    an_order, job_id = signed()
-    fleet.submit(an_order)
-    cause = fleet.end(job_id).cause
-    assert cause is not None and cause.code == Code.RESULT_TOO_LARGE and str(TASK_INPUT_BYTES_MAX) in cause.sentence
+    assert cause is not None and cause.code == Code.RESULT_TOO_LARGE and "7 products" in cause.sentence
 
 
 def test_many_large_offers_to_one_worker_travel_in_several_messages() -> None:
