@@ -115,29 +115,27 @@ class Transfers:
         self._fetches[row.key] = _Fetch(missing, now)
         return self._ask(row, now)
 
-    def chunk(self, event: Received, chunk: Chunk, rows: Rows, now: Now) -> tuple[list[Effect], list[AttemptRow]]:
-        """Effects, and the tasks that have all that they need now."""
-        if chunk_digest(chunk.data) != chunk.digest:
-            return [Refuse(code=Code.RESULT_ALTERED, sentence="a chunk that is not the one it says")], []
-        takers = [
-            key
-            for key, fetch in self._fetches.items()
-            if key.startswith(chunk.job_id) and fetch.missing.get(chunk.digest) == (chunk.index, event.sender)
-        ]
-        effects: list[Effect] = self._kept(chunk.job_id, chunk.digest, chunk.data) if takers else []
-        ready = []
-        for key in takers:
-            fetch = self._fetches[key]
-            del fetch.missing[chunk.digest]
-            fetch.asked.pop(chunk.digest, None)
-            fetch.heard_ns = now.boot_ns
-            if fetch.missing:
-                effects += self._ask(rows[key], now)
-            else:
-                del self._fetches[key]
-                effects.append(ClearTimer(name=TIMER + key.hex()))
-                ready.append(rows[key])
-        return effects, ready
+    def takers(self, event: Received, chunk: Chunk) -> list[bytes]:
+        """The tasks that wait for this chunk from who sent it."""
+        maker = (chunk.index, event.sender)
+        mine = ((key, fetch) for key, fetch in self._fetches.items() if key.startswith(chunk.job_id))
+        return [key for key, fetch in mine if fetch.missing.get(chunk.digest) == maker]
+
+    def arrived(self, row: AttemptRow, chunk: Chunk, now: Now) -> list[Effect]:
+        """What a waiting task does with its chunk. Raises UnreachableError(TRANSFER_STALLED) for the word that there is
+        none.
+        """
+        if not chunk.data:
+            raise _gone(self._fetches[row.key].missing[chunk.digest][1])
+        effects = self._kept(row.job_id, chunk.digest, chunk.data)
+        fetch = self._fetches[row.key]
+        del fetch.missing[chunk.digest]
+        fetch.asked.pop(chunk.digest, None)
+        fetch.heard_ns = now.boot_ns
+        if fetch.missing:
+            return [*effects, *self._ask(row, now)]
+        del self._fetches[row.key]
+        return [*effects, ClearTimer(name=TIMER + row.key.hex()), row.start_task()]
 
     def ask_again(self, row: AttemptRow, now: Now) -> list[Effect]:
         """The timer of a fetch. Raises UnreachableError(TRANSFER_STALLED), naming who sends nothing."""
@@ -175,7 +173,8 @@ class Transfers:
     def asked(self, event: Received, ask: AskChunk, row: AttemptRow | None) -> list[Effect]:
         """`row`: the task whose product it is. Only who takes this product gets it."""
         if row is None or event.sender not in row.takers or ask.digest not in chunks_in(row.product):
-            return [Refuse(code=Code.JOB_UNKNOWN, sentence="a chunk was asked for that its asker does not take")]
+            refused = Refuse(code=Code.JOB_UNKNOWN, sentence="a chunk was asked for that is not here for its asker")
+            return [refused, _answer(event, ask, b"")]
         if len(self._lent) >= CHUNKS_LENT_MAX:
             return [Refuse(code=Code.BUSY, sentence="too many chunks are asked for at once")]  # it asks again
         self._tickets += 1
@@ -185,11 +184,7 @@ class Transfers:
     def found(self, event: ResourceFound) -> list[Effect]:
         """The store has read a chunk, or has it no longer, since the job is over."""
         asked = self._lent.pop(event.ticket, None)
-        if asked is None or event.data is None:
-            return []
-        asker, ask = asked
-        chunk = Chunk(job_id=ask.job_id, index=ask.index, digest=ask.digest, data=event.data)
-        return [Send(message=chunk, to=asker.sender, project=asker.project, reply_to=asker.message_id)]
+        return [_answer(*asked, event.data or b"")] if asked is not None else []
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -215,3 +210,17 @@ class Transfers:
             return []
         held.add(digest)
         return [Persist(writes=(Keep(digest=digest, data=data), Put(kind=kinds.CHUNK, key=job_id + digest, value=b"")))]
+
+
+def _answer(event: Received, ask: AskChunk, data: bytes) -> Send:
+    """Without data: there is no such chunk for this asker, and there will not be."""
+    chunk = Chunk(job_id=ask.job_id, index=ask.index, digest=ask.digest, data=data)
+    return Send(message=chunk, to=event.sender, project=event.project, reply_to=event.message_id)
+
+
+def _gone(node: bytes) -> UnreachableError:
+    return UnreachableError(
+        Code.TRANSFER_STALLED,
+        f"the node {short_id(node)} no longer has a product that this task takes",
+        next_step="submit again",
+    )

@@ -35,7 +35,6 @@ from protocol.machines.contract import (
     Refuse,
     Send,
     SetTimer,
-    StartTask,
     Stories,
     TimerFired,
     Write,
@@ -57,7 +56,7 @@ from protocol.machines.executed import Executed
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive
-from protocol.plan.products import product_bytes
+from protocol.plan.products import chunk_digest, product_bytes
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.record import Record
 from protocol.signing import SigningKey
@@ -89,7 +88,7 @@ class WorkerSnapshot(Record, frozen=True):
     running: int
     ended: int
     orders: int
-    started: int  # tasks handed to a child process since this start
+    started: int  # tasks begun since this start
     bytes_released: int
 
 
@@ -179,8 +178,7 @@ class Worker:
             case AskChunk() as ask:
                 return self._transfers.asked(event, ask, self._attempts.get(ask.job_id + ask.index.to_bytes(4)))
             case Chunk() as chunk:
-                effects, ready = self._transfers.chunk(event, chunk, self._attempts, now)
-                return [*effects, *(self._start_task(row) for row in ready)]
+                return self._chunk(event, chunk, now)
         raise unexpected(event.message)
 
     def check(self) -> None:
@@ -272,12 +270,9 @@ class Worker:
 
     def _start(self, row: AttemptRow, now: Now) -> list[Effect]:
         """At once, or when the large products that it takes are here."""
-        self._transfers.starts(row.key)
-        return self._transfers.fetch(row, now) or [self._start_task(row)]
-
-    def _start_task(self, row: AttemptRow) -> StartTask:
         self._started += 1
-        return row.start_task()
+        self._transfers.starts(row.key)
+        return self._transfers.fetch(row, now) or [row.start_task()]
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -299,6 +294,14 @@ class Worker:
         ]
 
     # --- large products ---------------------------------------------------------------------------
+
+    def _chunk(self, event: Received, chunk: Chunk, now: Now) -> list[Effect]:
+        if chunk.data and chunk_digest(chunk.data) != chunk.digest:
+            return [Refuse(code=Code.RESULT_ALTERED, sentence="a chunk that is not the one it says")]
+        effects: list[Effect] = []
+        for key in self._transfers.takers(event, chunk):
+            effects += self._transfer(key, lambda row: self._transfers.arrived(row, chunk, now), now)
+        return effects
 
     def _transfer(self, key: bytes, work: Callable[[AttemptRow], list[Effect]], now: Now) -> list[Effect]:
         """A step of a transfer for a running task; what speaks against it is why the task fails."""

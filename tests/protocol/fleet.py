@@ -314,7 +314,9 @@ class Fleet:
             node.pieces.pop(effect.key, None)
 
     def _next_piece(self, node: Node, key: bytes) -> None:
-        """The child of a large product goes on."""
+        """The child of a large product goes on, if it is one that does."""
+        if key not in node.pieces:
+            return
         if node.pieces[key]:
             number, data = node.pieces[key].pop(0)
             node.told[key] = number + 1

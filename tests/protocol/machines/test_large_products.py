@@ -25,7 +25,7 @@ from protocol.limits import (
 )
 from protocol.machines import attempts, transfers
 from protocol.machines.contract import Received, Refuse, StartTask
-from protocol.machines.events import TaskPiece, TaskProduced
+from protocol.machines.events import PeersAllowed, TaskPiece, TaskProduced
 from protocol.plan.products import Manifest, chunk_digest, chunks_of, inline_bytes, manifest_of, product_digest
 from protocol.wire.jobs import AskChunk, AskResult, AskResultChunk, Chunk, JobResult, ResultChunk, Results
 from tests.protocol.builders import signed
@@ -190,7 +190,6 @@ def test_a_product_that_was_being_made_when_its_node_stopped_is_made_anew() -> N
     fleet.run()
     node = fleet.nodes[1]
     key = next(iter(node.running))
-    node.pieces[key] = [(1, b"the child goes on with this one")] * 2
     fleet.step(node, "worker", TaskPiece(key=key, number=0, data=bytes_of("given up", CHUNK_BYTES)))
     assert chunk_rows(fleet) >= 1
     fleet.compute = makes("summary.measure")
@@ -211,6 +210,20 @@ def test_who_sends_nothing_for_long_is_named() -> None:
     assert status.ended_ms - status.submitted_ms < 2 * CHUNK_PATIENCE_MS
     fleet.run_for(10_000)
     assert chunk_rows(fleet) == 0
+
+
+def test_a_product_that_its_maker_has_dropped_fails_the_task_at_once() -> None:
+    fleet = Fleet(2, compute=makes("summary.measure"))
+    seen = counting(fleet, lambda event: isinstance(event.message, AskChunk))
+    job_id = runs(fleet)
+    fleet.run()
+    assert seen["Results"] and fleet.status(job_id).state == "running"
+    maker = fleet.nodes[1]
+    fleet.step(maker, "worker", PeersAllowed(banned=frozenset([fleet.leader.id])))
+    fleet.alter = lambda event: event
+    fleet.run_for(5_000)
+    cause = fleet.status(job_id).cause
+    assert cause is not None and cause.code == Code.TRANSFER_STALLED and "no longer has" in cause.sentence
 
 
 def test_an_altered_chunk_is_refused_and_asked_for_again() -> None:
@@ -250,10 +263,10 @@ def test_a_manifest_that_its_worker_did_not_sign_is_refused() -> None:
 # --- who gets what -----------------------------------------------------------------------------------------------
 
 
-def asked(fleet: Fleet, asker: int, job_id: bytes, digest: bytes) -> list[str]:
+def asked(fleet: Fleet, asker: int, job_id: bytes, digest: bytes) -> list[bytes]:
     """What node 1 answers when this node asks it for a chunk of its product."""
-    answers: list[str] = []
-    fleet.alter = lambda event: answers.append(type(event.message).__name__) or event  # type: ignore[func-returns-value]
+    answers: list[bytes] = []
+    fleet.alter = lambda event: answers.append(event.message.data)
     index = next(iter(fleet.nodes[1].rows[kinds.ATTEMPT]))[-4:]
     ask = AskChunk(job_id=job_id, index=int.from_bytes(index), digest=digest)
     event = Received(message=ask, sender=fleet.nodes[asker].id, message_id=b"q" * 16)
@@ -267,10 +280,10 @@ def test_a_chunk_is_lent_to_who_takes_the_product_and_to_nobody_else() -> None:
     job_id = runs(fleet)
     fleet.run()
     digest = chunk_digest(next(chunks_of(bytes_of("1 summary.measure"))))
-    assert asked(fleet, 0, job_id, digest) == ["Chunk"]
-    assert asked(fleet, 2, job_id, digest) == [] and fleet.refused[-1] == Code.JOB_UNKNOWN
-    assert asked(fleet, 0, job_id, b"d" * 32) == [] and fleet.refused[-1] == Code.JOB_UNKNOWN
-    assert asked(fleet, 0, b"j" * 32, digest) == [] and fleet.refused[-1] == Code.JOB_UNKNOWN
+    assert asked(fleet, 0, job_id, digest) == [next(chunks_of(bytes_of("1 summary.measure")))]
+    for wrong in ((2, job_id, digest), (0, job_id, b"d" * 32), (0, b"j" * 32, digest)):
+        fleet.refused.clear()
+        assert asked(fleet, *wrong) == [b""] and fleet.refused == [Code.JOB_UNKNOWN]
 
 
 def test_more_than_a_task_can_fetch_is_refused_before_anything_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +314,6 @@ def test_pieces_that_do_not_make_up_a_product_end_their_task(pieces: list[tuple[
     job_id = runs(fleet)
     fleet.run()
     key = next(iter(fleet.leader.running))
-    fleet.leader.pieces[key] = [(9, b"")] * 9
     for number, data in pieces:
         fleet.step(fleet.leader, "worker", TaskPiece(key=key, number=number, data=data))
     cause = fleet.end(job_id).cause
