@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
+
 from actors.child_bootstrap import Channel, adopt_parent_death, limit_resources, parent_pid
 from actors.failpoints import Point, reached
 from flotta_p2p.federated import groups, probe
@@ -107,25 +109,34 @@ def _computed(request: TaskRequest, ask: Ask) -> bytes:
     return program(_Task(artifact, request, tuple(whole(carried, ask) for carried in request.inputs)))
 
 
+def _statistics(record: msgspec.Struct) -> bytes:
+    """As whoever takes them will read them. Raises WorkflowError(RESULT_TOO_LARGE)."""
+    data = encode_record(record)
+    if len(data) > MEASURE_BYTES_MAX:
+        sentence = f"the statistics have {len(data):,} bytes; at most {MEASURE_BYTES_MAX:,} may leave a task"
+        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns, bins or groups")
+    return data
+
+
 def _measure(task: _Task) -> bytes:
     source, settings = _at_source(task, Settings)
-    return encode_record(measure(task.artifact, source, settings))
+    return _statistics(measure(task.artifact, source, settings))
 
 
 def _merge(task: _Task) -> bytes:
     products = zip(task.request.labels, task.inputs, strict=True)
-    return encode_record(merge(task.artifact, [(label, read_measure(label, data)) for label, data in products]))
+    return _statistics(merge(task.artifact, [(label, read_measure(label, data)) for label, data in products]))
 
 
 def _measure_groups(task: _Task) -> bytes:
     source, settings = _at_source(task, GroupSettings)
-    return encode_record(groups.measure(task.artifact, source, settings))
+    return _statistics(groups.measure(task.artifact, source, settings))
 
 
 def _merge_groups(task: _Task) -> bytes:
     products = zip(task.request.labels, task.inputs, strict=True)
     labelled = [(label, read_group_measure(label, data)) for label, data in products]
-    return encode_record(groups.merge(task.artifact, labelled))
+    return _statistics(groups.merge(task.artifact, labelled))
 
 
 def _at_source(task: _Task, settings: type[_S]) -> tuple[SourceFile, _S]:
@@ -136,10 +147,10 @@ def _at_source(task: _Task, settings: type[_S]) -> tuple[SourceFile, _S]:
 
 
 _PROGRAMS: Final[dict[str, Callable[[_Task], bytes]]] = {
-    "summary.prepare": lambda task: encode_record(prepare(task.artifact)),
+    "summary.prepare": lambda task: _statistics(prepare(task.artifact)),
     "summary.measure": _measure,
     "summary.merge": _merge,
-    "groups.prepare": lambda task: encode_record(groups.prepare(task.artifact)),
+    "groups.prepare": lambda task: _statistics(groups.prepare(task.artifact)),
     "groups.measure": _measure_groups,
     "groups.merge": _merge_groups,
     "probe.prepare": lambda task: b"",

@@ -120,8 +120,7 @@ class Worker:
         }
         self._leases: dict[bytes, Lease] = {}  # limits.EXECUTED_ORDERS_MAX: one for each job that is not over
         self._transfers = transfers.Transfers(own_id, rows)
-        self._started = 0
-        self._released = 0
+        self._started = self._released = 0
         self._stories = Stories()
 
     def begin(self, now: Now) -> Effects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -18,15 +19,17 @@ from actors.adapters.processes import DirectSpawner
 from actors.base import ActorHandle
 from actors.child_spec import ChildSpec
 from actors.inbox import Inbox
-from actors.messages import Inspected, InspectWanted, TaskWanted
+from actors.messages import FetchResource, Inspected, InspectWanted, ResourceFetched, TaskWanted
 from actors.ports import ChildGone, ChildStarted, SpawnerEvent
 from actors.task_runner import TaskRunnerActor
 from flotta_p2p.programs import CHILD_PROGRAMS
 from protocol.columns import Column, schema_digest
 from protocol.limits import CHILD_PIPELINE_MAX, TASK_SLOTS
-from protocol.machines.contract import KillTask, StartTask, TimerFired
-from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
-from protocol.plan.artifact import artifact_bytes
+from protocol.machines.contract import KillTask, NextPiece, StartTask, TimerFired
+from protocol.machines.events import TaskDied, TaskFaulted, TaskPiece, TaskProduced
+from protocol.plan.artifact import artifact_bytes, probe_artifact
+from protocol.plan.operations import ProbeParameters
+from protocol.plan.products import Carried, chunk_digest, chunks_of, manifest_of
 from protocol.plan.tasks import Inspection, SourceFile, TaskRequest
 from tests.actors.tree import LIMIT_S, Journal, box, timers_running, tree
 from tests.flotta_p2p.federated.helpers import artifact_of
@@ -43,14 +46,32 @@ class World:
     handle: ActorHandle
     worker: ActorHandle
     ends: Inbox
+    store: Inbox
     events: Journal  # of the spawner
 
     def start(
-        self, key: bytes, job: bytes = b"job", *, operation: str = "summary.prepare", limit_ms: int = 20_000
+        self,
+        key: bytes,
+        job: bytes = b"job",
+        *,
+        operation: str = "summary.prepare",
+        limit_ms: int = 20_000,
+        artifact: bytes = ARTIFACT,
+        inputs: tuple[Carried, ...] = (),
     ) -> None:
-        request = TaskRequest(operation=operation, artifact=ARTIFACT, source=None, inputs=(), labels=())
+        labels = tuple(f"n/s{number}" for number in range(len(inputs)))
+        request = TaskRequest(operation=operation, artifact=artifact, source=None, inputs=inputs, labels=labels)
         start = StartTask(key=key, job_id=job, source="", request=request, limit_ms=limit_ms)
         assert self.handle.tell(TaskWanted(effect=start, reply_to=self.worker))
+
+    def go_on(self, key: bytes) -> None:
+        assert self.handle.tell(TaskWanted(effect=NextPiece(key=key), reply_to=self.worker))
+
+    def fetched(self, data: dict[bytes, bytes]) -> None:
+        """Answers one question to the store."""
+        asked = self.store.take(LIMIT_S)
+        assert isinstance(asked, FetchResource)
+        asked.reply_to.tell(ResourceFetched(ticket=asked.ticket, data=data.get(asked.digest)))
 
     def kill(self, key: bytes) -> None:
         assert self.handle.tell(TaskWanted(effect=KillTask(key=key), reply_to=self.worker))
@@ -78,6 +99,7 @@ def running(
     roles: Mapping[str, Sequence[str]] = CHILD_PROGRAMS, sources: Mapping[str, SourceFile] | None = None
 ) -> Iterator[World]:
     worker, ends = box("worker")
+    store, asked = box("store")
     events, clock = Journal(), SystemClock()
     handles: list[ActorHandle] = []
 
@@ -91,12 +113,12 @@ def running(
         spec = ChildSpec(
             "runner",
             lambda context: TaskRunnerActor.start(
-                context, spawner=spawner, sources=sources or {}, clock=clock, timers=timers
+                context, spawner=spawner, store=store, sources=sources or {}, clock=clock, timers=timers
             ),
         )
         handles.append(spec.handle)
         with tree([spec], timers=timers) as it:
-            yield World(spec.handle, worker, ends, events)
+            yield World(spec.handle, worker, ends, asked, events)
             assert it.fatal.entries() == []
         wait_until(lambda: before.issuperset(descendants(os.getpid())), 2)  # killed by the actor, not by the spawner
     spawner.stop()
@@ -111,6 +133,57 @@ def test_a_task_has_its_product_and_a_wrong_one_its_fault() -> None:
         bad = it.end()
         assert isinstance(bad, TaskFaulted) and (bad.key, bad.code) == (b"bad", "operation-unknown")
         assert len(it.pids(2)) == 2  # both tasks of the job in one child, and the spare one
+
+
+LARGE = bytes(range(250)) * 2_500  # 625,000 bytes: three chunks
+PROBE = artifact_bytes(probe_artifact(b"p" * 16, ProbeParameters(bytes=625_000), gather=True))
+
+
+def test_a_large_product_is_told_piece_by_piece_each_after_the_one_before_was_stored() -> None:
+    with running() as it:
+        it.start(b"k", operation="probe.work", artifact=PROBE)
+        pieces = []
+        for number in range(3):
+            piece = it.end()
+            assert isinstance(piece, TaskPiece) and (piece.key, piece.number) == (b"k", number)
+            assert it.ends.empty()
+            pieces.append(piece.data)
+            it.go_on(b"k")
+        assert it.end() == TaskProduced(key=b"k", product=b"", pieces=3)
+        assert b"".join(pieces) == hashlib.shake_128(PROBE).digest(625_000)
+
+
+def test_a_child_gets_the_chunks_of_its_inputs_and_small_tasks_behind_it_wait_their_turn() -> None:
+    chunks = {chunk_digest(chunk): chunk for chunk in chunks_of(LARGE)}
+    with running() as it:
+        it.start(b"k", operation="probe.gather", artifact=PROBE, inputs=(manifest_of(LARGE), b"small"))
+        it.start(b"behind")
+        for _ in range(3):
+            it.fetched(chunks)
+        made = b""
+        for _ in range(3):
+            piece = it.end()
+            assert isinstance(piece, TaskPiece)
+            made += piece.data
+            it.go_on(b"k")
+        assert it.end() == TaskProduced(key=b"k", product=b"", pieces=3) and made == LARGE + b"small"
+        assert it.end().key == b"behind"
+
+
+def test_a_chunk_that_the_store_does_not_have_ends_the_task() -> None:
+    with running() as it:
+        it.start(b"k", operation="probe.gather", artifact=PROBE, inputs=(manifest_of(LARGE),))
+        it.fetched({})
+        died = it.end()
+        assert isinstance(died, TaskDied) and died.reason == "crashed"
+
+
+def test_a_worker_that_was_started_again_hears_a_large_product_from_its_first_piece_on() -> None:
+    with running() as it:
+        it.start(b"k", operation="probe.work", artifact=PROBE)
+        assert it.end().number == 0
+        it.start(b"k", operation="probe.work", artifact=PROBE)
+        assert it.end().number == 0
 
 
 def test_a_killed_child_is_the_death_of_its_task() -> None:

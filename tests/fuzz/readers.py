@@ -50,7 +50,7 @@ from protocol.plan.order import (
     verify_order,
 )
 from protocol.plan.plan import VerifiedPlan, check_plan, derive, verify_outcome, verify_plan
-from protocol.plan.tasks import ChildAnswer, Fault, GroupedSummary, Inspection, TableReport
+from protocol.plan.tasks import ChildSays, Fault, GroupedSummary, Inspection, TableReport
 from protocol.proxies.proxy import Proxy, parse_proxy
 from protocol.proxies.speak import new_handshake
 from protocol.roll_call import verify_roll_call
@@ -276,14 +276,14 @@ def _children() -> list[Reader]:
 
 def _use_answer(answer: bytes) -> None:
     """A fault of the child's own program is a find."""
-    read = decode_record(answer, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+    read = decode_record(answer, ChildSays, bytes_max=CHILD_MESSAGE_BYTES_MAX)
     if isinstance(read, Fault) and read.code == Code.INTERNAL:
         raise Find(f"the child met a fault of its own: {read.sentence}")
 
 
 def _child_answer(data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
-        decode_record(data, ChildAnswer, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+        decode_record(data, ChildSays, bytes_max=CHILD_MESSAGE_BYTES_MAX)
     with contextlib.suppress(RemoteProtocolError):
         decode_record(data, TableReport, bytes_max=CHILD_MESSAGE_BYTES_MAX)
     decode_record(data, Inspection, bytes_max=CHILD_MESSAGE_BYTES_MAX)

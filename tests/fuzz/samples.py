@@ -20,6 +20,7 @@ from protocol.plan.filters import AllOf, AnyOf, Compare, IsIn, IsNull, Not
 from protocol.plan.operations import Bins, GroupParameters, SummaryParameters
 from protocol.plan.order import Cancel, JobLimits, ParticipantRule
 from protocol.plan.plan import Outcome, Participant, Plan
+from protocol.plan.products import manifest_of
 from protocol.plan.tasks import (
     Cells,
     ColumnMeasure,
@@ -36,6 +37,8 @@ from protocol.plan.tasks import (
     Histogram,
     Inspection,
     Measure,
+    Piece,
+    PieceWanted,
     Product,
     SourceCoverage,
     Summary,
@@ -46,7 +49,20 @@ from protocol.roll_call import RollCallStatement, sign_roll_call
 from protocol.signing import SigningKey
 from protocol.wire import control, door, peers
 from protocol.wire.codec import encode_record
-from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskResult, Submit
+from protocol.wire.jobs import (
+    AskCancel,
+    AskChunk,
+    AskJob,
+    AskJobs,
+    AskResult,
+    AskResultChunk,
+    Chunk,
+    JobResult,
+    ResultChunk,
+    Results,
+    Submit,
+    TaskResult,
+)
 from protocol.wire.registry import BY_RECORD, encode_message
 from tests.protocol.builders import ARTIFACT, PROJECT, SUBMITTER, WALL_MS, cancel_of, node_key, order, signed, statement
 from tests.protocol.fleet import Fleet, Node
@@ -149,6 +165,9 @@ GROUPED = GroupedSummary(
 )
 
 
+LARGE = manifest_of(b"large" * 100_000)
+
+
 @cache
 def messages() -> dict[type[Any], list[Any]]:
     """Real messages of every type, by record: of jobs that succeed, fail and are cancelled, of doors and of peers."""
@@ -211,6 +230,12 @@ def _other_messages() -> list[Any]:
         door.Hello(role="invited", statement=b"", curve_key=b"c" * 32, nonce=b"n" * 32, versions=(1,)),
         door.Granted(token="fp2p_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", name="heart"),
         peers.Farewell(),
+        AskResultChunk(job_id=b"j" * 32, digest=b"d" * 32),
+        ResultChunk(job_id=b"j" * 32, digest=b"d" * 32, data=b"c" * 100),
+        AskChunk(job_id=b"j" * 32, index=3, digest=b"d" * 32),
+        Chunk(job_id=b"j" * 32, index=3, digest=b"d" * 32, data=b"c" * 100),
+        JobResult(job_id=b"j" * 32, outcome=b"o", product=LARGE, holder_names={"n": "North"}),
+        Results(job_id=b"j" * 32, results=(TaskResult(outcome=b"o", product=LARGE),)),
         peers.Refused(code="busy", sentence="no", next_step="wait"),
         peers.Greeting(
             statement=says,
@@ -334,7 +359,8 @@ def child_requests() -> list[bytes]:
         artifact=GROUPED_ARTIFACT,
         inputs=(encode_record(GROUP_MEASURE), encode_record(GROUP_MEASURE)),
     )
-    return [encode_record(one) for one in (merge, prepare, groups)]
+    large = msgspec.structs.replace(merge, inputs=(encode_record(MEASURE), LARGE))
+    return [encode_record(one) for one in (merge, prepare, groups, large)]
 
 
 def child_answers() -> list[bytes]:
@@ -343,6 +369,9 @@ def child_answers() -> list[bytes]:
     report = TableReport(rows=3, columns=(ColumnReport(name="age", type="number", missing=1),), unnameable=0)
     return [
         encode_record(Product(data=seen)),
+        encode_record(Product(data=b"", pieces=3)),
+        encode_record(Piece(data=b"p" * 100)),
+        encode_record(PieceWanted(digest=b"d" * 32)),
         encode_record(Fault(code="column-unknown", sentence="no column", next_step="name another")),
         seen,
         encode_record(report),
