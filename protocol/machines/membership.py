@@ -349,10 +349,10 @@ class Membership:
         return tuple(effects)
 
     def _introduced(self, certified: Certified) -> list[Publish]:
-        """A hint, like one of discovery: the door decides whether it is a member."""
-        if certified.node == self._own_id or certified.node in self._peers or not self._strangers.may_be_met(certified):
+        if certified.node == self._own_id or not self._strangers.may_be_met(certified):
             return []
-        return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
+        peer = self._peers.get(certified.node)
+        return self._search.introduced(certified, peer.proved if peer is not None else frozenset())
 
     def _seen(self, node: bytes) -> Publish:
         peer = self._peers[node]
