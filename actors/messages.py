@@ -48,7 +48,9 @@ class Committed(Answer, frozen=True):
 
 
 class CommitRefused(Answer, frozen=True):
-    """Nothing of `ticket` was written, and nothing of it will be."""
+    """Nothing of `ticket` was written, and nothing of it will be; nor of what the same actor commits before its next
+    `Load`.
+    """
 
     ticket: int
     error: FlottaError

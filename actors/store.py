@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors.base import Context, SupervisedActor
+from actors.base import ActorHandle, Context, SupervisedActor
 from actors.failpoints import Point, reached
 from actors.messages import (
     Commit,
@@ -17,8 +17,9 @@ from actors.messages import (
     ResourceFetched,
 )
 from actors.ports import Store
-from protocol.errors import LocalProtocolError
+from protocol.errors import FlottaError, LocalProtocolError
 from protocol.limits import COMMIT_GROUP_MAX
+from protocol.machines.contract import Write
 from protocol.record import Record
 
 
@@ -31,6 +32,8 @@ class StoreActor(SupervisedActor):
     before it.
 
     Commits that wait in the inbox together become one transaction, and none is answered before it is on disk.
+    A commit builds on those that its writer sent before. So those of one writer that wait together are written all or
+    not at all, and behind a refused one every other is refused, until the writer has read with `Load` what is there.
     What a caller can live with (disk full, database held by another program, a batch that cannot be stored)
     is answered with `CommitRefused`. A damaged database or a failed sync raises StorageError, the crash of
     this actor: nobody knows then what is on disk, and the spec of this actor lets the node stop with that
@@ -42,6 +45,7 @@ class StoreActor(SupervisedActor):
         self._open_store = open_store
         self._store: Store | None = None
         self._pending: list[Commit] = []  # at most COMMIT_GROUP_MAX
+        self._refused: dict[ActorHandle, FlottaError] = {}  # writers that have to load anew: actors of this node
 
     def begin(self) -> None:
         self._store = self._open_store()
@@ -55,6 +59,7 @@ class StoreActor(SupervisedActor):
                 self._flush()
             case Load(ticket=ticket, kinds=kinds, reply_to=reply_to):
                 self._flush()
+                self._refused.pop(reply_to, None)
                 reply_to.tell(Loaded(ticket=ticket, rows=self._opened().load(kinds)))
             case FetchResource(ticket=ticket, digest=digest, reply_to=reply_to):
                 self._flush()
@@ -77,9 +82,15 @@ class StoreActor(SupervisedActor):
         group, self._pending = self._pending, []
         if not group:
             return
-        outcomes = self._opened().commit([commit.writes for commit in group])
+        batches: dict[ActorHandle, list[Write]] = {}
+        for commit in group:
+            if commit.reply_to not in self._refused:
+                batches.setdefault(commit.reply_to, []).extend(commit.writes)
+        outcomes = self._opened().commit([tuple(writes) for writes in batches.values()]) if batches else []
         reached(Point.COMMITTED_UNTOLD)
-        for commit, error in zip(group, outcomes, strict=True):
+        self._refused |= {writer: error for writer, error in zip(batches, outcomes, strict=True) if error is not None}
+        for commit in group:
+            error = self._refused.get(commit.reply_to)
             answer = (
                 Committed(ticket=commit.ticket) if error is None else CommitRefused(ticket=commit.ticket, error=error)
             )

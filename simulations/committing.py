@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol.limits import COMMIT_GROUP_MAX
+from simulations.faults import MachineName
 from simulations.store import Batch
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Committer:
         self._world = world
         self._node = node
         self._syncing = False
+        self._refused: set[tuple[MachineName, int]] = set()  # machines, each with its incarnation, that must load anew
 
     def write(self, batch: Batch) -> None:
         self._node.store.write(batch)
@@ -33,7 +35,7 @@ class Committer:
 
     def crash(self) -> None:
         """What is on disk without a sync becomes part of the next life."""
-        for batch in self._node.store.crash(self._world.rng):
+        for batch in self._standing(self._node.store.crash(self._world.rng)):
             self._world.checkers.committing(self._node, batch.machine, batch.writes)
             self._node.store.sync(batch.writes)
 
@@ -61,7 +63,8 @@ class Committer:
         if node.store.waiting and not self._syncing:
             self._begin()
 
-    def _sync(self, group: list[Batch]) -> None:
+    def _sync(self, waiting: list[Batch]) -> None:
+        group = self._standing(waiting)
         for batch in group:
             self._world.checkers.committing(self._node, batch.machine, batch.writes)
             self._node.store.sync(batch.writes)
@@ -72,4 +75,9 @@ class Committer:
         """Nothing of them is written, ever; their machines crash when they hear of it."""
         self._world.note(self._node, "store", "refused", f"{len(group)} commits")
         for batch in group:
+            self._refused.add((batch.machine, batch.incarnation))
             self._node.refused(batch, self._world.rng.randrange(_TOLD_NS_MAX))
+
+    def _standing(self, group: list[Batch]) -> list[Batch]:
+        """Without those behind a refused one of the same machine: the store of the product writes none of them."""
+        return [batch for batch in group if (batch.machine, batch.incarnation) not in self._refused]

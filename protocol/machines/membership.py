@@ -331,10 +331,11 @@ class Membership:
             effects.append(self._stored(event.sender))
             effects += self._admit(event.sender)[:1]
             effects += self._search.tell_again(certified, peer.heard_at)
-        peer.sources = sources
-        peer.greeted(now)
-        peer.settled = common == peer.proved & self._held
+        missing = self._common(event.sender) - common
+        peer.greeted(now, sources, settled=not missing)
         effects.append(self._seen(event.sender))
+        if self._client and any(self._search.is_member(peer.certified, project) for project in missing):
+            effects.append(Publish(event=met_again(peer)))  # it holds the token still, and forgot that we do
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
         wanted = 0
@@ -348,10 +349,10 @@ class Membership:
         return tuple(effects)
 
     def _introduced(self, certified: Certified) -> list[Publish]:
-        """A hint, like one of discovery: the door decides whether it is a member."""
-        if certified.node == self._own_id or certified.node in self._peers or not self._strangers.may_be_met(certified):
+        if certified.node == self._own_id or not self._strangers.may_be_met(certified):
             return []
-        return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
+        peer = self._peers.get(certified.node)
+        return self._search.introduced(certified, peer.proved if peer is not None else frozenset())
 
     def _seen(self, node: bytes) -> Publish:
         peer = self._peers[node]

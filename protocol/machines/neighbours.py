@@ -85,9 +85,10 @@ class Peer:
     def silent(self, now: Now) -> bool:
         return not _within(self.heard_ns, PEER_AWAY_MS, now)
 
-    def greeted(self, now: Now) -> None:
-        """It answered."""
+    def greeted(self, now: Now, sources: tuple[SourceOffer, ...], *, settled: bool) -> None:
+        """It answered, or greeted us by itself."""
         self.presence, self.heard_ns, self._greetings, self._greet_at_ns = "present", now.boot_ns, 0, 0
+        self.sources, self.settled = sources, settled
 
     @property
     def unanswered(self) -> bool:
@@ -131,7 +132,9 @@ def close(peers: Mapping[bytes, Peer], chosen: frozenset[bytes], now: Now) -> fr
 
 
 def met_again(peer: Peer) -> Encountered:
-    """It may have forgotten us: its operator had banned us for a while, or its database is new."""
+    """It may have forgotten us, or one project of ours: its operator had banned us for a while, or its database is
+    new. Nobody knocks at a client, which therefore proves itself anew.
+    """
     return Encountered(certified=peer.certified, heard_at=peer.heard_at, again=True)
 
 

@@ -74,6 +74,15 @@ class Search:
         )
         return [Publish(event=encountered)]
 
+    def introduced(self, certified: Certified, proved: frozenset[bytes]) -> list[Publish]:
+        """A hint, like one of discovery: the door decides whether it is a member. `proved`: the projects that it is a
+        peer in, if it is one; then only a further project that it may share is news.
+        """
+        further = [one.hint(certified.node) for one in self.projects if one.project_id not in proved]
+        if proved and not hints_match(certified, further):
+            return []
+        return self.tell(Discovered(certified=certified), known=bool(proved), introduced=True)
+
     def tell_again(self, certified: Certified, heard_at: str) -> list[Publish]:
         """Of a peer: a crash may have come between the proofs of two projects, or it holds another one now."""
         return self.tell(Discovered(certified=certified, heard_at=heard_at), known=True)

@@ -45,8 +45,14 @@ class Host:
     def tell(self, message: object) -> None:
         assert self.context.own.tell(message)
 
-    def commit(self, ticket: int, *writes: Write) -> None:
-        self.tell(Commit(ticket=ticket, writes=writes, reply_to=self.asker))
+    def commit(self, ticket: int, *writes: Write, writer: ActorHandle | None = None) -> None:
+        self.tell(Commit(ticket=ticket, writes=writes, reply_to=writer or self.asker))
+
+    def another(self, name: str) -> ActorHandle:
+        """A further actor that asks; its answers come to the same inbox."""
+        handle = ActorHandle(name)
+        handle.attach(self._said)
+        return handle
 
     def next(self) -> Any:
         return self._said.take(WAIT_S)
@@ -98,14 +104,18 @@ def test_commits_that_wait_together_become_one_transaction_answered_in_order(
     host, store = counted
     host.commit(0, put(0))
     assert store.entered.wait(WAIT_S)
+    other = host.another("other")
     for ticket in range(1, 11):
-        host.commit(ticket, put(ticket, "no-such-kind" if ticket == 5 else INBOX))
+        if ticket == 5:
+            host.commit(ticket, put(ticket, "no-such-kind"), writer=other)
+        else:
+            host.commit(ticket, put(ticket))
     host.tell(Load(ticket=99, kinds=(INBOX,), reply_to=host.asker))
     store.go_on.set()
     answers = [host.next() for _ in range(11)]
     assert [answer.ticket for answer in answers] == list(range(11))
     assert [answer.ticket for answer in answers if isinstance(answer, CommitRefused)] == [5]
-    assert store.groups == [1, 10]
+    assert store.groups == [1, 2]  # one batch of each writer
     loaded = host.next()
     assert isinstance(loaded, Loaded)
     assert [int.from_bytes(key) for key, _ in loaded.rows[INBOX]] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
@@ -117,11 +127,42 @@ def test_a_group_has_a_limit(counted: tuple[Host, Counted]) -> None:
     assert store.entered.wait(WAIT_S)
     count = 2 * COMMIT_GROUP_MAX + 3
     for ticket in range(1, count + 1):
-        host.commit(ticket)
+        host.commit(ticket, writer=host.another(f"writer {ticket}"))
     store.go_on.set()
     assert [host.next() for _ in range(count + 1)] == [Committed(ticket=ticket) for ticket in range(count + 1)]
     assert sum(store.groups) == count + 1
     assert max(store.groups) == COMMIT_GROUP_MAX
+
+
+def test_behind_a_refused_commit_nothing_of_its_writer_is_written_until_it_has_loaded(
+    counted: tuple[Host, Counted],
+) -> None:
+    host, store = counted
+    other = host.another("other")
+    host.commit(0)
+    assert store.entered.wait(WAIT_S)
+    host.commit(1, put(1))
+    host.commit(2, put(2, "no-such-kind"))
+    host.commit(3, put(3))
+    host.commit(4, put(4), writer=other)
+    store.go_on.set()
+    answers = [host.next() for _ in range(5)]
+    assert [answer.ticket for answer in answers] == [0, 1, 2, 3, 4]
+    assert [answer.ticket for answer in answers if isinstance(answer, Committed)] == [0, 4]
+    host.commit(5, put(5))
+    host.commit(6, put(6), writer=other)
+    late = host.next()
+    assert isinstance(late, CommitRefused)
+    assert (late.ticket, late.error) == (5, answers[2].error)
+    assert host.next() == Committed(ticket=6)
+    host.commit(7, put(7))
+    host.tell(Load(ticket=8, kinds=(INBOX,), reply_to=host.asker))
+    assert isinstance(host.next(), CommitRefused)
+    loaded = host.next()
+    assert isinstance(loaded, Loaded)
+    assert [int.from_bytes(key) for key, _ in loaded.rows[INBOX]] == [4, 6]
+    host.commit(9, put(9))
+    assert host.next() == Committed(ticket=9)
 
 
 def test_when_the_inbox_is_full_commits_do_not_wait_for_a_group(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ from protocol import kinds
 from protocol.limits import RESTARTS_MAX
 from protocol.machines.contract import Put
 from simulations.clocks import OFFSET_MS_MAX, WALL_MS, NodeClock, StepPlan
+from simulations.committing import Committer
 from simulations.faults import CrashPlan, FallPlan, FullDiskPlan, MachineName, PausePlan, WavePlan
 from simulations.options import draw_long, draw_options
 from simulations.partitions import CutPlan, Cuts
 from simulations.store import Batch, VirtualStore
+from simulations.trace import Trace
+from simulations.world import World
 from tests.simulations.worlds import Watched, job, quiet
 
 
@@ -133,6 +136,19 @@ def test_a_crash_keeps_what_was_synced_and_a_part_of_the_rest_from_the_front() -
         assert [key for key, _ in store.rows()[kinds.PEER]] == [b"\0", b"\1"] and store.waiting == 0
         lengths.add(len(survivors))
     assert lengths == {0, 1, 2, 3}
+
+
+def test_behind_a_refused_commit_nothing_of_its_machine_is_synced_until_it_has_started_again() -> None:
+    world = World(quiet(), Trace())
+    node = world.nodes[0]
+    committer = Committer(world, node)
+    writers: list[tuple[MachineName, int]] = [("worker", 1), ("worker", 1), ("membership", 1), ("worker", 2)]
+    for number, (machine, incarnation) in enumerate(writers):
+        put = Put(kind=kinds.PEER, key=bytes([number]), value=b"")
+        node.store.write(Batch(machine, incarnation, (put,), lambda: None))
+    committer._refuse(node.store.take(1))
+    committer.flush()
+    assert [key for key, _ in node.store.rows()[kinds.PEER]] == [b"\2", b"\3"]
 
 
 def test_nothing_is_told_before_the_sync_has_ended() -> None:

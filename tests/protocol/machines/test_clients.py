@@ -488,6 +488,31 @@ def test_a_client_proves_itself_anew_to_who_is_away_since_nobody_knocks_at_it(cl
     )
 
 
+@pytest.mark.parametrize(
+    ("client", "held", "named", "proves_again"),
+    [
+        (True, (PROJECT, OTHER_PROJECT), (PROJECT,), True),
+        (True, (PROJECT, OTHER_PROJECT), (PROJECT, OTHER_PROJECT), False),
+        (True, (PROJECT,), (PROJECT,), False),
+        (False, (PROJECT, OTHER_PROJECT), (PROJECT,), False),
+    ],
+    ids=["one forgotten", "none forgotten", "its token was taken away", "no client"],
+)
+def test_a_client_proves_itself_anew_to_who_has_forgotten_one_of_its_projects(
+    client: bool, held: tuple[ProjectKey, ...], named: tuple[ProjectKey, ...], proves_again: bool
+) -> None:
+    both = (PROJECT, OTHER_PROJECT)
+    own, says = Party(CLIENT if client else SCHEDULER, both).says, Party(NODE, held).says
+    machine = Membership(own.node, "own", {}, (), {}, client=client)
+    machine.step(ProjectsHeld(projects=both, statement=own.data), now())
+    for project in both:
+        machine.step(PeerProved(certified=says, project=project.project_id, heard_at=""), now())
+    ids = tuple(project.project_id for project in named)
+    greeting = Greeting(statement=says.data, name="n", projects=ids, sources=(), answer_wanted=False)
+    effects = machine.step(received(greeting, says.node), now())
+    assert [one.certified.node for one in news(effects, Encountered) if one.again] == [says.node] * proves_again
+
+
 def test_what_was_proved_is_proved_again_to_a_node_that_may_have_forgotten_it() -> None:
     trio = Trio()
     trio.introduce()

@@ -195,6 +195,22 @@ def test_whoever_is_introduced_is_knocked_at_and_believed_only_after_its_proof()
     assert [view.node for view in machine.snapshot().peers] == [PEERS[0].node]
 
 
+def test_a_peer_is_met_again_by_introduction_in_a_further_project_alone() -> None:
+    """Else a client would not try again with one that it reached through a scheduler of the first project only."""
+    projects = (PROJECT, OTHER_PROJECT)
+    machine = new()
+    machine.step(ProjectsHeld(projects=projects, statement=statement(OWN_KEY).data), now())
+    in_both = statement(node_key(9), projects=projects)
+    for peer in (in_both, PEERS[1]):
+        meet(machine, peer)
+    effects = meet(machine, PEERS[0], introductions=(in_both.data, PEERS[1].data))
+    assert [one.certified for one in news(effects, Encountered) if one.introduced] == [in_both]
+    machine.step(PeerProved(certified=in_both, project=OTHER_PROJECT.project_id), now())
+    again = meet(machine, PEERS[2], introductions=(in_both.data,))
+    assert not [one for one in news(again, Encountered) if one.introduced]
+    machine.check()
+
+
 def test_a_node_with_room_asks_one_neighbour_after_the_other_from_time_to_time() -> None:
     """Else an introduction whose handshake failed would never be heard of again."""
     assert {one.to for one in asked_by(among(3))} == {peer.node for peer in PEERS[:3]}
