@@ -96,6 +96,10 @@ class _Parts:
     def client(self) -> bool:
         return self.configuration.mode == "client"
 
+    @property
+    def alone(self) -> bool:
+        return self.configuration.mode == "standalone"
+
 
 class Node:
     """A node in this process. `start` returns when it is ready; `stop` undoes it. `on_fatal` hears why it ended by
@@ -287,6 +291,7 @@ class Node:
             identity.curve.public,
             identity.seal.public,
             client=parts.client,
+            alone=parts.alone,
             opening_ms=parts.route.opening_ms,
         )
 
@@ -343,7 +348,8 @@ class Node:
         """Behind all who take its news, and before the tokens are told."""
         identity, peers = parts.identity, parts.configuration.settings.peers
         listed = None if peers == "any" else peers
-        return lambda rows: Admission(identity.node, identity.key.derived_secret(INVITATION_ROOT), listed, rows)
+        root = identity.key.derived_secret(INVITATION_ROOT)
+        return lambda rows: Admission(identity.node, root, listed, rows, alone=parts.alone)
 
     def _runner(self, context: Context, parts: _Parts) -> Any:
         return TaskRunnerActor.start(

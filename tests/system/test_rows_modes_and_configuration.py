@@ -19,14 +19,17 @@ import pytest
 from flotta_p2p.channels import ControlChannel
 from flotta_p2p.tables.shares import penguin_shares
 from protocol.errors import UnreachableError
+from protocol.ids import format_id
 from protocol.wire.control import AskStatus
 from tests.flotta_p2p.commands.lines import Ran, run
-from tests.flotta_p2p.configuration_files import TOKEN_A
+from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B
 from tests.flotta_p2p.test_configuration_good import SAMPLE
 from tests.system.netns import Namespace, command_in, namespaces
 from tests.system.nodes import READY_LIMIT_S, STOP_LIMIT_S, descendants
+from tests.system.processes import wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
+OTHER: Final = format_id(bytes(32))
 SHORTEST: Final = """\
 datasources:
   - name: penguins
@@ -125,6 +128,12 @@ def told(node: Started) -> list[list[str]]:
     return [words[1:] for words in lines]
 
 
+def problem_of(node: Started) -> str:
+    """What the node says of the address that it cannot join at."""
+    ran = node.line("peers", "--json", "--workdir", str(node.workdir))
+    return str(ran.values["joins"][0]["problem"])
+
+
 # --- M3 ----------------------------------------------------------------------------------------
 
 
@@ -154,6 +163,46 @@ def test_row_m3_a_standalone_node_accepts_a_configuration_and_a_weak_token(machi
         place = ("--workdir", str(tmp_path / "work"))
         answered = node.line("submit", "--project", "penguins", "--columns", "year", *place, "--json")
         assert answered.values["rows"] == 124
+
+
+def test_row_m3_a_standalone_node_refuses_whatever_would_connect_it_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("mode: standalone\nworkdir: work\n" + SHORTEST % "secret")
+    of_the_file = ("-c", str(tmp_path / "site.yaml"))
+    of_its_folder = ("--workdir", str(tmp_path / "data" / "flotta-p2p-standalone"))
+    for place in (of_the_file, of_its_folder):
+        for words in (
+            ("join", "lab:1456"),
+            ("join", "fp2i_no-invitation"),
+            ("peers", "invite"),
+            ("peers", "accept", OTHER),
+        ):
+            refused = run(tmp_path, *words, *place).refused(5)
+            assert "a standalone node is for learning and tests" in refused and "[node-alone]" in refused
+    assert list(tmp_path.iterdir()) == [tmp_path / "site.yaml"]
+
+
+def test_row_m3_a_standalone_node_connects_with_nobody_while_it_runs(machine: Namespace, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("alone", "member", "stranger")]
+    for folder, port, token in zip(folders, (1456, 1466, 1476), (TOKEN_A, TOKEN_A, TOKEN_B), strict=True):
+        folder.mkdir()
+        (folder / "penguins.csv").write_text(penguin_shares()["Dream"])
+        join = "" if port == 1456 else "join: {url: '127.0.0.1:1456'}\nsettings: {discovery: false}\n"
+        (folder / "site.yaml").write_text(f"workdir: work\nnode: {{port: {port}}}\n{join}" + SHORTEST % token)
+    up = ("flotta_p2p", "up", "-c", "site.yaml")
+    with (
+        started(machine, folders[0], folders[0] / "work", *up, "--standalone") as alone,
+        started(machine, folders[1], folders[1] / "work", *up) as member,
+        started(machine, folders[2], folders[2] / "work", *up) as stranger,
+    ):
+        for words in (("join", "lab:1456"), ("peers", "invite"), ("peers", "accept", OTHER)):
+            assert "[node-alone]" in alone.line(*words, "--workdir", str(alone.workdir)).refused(5)
+        assert not (alone.workdir / "joins").exists()
+        for one, words in ((member, "did not open its door"), (stranger, "no project token in common")):
+            wait_until(lambda one=one, words=words: words in problem_of(one))  # type: ignore[misc]
+        assert "a standalone node is for learning and tests" in member.log()
+        assert alone.status()["door"]["refused"]["node-alone"] >= 1
+        for one in (alone, member, stranger):
+            assert sum(one.status()["peers"].values()) == 0
 
 
 # --- N1 ----------------------------------------------------------------------------------------

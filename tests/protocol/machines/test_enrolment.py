@@ -64,13 +64,22 @@ Alter = Callable[[Any], Any]
 class Side:
     """Enrolment and gate of one node, and what they told the rest of it."""
 
-    def __init__(self, key: SigningKey, projects: tuple[ProjectKey, ...] = (PROJECT,), *, opening_ms: int = 0) -> None:
+    def __init__(
+        self,
+        key: SigningKey,
+        projects: tuple[ProjectKey, ...] = (PROJECT,),
+        *,
+        opening_ms: int = 0,
+        alone: bool = False,
+    ) -> None:
         self.key, self.id = key, node_id(key.public_key)
         self.says: Certified = statement(key, projects=projects)
         self.gate = Gate(key, 1, {})
         says = self.says.statement
         secret = b"secret" + key.public_key
-        self.enrolment = Enrolment(self.id, 1, secret, says.curve_key, says.seal_key, opening_ms=opening_ms)
+        self.enrolment = Enrolment(
+            self.id, 1, secret, says.curve_key, says.seal_key, opening_ms=opening_ms, alone=alone
+        )
         self.enrolment.step(ProjectsHeld(projects=projects, statement=self.says.data), now())
         self.told: list[Any] = []
         self.timers: dict[str, int] = {}
@@ -231,6 +240,19 @@ def keeping(kind: type[Any], taken: list[Any]) -> Alter:
         return message
 
     return alter
+
+
+def test_a_standalone_node_neither_knocks_nor_lets_a_node_in_and_says_why() -> None:
+    link = Link(Side(LOW), Side(HIGH, alone=True))
+    link.meet(1)
+    assert link.sides[1].enrolment.snapshot().knocking == ()
+    link.meet(0, typed=True)
+    link.fire(0, "knock:")
+    low, high = link.sides
+    (refused,) = high.all(Refuse)
+    assert (refused.code, refused.next_step) == (Code.NODE_ALONE, "join at the address of a node in mode node")
+    assert low.proved() == high.proved() == [] and [type(one) for one in link.messages] == [Hello]
+    assert high.enrolment.snapshot().sessions == 0
 
 
 OTHERS = statement(node_key(9))
