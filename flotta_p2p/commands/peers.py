@@ -8,8 +8,9 @@ import click
 from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place, duration_within, json_option, place_options
-from flotta_p2p.commands.output import LEFT, show, span, table
+from flotta_p2p.commands.output import LEFT, show, table
 from protocol.limits import INVITATION_LIFE_MS, INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
+from protocol.words import span
 
 
 @click.group(invoke_without_command=True, short_help="Whom the node works with, and whom you let in or keep out.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from protocol.errors import Code
+from protocol.findings import Finding
 from protocol.key_statement import Certified
 from protocol.machines.contract import Send
 from protocol.plan.tasks import Fault, Inspection
@@ -327,6 +328,18 @@ class ResourceWanted(Record, frozen=True):
 class ResourceFound(Record, frozen=True):
     ticket: int
     data: bytes | None
+
+
+class HealthWanted(Record, frozen=True):
+    """The node shall be looked at; what was seen is told as `health.Observed`."""
+
+
+class HealthChanged(Record, frozen=True):
+    """All that is not well now; of that what has begun, or got better or worse; and what has ended, as it is now."""
+
+    unwell: tuple[Finding, ...]
+    begun: tuple[Finding, ...]
+    ended: tuple[Finding, ...]
 
 
 class JobChanged(Record, frozen=True):
