@@ -297,7 +297,6 @@ class Node:
             identity.curve.public,
             identity.seal.public,
             client=parts.client,
-            alone=parts.alone,
             opening_ms=parts.route.opening_ms,
         )
 

@@ -15,13 +15,12 @@ _WHY: Final[dict[Deed, str]] = {
     "be joined": "nobody can join it",
 }
 _STEP: Final = "run a node in mode node or client, with a work directory of its own: flotta-p2p up"
-_STEP_OF_JOINER: Final = "join at the address of a node in mode node"
 
 
 def refusal(deed: Deed) -> DeniedError:
-    """Why a standalone node does not do it, for its operator; `be joined`: for the node that knocks."""
+    """Why a standalone node does not do it."""
     return DeniedError(
         Code.NODE_ALONE,
         f"a standalone node is for learning and tests, and {_WHY[deed]}",
-        next_step=_STEP_OF_JOINER if deed == "be joined" else _STEP,
+        next_step=_STEP,
     )

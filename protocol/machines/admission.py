@@ -131,9 +131,7 @@ class Admission:
 
     def _allowed(self) -> Publish:
         named = None if self._listed is None else self._listed | self._accepted
-        if self._alone:
-            named = frozenset()
-        return Publish(event=PeersAllowed(banned=frozenset(self._bans), named=named))
+        return Publish(event=PeersAllowed(banned=frozenset(self._bans), named=named, alone=self._alone))
 
     def _doors(self) -> Publish:
         return Publish(event=DoorsOpened(doors=() if self._alone else self._invitations.doors()))

@@ -22,7 +22,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from protocol import standalone
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
 from protocol.key_statement import Certified, hints_match
@@ -40,7 +39,6 @@ from protocol.limits import (
     STRANGERS_MAX,
     SUBMITTER_IDLE_MS,
 )
-from protocol.machines.answers import refused
 from protocol.machines.contract import (
     ClearTimer,
     Effect,
@@ -109,18 +107,14 @@ class Enrolment:
         seal_key: bytes,
         *,
         client: bool = False,
-        alone: bool = False,
         opening_ms: int = 0,
     ) -> None:
-        """`alone`: a standalone node, which has a door for submitters and none for nodes. `opening_ms`: so much longer
-        than on the direct way it may take until a door is reached.
-        """
+        """`opening_ms`: so much longer than on the direct way it may take until a door is reached."""
         self._own_id = own_id
         self._nonce_seed = nonce_secret + boot_id.to_bytes(8)
         self._statement = b""
         self._curve_key = curve_key
         self._client = client
-        self._alone = alone
         self._knock_limit_ms = HANDSHAKE_LIMIT_MS + opening_ms
         self._credentials = Credentials(own_id, curve_key, seal_key, client=client)
         self._projects: dict[bytes, ProjectKey] = {}  # limits.PROJECTS_MAX
@@ -204,7 +198,7 @@ class Enrolment:
 
     def _encounter(self, event: Encountered, now: Now) -> Effects:
         node = event.certified.node
-        if self._alone or node == self._own_id or node in self._allowed.banned or event.certified.is_client:
+        if node == self._own_id or self._allowed.alone or node in self._allowed.banned or event.certified.is_client:
             return ()  # a client knocks itself: nobody can dial it
         if event.again:
             self._proved.pop(node, None)
@@ -325,10 +319,8 @@ class Enrolment:
             return self._unexpected("Hello")
         if (hello.role == "invited") != (event.project in self._invitations):
             return self._unexpected("Hello")
-        if self._alone and hello.role == "node":
-            return (refused(event, standalone.refusal("be joined")),)
         try:
-            certified = joining_node(hello, event.sender, now)
+            certified = joining_node(hello, event.sender, now, alone=self._allowed.alone)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence, session=event.session),)
         session = Session("challenged", project)

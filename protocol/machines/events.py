@@ -150,14 +150,15 @@ class PeerProved(Record, frozen=True):
 class PeersAllowed(Record, frozen=True):
     """Whom the operator lets be a peer. Told at every start, before the tokens are, and on every change.
 
-    `named` None: every node that proves a common token.
+    `named` None: every node that proves a common token. `alone`: nobody, as this node is standalone.
     """
 
     banned: frozenset[bytes] = frozenset()
     named: frozenset[bytes] | None = None
+    alone: bool = False
 
     def admits(self, node: bytes) -> bool:
-        return node not in self.banned and (self.named is None or node in self.named)
+        return not self.alone and node not in self.banned and (self.named is None or node in self.named)
 
 
 class PeerWaiting(Record, frozen=True):

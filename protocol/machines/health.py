@@ -81,7 +81,7 @@ class Health:
 
     def __init__(self, interval_ms: int) -> None:
         self._interval_ms = interval_ms
-        self._views: dict[str, HealthView] = {}  # a few, and one for each source, typed address and scheduler
+        self._views: dict[str, HealthView] = {}  # bounded by limits.SOURCES_MAX, KEPT_JOINS_MAX, PEERS_MAX and a few
         self._checked_ns = 0
         self._statement_until_ms: int | None = None  # of this node's own; None: not told yet
         self._last: Now | None = None

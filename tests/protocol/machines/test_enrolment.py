@@ -33,6 +33,7 @@ from protocol.machines.events import (
     Outgoing,
     PeerAdmitted,
     PeerProved,
+    PeersAllowed,
     ProjectsHeld,
     SubmitterProved,
     Transmit,
@@ -64,22 +65,13 @@ Alter = Callable[[Any], Any]
 class Side:
     """Enrolment and gate of one node, and what they told the rest of it."""
 
-    def __init__(
-        self,
-        key: SigningKey,
-        projects: tuple[ProjectKey, ...] = (PROJECT,),
-        *,
-        opening_ms: int = 0,
-        alone: bool = False,
-    ) -> None:
+    def __init__(self, key: SigningKey, projects: tuple[ProjectKey, ...] = (PROJECT,), *, opening_ms: int = 0) -> None:
         self.key, self.id = key, node_id(key.public_key)
         self.says: Certified = statement(key, projects=projects)
         self.gate = Gate(key, 1, {})
         says = self.says.statement
         secret = b"secret" + key.public_key
-        self.enrolment = Enrolment(
-            self.id, 1, secret, says.curve_key, says.seal_key, opening_ms=opening_ms, alone=alone
-        )
+        self.enrolment = Enrolment(self.id, 1, secret, says.curve_key, says.seal_key, opening_ms=opening_ms)
         self.enrolment.step(ProjectsHeld(projects=projects, statement=self.says.data), now())
         self.told: list[Any] = []
         self.timers: dict[str, int] = {}
@@ -243,14 +235,15 @@ def keeping(kind: type[Any], taken: list[Any]) -> Alter:
 
 
 def test_a_standalone_node_neither_knocks_nor_lets_a_node_in_and_says_why() -> None:
-    link = Link(Side(LOW), Side(HIGH, alone=True))
+    link = Link(Side(LOW), Side(HIGH))
+    link.feed(1, "enrolment", PeersAllowed(alone=True))
     link.meet(1)
     assert link.sides[1].enrolment.snapshot().knocking == ()
     link.meet(0, typed=True)
     link.fire(0, "knock:")
     low, high = link.sides
     (refused,) = high.all(Refuse)
-    assert (refused.code, refused.next_step) == (Code.NODE_ALONE, "join at the address of a node in mode node")
+    assert refused.code == Code.NODE_ALONE and "nobody can join it" in refused.sentence
     assert low.proved() == high.proved() == [] and [type(one) for one in link.messages] == [Hello]
     assert high.enrolment.snapshot().sessions == 0
 
