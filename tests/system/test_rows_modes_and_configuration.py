@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from flotta_p2p.channels import ControlChannel
 from flotta_p2p.tables.shares import penguin_shares
-from protocol.errors import UnreachableError
 from protocol.ids import format_id
-from protocol.wire.control import AskStatus
-from tests.flotta_p2p.commands.lines import Ran, run
+from tests.flotta_p2p.commands.lines import run
 from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B
 from tests.flotta_p2p.test_configuration_good import SAMPLE
-from tests.system.netns import Namespace, command_in, namespaces
-from tests.system.nodes import READY_LIMIT_S, STOP_LIMIT_S, descendants
+from tests.system.netns import Namespace, namespaces
 from tests.system.processes import wait_until
+from tests.system.started import Started, started
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 OTHER: Final = format_id(bytes(32))
@@ -45,82 +35,6 @@ def machine() -> Iterator[Namespace]:
     """A machine of its own, where the usual ports are free."""
     with namespaces(1) as (one,):
         yield one
-
-
-class Started:
-    """A node that a person started by a command; `process` is what they would end with Ctrl-C."""
-
-    def __init__(self, machine: Namespace, folder: Path, workdir: Path, process: subprocess.Popen[bytes]) -> None:
-        self.machine = machine
-        self.folder = folder
-        self.workdir = workdir
-        self.process = process
-
-    def log(self) -> str:
-        return (self.folder / "node.log").read_text(errors="replace")
-
-    def status(self) -> dict[str, Any]:
-        channel = ControlChannel(self.workdir)
-        try:
-            values: dict[str, Any] = channel.request(AskStatus()).values
-            return values
-        finally:
-            channel.close()
-
-    def sockets(self) -> set[str]:
-        """The local addresses of the machine at which somebody listens or takes datagrams."""
-        shown = subprocess.run(
-            command_in(self.machine, ["ss", "--no-header", "--listening", "--tcp", "--udp", "--numeric"]),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return {line.split()[4] for line in shown.stdout.splitlines()}
-
-    def line(self, *words: str) -> Ran:
-        return run(self.folder, *words)
-
-
-@contextmanager
-def started(
-    machine: Namespace, folder: Path, workdir: Path, *words: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Started]:
-    """`python -m WORDS` in a machine, answering; ended when the block ends."""
-    own = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "data"), "PWD": str(folder)}
-    with (folder / "node.log").open("wb") as log:
-        process = subprocess.Popen(
-            command_in(machine, [sys.executable, "-P", "-m", *words]),
-            cwd=folder,
-            env={**os.environ, **own, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    node = Started(machine, folder, workdir, process)
-    try:
-        await_status(node)
-        yield node
-    finally:
-        left = descendants(process.pid)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT_S)
-        for pid in (process.pid, *left):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait(STOP_LIMIT_S)
-
-
-def await_status(node: Started) -> None:
-    deadline_s = time.monotonic() + READY_LIMIT_S
-    while True:
-        with contextlib.suppress(UnreachableError):
-            if all(source and source["state"] == "ready" for source in node.status()["sources"]):
-                return
-        assert node.process.poll() is None, node.log()
-        assert time.monotonic() < deadline_s, node.log()
-        time.sleep(0.05)
 
 
 def told(node: Started) -> list[list[str]]:
