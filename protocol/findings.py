@@ -120,7 +120,7 @@ def clock(offsets_ms: Mapping[str, int]) -> Finding:
     step = "set this machine's clock (NTP)" if own else "compare both clocks with NTP and set the one that is wrong"
     seen = f"these clocks differ from this one: {shown}"
     if max(abs(ms) for ms in far.values()) > CLOCK_TOLERANCE_MS:
-        late = f"{seen}; beyond {CLOCK_TOLERANCE_MS // 1000} s messages are refused"
+        late = f"{seen}; beyond {CLOCK_TOLERANCE_MS // 1000} s orders and messages can be refused"
         return _failed(name, late, step, Code.TIME_OUTSIDE)
     return _warning(name, seen, step, Code.TIME_OUTSIDE)
 
