@@ -84,6 +84,7 @@ class Health:
         self._views: dict[str, HealthView] = {}  # bounded by limits.SOURCES_MAX, KEPT_JOINS_MAX, PEERS_MAX and a few
         self._checked_ns = 0
         self._statement_until_ms: int | None = None  # of this node's own; None: not told yet
+        self._left = False  # the operator took the node out of its projects: it reaches for nobody
         self._last: Now | None = None
         self._set: tuple[int, Now] | None = None  # the wall clock was set, by so many milliseconds, seen then
 
@@ -97,7 +98,8 @@ class Health:
             case TimerFired():
                 again = SetTimer(name="check", at_ns=now.after_ms(self._interval_ms))
                 return (Publish(event=HealthWanted()), again)
-            case ProjectsHeld(statement=statement):
+            case ProjectsHeld(statement=statement, left=left):
+                self._left = left
                 self._statement_until_ms = verify_key_statement(statement, 0).statement.not_after_ms
                 return ()
             case Observed():
@@ -144,13 +146,8 @@ class Health:
             yield findings.source(one.name, one.state, one.columns_all, one.problem, one.next_step, one.code)
         if seen.discovery_state is not None:
             yield _discovery(seen.discovery_state, seen.discovery_problems)
-        if seen.membership is not None:
-            for join in seen.membership.joins:
-                yield findings.join(join.address, join.state, join.attempts, join.problem)
-        if seen.poller is not None:
-            for one_polled in seen.poller.schedulers:
-                silent_ms = (now.boot_ns - one_polled.answered_ns) // 1_000_000 if one_polled.answered_ns else None
-                yield findings.scheduler(one_polled.name, one_polled.state, one_polled.unanswered, silent_ms)
+        if not self._left:
+            yield from _ways_to_others(seen, now)
         yield self._clock(seen, now)
         if self._statement_until_ms is not None:
             yield findings.statement(self._statement_until_ms - now.wall_ms)
@@ -192,6 +189,15 @@ def _discovery(state: str, problems: tuple[str, ...]) -> Finding:
     if state == "ready":
         return findings.discovery(problems)
     return findings.discovery(()) if state in _NOT_MEANT_TO_RUN else findings.discovery_down(state, problems)
+
+
+def _ways_to_others(seen: Observed, now: Now) -> Iterator[Finding]:
+    """The typed addresses, and of a client those that it polls."""
+    for join in seen.membership.joins if seen.membership is not None else ():
+        yield findings.join(join.address, join.state, join.attempts, join.problem)
+    for one in seen.poller.schedulers if seen.poller is not None else ():
+        silent_ms = (now.boot_ns - one.answered_ns) // 1_000_000 if one.answered_ns else None
+        yield findings.scheduler(one.name, one.state, one.unanswered, silent_ms)
 
 
 def _offsets(seen: Observed) -> dict[str, int]:

@@ -254,6 +254,16 @@ def test_the_life_of_the_own_key_statement_is_watched(left_ms: int, verdict: Ver
     assert found(machine, "statement").verdict == verdict
 
 
+def test_a_node_that_has_left_on_purpose_is_not_blamed_for_reaching_nobody() -> None:
+    machine = Health(INTERVAL_MS)
+    seen_ways = msgspec.structs.replace(with_join("nobody is there"), poller=with_scheduler("silent").poller)
+    for left in (True, False):
+        machine.step(ProjectsHeld(projects=(), statement=statement(node_key(1)).data, left=left), now())
+        machine.step(seen_ways, now())
+        failed = {view.finding.name for view in machine.snapshot().views if view.finding.verdict == "failed"}
+        assert failed == (set() if left else {"join lab:1456", "scheduler north"})
+
+
 def test_of_an_actor_that_did_not_answer_nothing_is_judged() -> None:
     machine = looked(seen(membership=None, tasks_running=None, discovery_state=None, silent=("membership",)))
     assert {"discovery", "tasks"}.isdisjoint(view.finding.name for view in machine.snapshot().views)
