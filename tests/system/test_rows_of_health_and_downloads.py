@@ -157,7 +157,7 @@ def test_row_n6_a_node_looks_at_itself_as_often_as_healthcheck_says(tmp_path: Pa
         for _ in range(3):  # three looks more: each begins to count anew
             first.wait_until(lambda one: one.status()["health"]["checked_ms"] > 500)
             first.wait_until(lambda one: one.status()["health"]["checked_ms"] < 500)
-        assert second.status()["health"]["checked_ms"] > 2_000, "it has not looked again"
+        assert second.status()["health"]["checked_ms"] > 1_500, "it has not looked again"
 
 
 # --- heartbeat ---------------------------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ def test_row_n6_a_client_asks_its_scheduler_as_often_as_heartbeat_says(tmp_path:
                 before, began_s = ward.status()["door"]["frames_out"], time.monotonic()
                 ward.wait_until(lambda one, began_s=began_s: time.monotonic() - began_s > 4)  # type: ignore[misc]
                 sent[heartbeat] = ward.status()["door"]["frames_out"] - before
-    # Beside the polls a client beats for its peers, every 2 s.
-    assert sent[0.2] >= 10 and sent[5] <= 6, sent
+    # Beside the polls a client beats for its peers, in both cases as often.
+    assert sent[0.2] >= sent[5] + 5, sent
 
 
 # --- allow_resource_download -------------------------------------------------------------------------------------
