@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from actors.base import Context, SupervisedActor
 from actors.ports import Clock
+from protocol.findings import SOURCE, Finding
 from protocol.ids import format_id, short_id, short_job_id
 from protocol.limits import JOURNAL_PAUSE_MS
 from protocol.machines.events import (
     Counted,
     EnrolmentFailed,
+    HealthChanged,
     JobChanged,
     PeerAway,
     PeerLeft,
@@ -52,6 +54,8 @@ class JournalActor(SupervisedActor):
                 _job_ended(status)
             case Counted(code=code, sentence=sentence):
                 self._refused(code, sentence)
+            case HealthChanged(begun=begun, ended=ended):
+                _health_changed(begun, ended)
 
     def _peer_seen(self, seen: PeerSeen) -> None:
         sources = tuple(sorted({source.name for source in seen.sources}))
@@ -79,6 +83,15 @@ def _job_ended(status: JobStatus) -> None:
         return
     where = "" if cause.node_name in cause.sentence else f"at {_clean(cause.node_name)}: "
     _log.warning("job %s %s: %s%s", short_job_id(status.job_id), status.state, where, _clean(cause.sentence))
+
+
+def _health_changed(begun: tuple[Finding, ...], ended: tuple[Finding, ...]) -> None:
+    """Of a source its own actor has told already."""
+    for one in (one for one in begun if not one.name.startswith(SOURCE)):
+        level = logging.ERROR if one.verdict == "failed" else logging.WARNING
+        _log.log(level, "health, %s: %s. Next: %s", one.name, _clean(one.sentence), _clean(one.next_step))
+    for one in (one for one in ended if not one.name.startswith(SOURCE)):
+        _log.info("health, %s: well again%s", one.name, f": {_clean(one.sentence)}" if one.verdict == "ok" else "")
 
 
 def _clean(text: str) -> str:

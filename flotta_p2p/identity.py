@@ -91,11 +91,11 @@ class Projects:
     def held(self) -> Held:
         """All that the work directory and the configuration say now. Raises ConfigError as `read` does."""
         projects, workdir = self.read(), self._configuration.workdir
-        left = has_left(workdir)
+        left, alone = has_left(workdir), self._configuration.mode == "standalone"
         return Held(
             projects=() if left else projects,
             sources=self.sources(),
-            joins=list_joins(workdir),
+            joins=() if alone else list_joins(workdir),  # with some it does not start; these came since
             left=left,
         )
 

@@ -26,6 +26,7 @@ from actors.failpoints import Point, reached
 from actors.gateway import GatewayActor
 from actors.journal import JournalActor
 from actors.machine_shell import MachineActor, Rows
+from actors.observer import ObserverActor
 from actors.ports import ChildGone, ChildSaid, ChildStarted, LauncherGone, Spawner, SpawnerEvent
 from actors.projects import ProjectsActor
 from actors.root import Root
@@ -46,6 +47,7 @@ from flotta_p2p.identity import (
 from flotta_p2p.reports import Facts, describe
 from protocol import kinds
 from protocol.errors import Code, FlottaError, UnreachableError
+from protocol.findings import SOURCE
 from protocol.ids import format_id
 from protocol.invitation import ROOT_DOMAIN as INVITATION_ROOT
 from protocol.machines.admission import Admission
@@ -54,6 +56,7 @@ from protocol.machines.contract import Machine
 from protocol.machines.delivery import Courier
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.gate import Gate
+from protocol.machines.health import Health
 from protocol.machines.membership import Membership
 from protocol.machines.poller import Poller
 from protocol.machines.scheduler import Scheduler
@@ -71,6 +74,7 @@ _REPORTERS: Final = (
     "discovery",
     "admission",
     "poller",
+    "health",
 )
 MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
 
@@ -95,6 +99,10 @@ class _Parts:
     @property
     def client(self) -> bool:
         return self.configuration.mode == "client"
+
+    @property
+    def alone(self) -> bool:
+        return self.configuration.mode == "standalone"
 
 
 _WORKER_KINDS: Final = (kinds.EXECUTED, kinds.ATTEMPT, kinds.CHUNK)
@@ -238,6 +246,8 @@ class Node:
             ChildSpec("discovery", lambda context: self._discovery(context, parts)),
             *([self._machine("poller", parts, self._poller(parts), ())] if parts.client else []),
             ChildSpec("journal", lambda context: JournalActor.start(context, clock=parts.clock)),
+            self._machine("health", parts, self._health(parts), ()),
+            ChildSpec("observer", lambda context: self._observer(context, parts)),
             self._machine("admission", parts, self._admission(parts), (kinds.BAN, kinds.ACCEPTED, kinds.INVITATION)),
             ChildSpec("projects", lambda context: self._projects(context, parts)),
             ChildSpec("gateway", lambda context: self._gateway(context, parts, facts)),
@@ -297,6 +307,10 @@ class Node:
         heartbeat_ms = round(parts.configuration.node.heartbeat * 1_000)
         return lambda rows: Poller(parts.identity.node, heartbeat_ms)
 
+    def _health(self, parts: _Parts) -> Callable[[Rows], Machine]:
+        interval_ms = round(parts.configuration.node.healthcheck * 1_000)
+        return lambda rows: Health(interval_ms)
+
     def _courier(self, machine: Machine, owner: str, parts: _Parts, rows: Rows) -> Machine:
         return Courier(machine, owner, parts.identity.node, parts.boot_id, parts.clock.now().boot_ns, rows)
 
@@ -346,7 +360,8 @@ class Node:
         """Behind all who take its news, and before the tokens are told."""
         identity, peers = parts.identity, parts.configuration.settings.peers
         listed = None if peers == "any" else peers
-        return lambda rows: Admission(identity.node, identity.key.derived_secret(INVITATION_ROOT), listed, rows)
+        root = identity.key.derived_secret(INVITATION_ROOT)
+        return lambda rows: Admission(identity.node, root, listed, rows, alone=parts.alone)
 
     def _runner(self, context: Context, parts: _Parts) -> Any:
         return TaskRunnerActor.start(
@@ -372,7 +387,7 @@ class Node:
                     publish=parts.bus.publish,
                 )
 
-            spec = ChildSpec(f"source {name}", factory)
+            spec = ChildSpec(SOURCE + name, factory)
             specs.append(spec)
             parts.handles[spec.name] = spec.handle
         return supervisor_spec("datasources", specs, strategy="one_for_one", clock=parts.clock, timers=parts.timers)
@@ -396,12 +411,28 @@ class Node:
             context,
             socket_path=control_path(parts.configuration.workdir),
             siblings=parts.handles,
-            reporters=tuple(name for name in parts.handles if name in _REPORTERS or name.startswith("source ")),
+            reporters=_reporters(parts),
             publish=parts.bus.publish,
             describe=lambda kind, snapshots: describe(kind, facts, snapshots, parts.route.values(), parts.clock.now()),
             reload=parts.projects.held,
             clock=parts.clock,
             timers=parts.timers,
+        )
+
+    def _observer(self, context: Context, parts: _Parts) -> Any:
+        configuration = parts.configuration
+        database = configuration.database_file
+        elsewhere = (database.parent,) if database is not None and database.parent != configuration.workdir else ()
+        results = "resources-memory" if database is None else "resources"
+        return ObserverActor.start(
+            context,
+            siblings=parts.handles,
+            reporters=tuple(name for name in _reporters(parts) if name != "health"),
+            folders=(configuration.workdir, *elsewhere),
+            results=configuration.workdir / results / "data.mdb",
+            clock=parts.clock,
+            timers=parts.timers,
+            publish=parts.bus.publish,
         )
 
     def _projects(self, context: Context, parts: _Parts) -> Any:
@@ -418,3 +449,8 @@ class Node:
             timers=parts.timers,
             publish=parts.bus.publish,
         )
+
+
+def _reporters(parts: _Parts) -> tuple[str, ...]:
+    """The actors that answer SnapshotWanted."""
+    return tuple(name for name in parts.handles if name in _REPORTERS or name.startswith(SOURCE))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from flotta_p2p import __version__
+from protocol.findings import SOURCE
 from protocol.ids import format_id, format_project_id
 from protocol.machines.admission import AdmissionSnapshot
 from protocol.machines.contract import Now
 from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
+from protocol.machines.health import HealthSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
 from protocol.machines.poller import PollerSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
@@ -72,7 +74,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         "sources": [
             {**values, "projects": sorted(_project_word(facts, one) for one in sources[values["name"]])}
             for name, values in snapshots.items()
-            if name.startswith("source ") and values
+            if name.startswith(SOURCE) and values
         ],
         "peers": {
             presence: sum(peer["presence"] == presence for peer in peers["peers"])
@@ -81,6 +83,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         "strangers": sum(one["standing"] == "stranger" for one in peers["strangers"]),
         "waiting": sum(one["standing"] == "waiting" for one in peers["strangers"]),
         "bans": len(peers["bans"]),
+        "health": _health(snapshots.get("health"), now),
         "schedulers": _schedulers(snapshots.get("poller"), now),
         "discovery": snapshots.get("discovery") or {},
         "way_out": way_out,
@@ -151,6 +154,28 @@ def _schedulers(snapshot: PollerSnapshot | None, now: Now) -> list[dict[str, Any
         }
         for one in (snapshot.schedulers if snapshot is not None else ())
     ]
+
+
+def _health(snapshot: HealthSnapshot | None, now: Now) -> dict[str, Any]:
+    """What the node found when it looked at itself last; `checked_ms` ago, None: not yet."""
+    if snapshot is None:
+        return {"checked_ms": None, "findings": []}
+    checked_ms = (now.boot_ns - snapshot.checked_ns) // 1_000_000 if snapshot.checked_ns else None
+    return {
+        "checked_ms": checked_ms,
+        "findings": [
+            {
+                "name": one.finding.name,
+                "verdict": one.finding.verdict,
+                "sentence": one.finding.sentence,
+                "next_step": one.finding.next_step,
+                "code": one.finding.code or "",
+                "since_ms": one.since_ms,
+                "lasts_ms": (now.boot_ns - one.since_ns) // 1_000_000,
+            }
+            for one in snapshot.views
+        ],
+    }
 
 
 def _why(stranger: StrangerView, knocking: tuple[bytes, ...]) -> str:

@@ -75,6 +75,7 @@ class Code(StrEnum):
     NODE_BANNED = "node-banned"
     NODE_WAITING = "node-waiting"
     NODE_LEFT = "node-left"
+    NODE_ALONE = "node-alone"
     PROJECT_ROTATED = "project-rotated"
     INVITATION_MALFORMED = "invitation-malformed"
     INVITATION_EXPIRED = "invitation-expired"

@@ -308,4 +308,19 @@ CONFIG_VALUE_CHARS_MAX: Final = 4_096  # of one value; the longest path that Lin
 CONFIG_FAULTS_MAX: Final = 50  # shown at once; more would scroll away and cost a comparison of names each
 SUBMITTERS_PER_SOURCE_MAX: Final = 1_024  # person ids in one policy; the holder grows it, 32 bytes each
 PRIVATE_FILE_BYTES_MAX: Final = 4 * KIB  # a key or token file; ours have under 200 bytes
-DISK_FREE_BYTES_MIN: Final = 64 * MIB  # below it a node does not start: one LMDB growth and a WAL must still fit
+# below it a node does not start, and one that runs leads no new job: one LMDB growth and a WAL must still fit
+DISK_FREE_BYTES_MIN: Final = 64 * MIB
+DISK_FREE_BYTES_GOOD: Final = 1024 * MIB  # below it one large job or a few days of logs can fill the disk
+DISK_FREE_PERCENT_GOOD: Final = 5  # of the disk; below both it is told
+DISK_FREE_FILES_GOOD: Final = 1_000  # the node itself needs about thirty
+
+# --- health: what a node watches of itself ---------------------------------------------------------
+HEALTH_FIRST_MS: Final = 5_000  # from the start to the first check: discovery is ready and sources are read by then
+HEALTH_AGAIN_MS: Final = 60_000  # so soon it looks again while something is not well, however seldom it looks else
+HEALTH_ANSWER_MS: Final = 5_000  # a disk, the store or an actor that has not answered by then gave no answer
+HEALTH_STEP_SHOWN_MS: Final = 3_600_000  # so long it is told that the machine's clock was set
+CLOCK_OFFSET_MS_GOOD: Final = 30_000  # a clock that NTP keeps is off by less than a second
+STORE_ANSWER_MS_GOOD: Final = 2_000  # the store answers within milliseconds; a disk that is slow takes longer
+STATEMENT_LEFT_MS_GOOD: Final = 7 * 86_400_000  # a key statement lives for 90 days and is signed anew daily
+RESOURCE_MAP_PERCENT_GOOD: Final = 90  # of RESOURCE_MAP_BYTES_MAX
+TASKS_WAITING_GOOD: Final = 1_000  # tasks that wait for a slot; usual ones take a tenth of a second

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from protocol.machines import events
 from protocol.machines.contract import Received
+from protocol.machines.health import Observed
 from protocol.wire.peers import Acknowledge
 from protocol.wire.registry import BY_NUMBER, type_of
 
-# Machines: gate, enrolment, membership, scheduler, worker, catalogue, admission, and in client mode the poller.
-# Ends of the shells: transport, discovery, gateway, journal, store.
+# Machines: gate, enrolment, membership, scheduler, worker, catalogue, admission, health, and in client mode the poller.
+# Ends of the shells: transport, discovery, gateway, journal, observer, store.
 NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
     events.Arrived: ("gate",),
     events.Transmit: ("transport",),
@@ -51,12 +52,16 @@ NEWS: Final[dict[type[Any], tuple[str, ...]]] = {
         "worker",
         "catalogue",
         "membership",
+        "health",
     ),
     events.SourceInspected: ("catalogue",),
     events.Departed: ("transport",),
     events.ResourceWanted: ("store",),
     events.ResourceFound: ("scheduler", "worker"),  # whichever asked
     events.JobChanged: ("gateway", "journal"),
+    events.HealthWanted: ("observer",),
+    Observed: ("health",),
+    events.HealthChanged: ("scheduler", "journal"),
 }
 
 

@@ -147,6 +147,8 @@ def check_workdir(path: Path) -> None:
                 f"its mode {stat.S_IMODE(status.st_mode):04o} lets other users in",
                 next_step=f"chmod 700 {path}, or choose another workdir",
             )
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise _unusable(path, "its disk can only be read")
         effective = os.access in os.supports_effective_ids  # the ids that opening a file goes by
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise _unusable(path, "this user may not write in it")

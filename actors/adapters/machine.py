@@ -13,22 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from actors.adapters.descriptors import limit_to_come
+from protocol.findings import Disk
 from protocol.limits import KIB
 
 MULTICAST_PORT: Final = 5353  # of mDNS, RFC 6762
 _MULTICAST_FLAG: Final = 0x1000  # IFF_MULTICAST of <linux/if.h>
-
-
-@dataclass(frozen=True)
-class Disk:
-    """The file system that holds a path. `kind` is "" where the system does not tell."""
-
-    free_bytes: int
-    all_bytes: int
-    free_files: int
-    read_only: bool
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -42,14 +34,26 @@ class OpenFiles:
 def disk_of(path: Path) -> Disk:
     """Of the nearest folder at or above `path` that exists. Raises OSError."""
     there = next(one for one in (path, *path.parents) if one.exists())
-    facts = os.statvfs(there)
+    return replace(volume_of(there), kind=_file_system(there.resolve()))
+
+
+def volume_of(path: Path) -> Disk:
+    """Of a folder that is there, without its kind. Waits as long as the disk does. Raises OSError."""
+    facts = os.statvfs(path)
     return Disk(
         free_bytes=facts.f_bavail * facts.f_frsize,
         all_bytes=facts.f_blocks * facts.f_frsize,
         free_files=facts.f_favail if facts.f_files else 1 << 31,  # some file systems make inodes as they go
         read_only=bool(facts.f_flag & os.ST_RDONLY),
-        kind=_file_system(there.resolve()),
     )
+
+
+def used_bytes(file: Path) -> int:
+    """What a file takes of its disk, which of one with holes is less than its length; 0: it is not there."""
+    try:
+        return file.stat().st_blocks * 512  # POSIX: st_blocks counts 512 bytes each
+    except OSError:
+        return 0
 
 
 def _file_system(path: Path) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from flotta_p2p.commands.options import FILE, json_option
-from flotta_p2p.commands.output import many, show
+from flotta_p2p.commands.output import show
+from protocol.words import many
 
 if TYPE_CHECKING:
     from flotta_p2p.configuration.schema import Configuration

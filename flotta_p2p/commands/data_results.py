@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flotta_p2p.commands.output import many, named, table
+from flotta_p2p.commands.output import named, table
 from flotta_p2p.sources import KnownSource
 from flotta_p2p.table_check import Problem, problems
 from protocol.columns import Column, ColumnRules
@@ -14,6 +14,7 @@ from protocol.errors import DataError, FlottaError
 from protocol.ids import format_id
 from protocol.plan.tasks import SourceFile, TableReport
 from protocol.wire.peers import ListedSource, Schema
+from protocol.words import many
 
 Offer = tuple[str, ListedSource, Schema | FlottaError]
 Words = Sequence[tuple[str, str]]

@@ -34,8 +34,11 @@ def join(place: Place, where: str | None, name: str | None, forget: bool, as_jso
       flotta-p2p join --forget lab.example.org:1456
     """
     from actors.adapters.folder_lock import prepare_workdir
-    from flotta_p2p.commands.places import workdir_of
+    from flotta_p2p.commands.places import check_not_alone, workdir_of
     from protocol.invitation import PREFIX
+
+    if not forget:
+        check_not_alone(place, "join")
 
     text = _asked() if where in (None, "-") else str(where).strip()
     if not text:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
-from flotta_p2p.commands.output import LEFT, code_mark, many, named, show, span
+from flotta_p2p.commands.output import LEFT, code_mark, named, show
+from protocol.words import many, span
 
 
 @click.command()
@@ -78,6 +79,8 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ("peers", f"{counts}; {_others(values)}"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
         ("tasks", _work(values["work"])),
+        ("health", _health(values["health"])),
+        *(_unwell(one) for one in values["health"]["findings"] if one["verdict"] != "ok"),
         ("discovery", _discovery(values["discovery"])),
         ("door", _door(values["door"])),
         *((("way out", _way_out(values["way_out"])),) if values["way_out"] else ()),
@@ -89,6 +92,21 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
     if values["silent"]:
         facts.append(("silent", f"{', '.join(values['silent'])}: did not answer; see the node's log"))
     return named(facts)
+
+
+def _health(health: dict[str, Any]) -> str:
+    if health["checked_ms"] is None:
+        return "not looked at yet"
+    verdicts = [one["verdict"] for one in health["findings"]]
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("failed", "warning") if verdict in verdicts]
+    checked = f"{many(len(verdicts), 'check')}, {span(health['checked_ms'])} ago"
+    return f"{', '.join(counts)}; {checked}" if counts else f"well; {checked}"
+
+
+def _unwell(one: dict[str, Any]) -> tuple[str, str]:
+    step = f"Next: {one['next_step']}" if one["next_step"] else ""
+    text = f"{one['name']}, for {span(one['lasts_ms'])}: {one['sentence']}. {step}"
+    return one["verdict"], text.strip() + code_mark(one["code"])
 
 
 def _scheduler(one: dict[str, Any]) -> str:

@@ -49,28 +49,6 @@ def show_marked(mark: str, colour: str, text: str) -> None:
     _write((mark if plain else click.style(mark, fg=colour, bold=True)) + clean(text))
 
 
-def many(count: int, word: str) -> str:
-    """`1 peer`, `2 peers`."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def size(count: int) -> str:
-    """Bytes in the largest unit of which there is one: `12 KiB`, `1.5 GiB`."""
-    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if count >= step:
-            return f"{count / step:.1f} {unit}"
-    return f"{-(-count // 1024)} KiB"
-
-
-def span(milliseconds: int) -> str:
-    """A length of time in its largest unit that fits twice: `90 s`, `5 min`, `3 h`, `2 d`."""
-    seconds = max(0, milliseconds) // 1000
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
 def _write(text: str) -> None:
     """To standard output. Raises StorageError(DISK_FULL), save for a reader that went away, whom nobody misses."""
     try:

@@ -8,8 +8,9 @@ import click
 from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place, duration_within, json_option, place_options
-from flotta_p2p.commands.output import LEFT, show, span, table
+from flotta_p2p.commands.output import LEFT, show, table
 from protocol.limits import INVITATION_LIFE_MS, INVITATION_LIFE_MS_MAX, INVITATION_LIFE_MS_MIN, REASON_CHARS_MAX
+from protocol.words import span
 
 
 @click.group(invoke_without_command=True, short_help="Whom the node works with, and whom you let in or keep out.")
@@ -75,11 +76,12 @@ def invite(place: Place, project: str | None, valid_ms: int, revoke: str | None,
         _revoke(place, revoke, as_json=as_json)
         return
     from actors.adapters.entropy import SystemEntropy
-    from flotta_p2p.commands.places import link_to
+    from flotta_p2p.commands.places import check_not_alone, link_to
     from protocol.ids import format_invitation_id
     from protocol.invitation import NONCE_BYTES
     from protocol.wire.control import Invite
 
+    check_not_alone(place, "invite")
     with link_to(place) as link:
         name = project or link.only_project()
         ask = Invite(
@@ -141,10 +143,11 @@ def accept(place: Place, node: str, as_json: bool) -> None:
     Example:
       flotta-p2p peers accept MFZWI3D-…
     """
-    from flotta_p2p.commands.places import ask
+    from flotta_p2p.commands.places import ask, check_not_alone
     from protocol.ids import parse_id
     from protocol.wire.control import AcceptPeer
 
+    check_not_alone(place, "accept")
     values = ask(place, AcceptPeer(node=parse_id(node)))
     lifted = " Its ban is lifted." if values["ban_lifted"] else ""
     show(values, (f"The node {values['node']} is let in when it proves a common token.{lifted}",), as_json=as_json)

@@ -27,13 +27,15 @@ from flotta_p2p.commands.options import Place, read_small_text
 from flotta_p2p.configuration.read import read_home
 from flotta_p2p.configuration.schema import key_folder
 from flotta_p2p.submission import JobClient
-from flotta_p2p.user_folders import default_key_file
+from flotta_p2p.user_folders import default_key_file, default_workdir
+from protocol import standalone
 from protocol.errors import AddressError, Code, ConfigError, DeniedError, UnreachableError
 from protocol.ids import format_project_id, parse_project_id
 from protocol.limits import TOKEN_CHARS_MAX
 from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 from protocol.signing import SigningKey
+from protocol.standalone import Deed
 from protocol.tokens import ProjectKey, check_token
 from protocol.wire.control import AskStatus, ReloadProjects, Report
 
@@ -189,6 +191,32 @@ class Link:
             known = ", ".join(sorted(names)) or "none"
             raise click.UsageError(f"name the project with --project; this node has {known}")
         return str(names[0])
+
+
+def check_not_alone(place: Place, deed: Deed) -> None:
+    """Before anything else happens: raises DeniedError(NODE_ALONE) where the node that is meant is standalone, by its
+    configuration, by its folder, or as it runs.
+    """
+    if place.workdir is None:
+        home = read_home(place.config, os.environ)
+        workdir, alone = home.workdir, home.mode == "standalone"
+    else:
+        workdir, alone = place.workdir, place.workdir.absolute() == default_workdir(standalone=True)
+    if alone or _runs_alone(workdir):
+        raise standalone.refusal(deed)
+
+
+def _runs_alone(workdir: Path) -> bool:
+    try:
+        channel = ControlChannel(workdir)
+    except UnreachableError as error:
+        if error.code == Code.NODE_NOT_RUNNING:
+            return False
+        raise
+    try:
+        return bool(channel.request(AskStatus()).values["mode"] == "standalone")
+    finally:
+        channel.close()
 
 
 def tell_node(workdir: Path) -> bool:

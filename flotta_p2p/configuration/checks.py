@@ -88,7 +88,7 @@ class Checks:
             case "client":
                 self._client(joins_kept)
             case "standalone":
-                self._standalone()
+                self._standalone(joins_kept)
 
     def _node(self) -> None:
         join = self._document.join
@@ -107,8 +107,12 @@ class Checks:
             self._fault("mode", f"{_A_CLIENT} joins through a node; {step}")
         self._shut(_A_CLIENT)
 
-    def _standalone(self) -> None:
+    def _standalone(self, joins_kept: bool) -> None:
         join = self._document.join
+        if joins_kept:
+            step = "forget them by `flotta-p2p join --forget ADDRESS`, or choose another workdir"
+            sentence = f"mode: {_A_STANDALONE} joins nobody, and its work directory keeps addresses to join at; {step}"
+            self._faults.add(self._lines.get("mode", 1), sentence, Code.NODE_ALONE)
         if join.url is not None:
             self._fault("join.url", f"{_A_STANDALONE} joins nobody; remove the url, or choose another mode")
         if join.first is False:

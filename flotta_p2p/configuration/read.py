@@ -16,7 +16,7 @@ from actors.adapters.token_files import list_projects
 from flotta_p2p.configuration.checks import Checks
 from flotta_p2p.configuration.convert import convert
 from flotta_p2p.configuration.keys import keys_of
-from flotta_p2p.configuration.schema import Configuration, Document, Node, Policy, key_folder
+from flotta_p2p.configuration.schema import Configuration, Document, Mode, Node, Policy, key_folder
 from flotta_p2p.configuration.variables import expand
 from flotta_p2p.faults import Faults
 from flotta_p2p.safe_yaml import Keys, kind_of, load
@@ -36,11 +36,12 @@ _STANDALONE: Final = (
 
 @dataclass(frozen=True)
 class Home:
-    """Where a node works, the folder of its key files, what its file says of projects, and its way out.
+    """Where a node works and how, the folder of its key files, what its file says of projects, and its way out.
     `source_tokens`: tokens, or names, as they stand under data sources.
     """
 
     workdir: Path
+    mode: Mode
     keys: Path
     projects: Mapping[str, SecretText]
     source_tokens: tuple[SecretText, ...]
@@ -89,6 +90,7 @@ def read_home(path: Path | None, environ: Mapping[str, str]) -> Home:
     keys = document.settings.keys
     return Home(
         workdir=located.workdir,
+        mode=document.mode,
         keys=key_folder(located.workdir, None if keys is None else located.base / keys),
         projects=_initial_projects(document),
         source_tokens=tuple(token for source in document.datasources for token in source.token),
@@ -126,9 +128,9 @@ def _projects(located: _Located, faults: Faults) -> dict[str, SecretText]:
 
 
 def _has_kept_joins(located: _Located, faults: Faults) -> bool:
-    """Whether the work directory of a client says where to join. Raises ConfigError, for the file before all."""
+    """Whether a work directory for which it matters says where to join. Raises ConfigError, for the file before all."""
     try:
-        return located.document.mode == "client" and bool(list_joins(located.workdir))
+        return located.document.mode != "node" and bool(list_joins(located.workdir))
     except ConfigError:
         faults.raise_if_any()
         raise

@@ -66,7 +66,11 @@ class Node(Section, frozen=True, kw_only=True):
     healthcheck: Annotated[
         float,
         seconds(1, 30 * DAY_S),
-        Key("seconds between two checks of itself, 1 to 2592000; without effect in this version", "600"),
+        Key(
+            "seconds between two checks of itself, 1 to 2592000; at most a minute while something is not well. "
+            "`flotta-p2p status` shows what they found, the log when it begins and ends",
+            "600",
+        ),
     ] = 3600.0
     heartbeat: Annotated[
         float,

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from actors.adapters.clock import SystemClock
-from flotta_p2p.commands.output import many, span
-from flotta_p2p.doctor.finding import Finding, note, ok, wrong
+from flotta_p2p.doctor.finding import Finding, note, of_health, ok, wrong
 from flotta_p2p.doctor.patient import Patient
 from flotta_p2p.identity import source_files
+from protocol import findings
 from protocol.errors import Code, DataError
 from protocol.limits import MIB, PEER_AWAY_MS
 from protocol.plan.tasks import SourceFile
+from protocol.words import many, span
 
 STRANGERS_SHOWN_MAX: Final = 5
 WAITING_GOOD: Final = 1_000  # messages without an answer: a peer that is away for long, or a disk that is slow
@@ -78,38 +79,24 @@ def joins(patient: Patient) -> Iterator[Finding]:
     if patient.has_left:
         return
     for one in patient.peers["joins"] if patient.peers is not None else ():
-        name = f"join {one['address']}"
-        if one["problem"]:
-            why, _, step = one["problem"].rstrip(".").partition(" Next: ")
-            seen = f"{one['state']} after {many(one['attempts'], 'attempt')}: {why.rstrip('.')}"
-            step = step or f"flotta-p2p doctor --to {one['address']}; then compare the tokens of both sides"
-            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
-        else:
-            yield ok(name, one["state"])
+        yield of_health(findings.join(one["address"], one["state"], one["attempts"], one["problem"]))
 
 
 def schedulers(patient: Patient) -> Iterator[Finding]:
     """Of a client: whether those that it polls answer."""
     for one in patient.status["schedulers"] if patient.status is not None else ():
-        name = f"scheduler {one['name']}"
-        if one["state"] == "silent":
-            heard = "never in this life of the node" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
-            seen = f"{many(one['unanswered'], 'poll')} without an answer; the last answer came {heard}"
-            step = "see what its operator says, and look at the way: flotta-p2p doctor --to ADDRESS"
-            yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
-        else:
-            yield ok(name, one["state"])
+        found = findings.scheduler(one["name"], one["state"], one["unanswered"], one["silent_ms"])
+        yield of_health(found)
 
 
 def sources(patient: Patient) -> Iterator[Finding]:
     """Each table can be read, and has the columns that its policy opens."""
     if patient.status is not None:
         for one in patient.status["sources"]:
-            name = f"source {one['name']}"
-            if one["problem"]:
-                yield wrong(name, one["problem"].rstrip("."), one["next_step"].rstrip("."), _source_code(one))
-            else:
-                yield ok(name, f"{one['state']}, {many(one['columns_all'], 'column')}")
+            found = findings.source(
+                one["name"], one["state"], one["columns_all"], one["problem"], one["next_step"], one["code"]
+            )
+            yield of_health(found)
     elif patient.configuration is not None:
         for source in source_files(patient.configuration).values():
             yield _read(source)
@@ -161,10 +148,6 @@ def _read(source: SourceFile) -> Finding:
             name, f"its policy names {', '.join(absent)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
         )
     return ok(name, f"{path}, {many(rows, 'row')}, {many(table.width, 'column')}")
-
-
-def _source_code(one: dict[str, Any]) -> Code | None:
-    return Code(one["code"]) if one.get("code") in set(Code) else None
 
 
 def _ago(wall_ms: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from protocol import findings
 from protocol.errors import Code, FlottaError
 
 Verdict = Literal["ok", "note", "wrong"]
@@ -38,3 +39,11 @@ def wrong(check: str, seen: str, next_step: str, code: Code | None = None) -> Fi
 def of_error(check: str, error: FlottaError) -> Finding:
     """The error that the node would give."""
     return Finding(check, "wrong", error.sentence.rstrip("."), error.next_step.rstrip("."), error.code)
+
+
+_VERDICTS: Final[dict[findings.Verdict, Verdict]] = {"ok": "ok", "warning": "note", "failed": "wrong"}
+
+
+def of_health(found: findings.Finding) -> Finding:
+    """What a running node would find by itself."""
+    return Finding(found.name, _VERDICTS[found.verdict], found.sentence, found.next_step, found.code)

@@ -9,18 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from actors.adapters.folder_lock import check_disk_space, check_workdir
-from actors.adapters.machine import Disk, disk_of
+from actors.adapters.machine import disk_of
 from flotta_p2p import __version__
-from flotta_p2p.commands.output import size, span
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, note, of_error, of_health, ok, wrong
 from flotta_p2p.doctor.patient import Patient
+from protocol import findings
 from protocol.errors import Code, ConfigError, StorageError
-from protocol.limits import MIB
+from protocol.words import span
 
-GIB: Final = 1024 * MIB
-DISK_FREE_BYTES_GOOD: Final = GIB  # below it one large job or a few days of logs can fill the disk
-DISK_FREE_PERCENT_GOOD: Final = 5
-DISK_FREE_FILES_GOOD: Final = 1_000  # the node itself needs about thirty
 # SQLite's write-ahead log needs shared memory and locks that file systems of other machines do not give.
 _OF_OTHER_MACHINES: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"}
 _OF_OTHER_MACHINES_FUSE: Final = ("fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.davfs")
@@ -92,23 +88,8 @@ def disk(patient: Patient) -> Iterator[Finding]:
 
 
 def _room(path: Path) -> Finding:
-    name, facts = "disk", disk_of(path)
     try:
         check_disk_space(path)
     except StorageError as error:
-        return of_error(name, error)
-    if facts.read_only:
-        step = "mount it for writing; a disk with errors is often set to reading alone"
-        return wrong(name, f"the disk of {path} can only be read", step, Code.FOLDER_UNUSABLE)
-    if facts.free_files < DISK_FREE_FILES_GOOD:
-        return wrong(
-            name, f"the disk of {path} has room for {facts.free_files} more files", "remove files", Code.DISK_FULL
-        )
-    if facts.free_bytes < _good_bytes(facts):
-        seen = f"the disk of {path} has {size(facts.free_bytes)} free of {size(facts.all_bytes)}"
-        return note(name, seen, f"make room: {size(_good_bytes(facts))} free is comfortable")
-    return ok(name, f"{size(facts.free_bytes)} free of {size(facts.all_bytes)} for {path}")
-
-
-def _good_bytes(facts: Disk) -> int:
-    return max(DISK_FREE_BYTES_GOOD, facts.all_bytes * DISK_FREE_PERCENT_GOOD // 100)
+        return of_error("disk", error)
+    return of_health(findings.disk(str(path), disk_of(path)))

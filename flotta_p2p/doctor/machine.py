@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from actors.adapters.machine import memory_available_bytes, open_files_here, open_files_of
-from flotta_p2p.commands.output import many
-from flotta_p2p.doctor.finding import Finding, note, ok, wrong
+from flotta_p2p.doctor.finding import Finding, note, of_health, ok, wrong
 from flotta_p2p.doctor.patient import Patient
+from protocol import findings
 from protocol.errors import Code
-from protocol.limits import CLOCK_TOLERANCE_MS, CONTROL_CLIENTS_MAX, MIB, TASK_SLOTS
+from protocol.limits import CONTROL_CLIENTS_MAX, MIB, TASK_SLOTS
 
-CLOCK_OFFSET_MS_GOOD: Final = 30_000  # a clock that NTP keeps is off by less than a second
 WALL_MS_PLAUSIBLE: Final = 1_735_689_600_000  # 2025-01-01: this program is younger
 # Sockets of the command line (two descriptors each), pipes of the task slots (three each), databases, listeners.
 FILES_OF_A_NODE: Final = 100 + 2 * CONTROL_CLIENTS_MAX + 3 * TASK_SLOTS
@@ -43,25 +42,7 @@ def clock(patient: Patient) -> Iterator[Finding]:
         return
     names = {one["node"]: one["name"] for one in patient.peers["peers"] if one["presence"] == "present"}
     offsets = {n: ms for n, ms in patient.status["door"].get("clock_offsets_ms", {}).items() if n in names}
-    if not offsets:
-        yield ok(name, "plausible; no peer is present whose clock could be compared")
-        return
-    far = {names[node]: ms for node, ms in offsets.items() if abs(ms) > CLOCK_OFFSET_MS_GOOD}
-    if not far:
-        most = max(abs(ms) for ms in offsets.values())
-        yield ok(name, f"at most {most / 1000:.1f} s off the clocks of {many(len(offsets), 'peer')}")
-        return
-    shown = ", ".join(f"{peer} by {abs(ms) // 1000} s ({'ahead' if ms > 0 else 'behind'})" for peer, ms in far.items())
-    own = len(far) * 2 > len(offsets) and len(offsets) > 1
-    step = "set this machine's clock (NTP)" if own else "compare both clocks with NTP and set the one that is wrong"
-    refused = max(abs(ms) for ms in far.values()) > CLOCK_TOLERANCE_MS
-    seen = f"these clocks differ from this one: {shown}"
-    if refused:
-        yield wrong(
-            name, f"{seen}; beyond {CLOCK_TOLERANCE_MS // 1000} s messages are refused", step, Code.TIME_OUTSIDE
-        )
-    else:
-        yield note(name, seen, step, Code.TIME_OUTSIDE)
+    yield of_health(findings.clock({names[node]: ms for node, ms in offsets.items()}))
 
 
 def open_files(patient: Patient) -> Iterator[Finding]:

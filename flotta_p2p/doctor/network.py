@@ -9,15 +9,16 @@ from actors.adapters.clock import SystemClock
 from actors.adapters.interfaces import Interface, local_interfaces
 from actors.adapters.machine import MULTICAST_PORT, accepts, free_for_multicast, free_to_bind, multicast_interfaces
 from actors.adapters.statements import fetch_statement
-from flotta_p2p.commands.output import many
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, note, of_error, of_health, ok, wrong
 from flotta_p2p.doctor.patient import Patient
 from flotta_p2p.identity import choose_listening, read_identity
+from protocol import findings
 from protocol.errors import Code, ConfigError, FlottaError
 from protocol.ids import format_id
 from protocol.key_statement import parse_address, verify_key_statement
 from protocol.limits import NODE_PORT
 from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
+from protocol.words import many
 
 CONNECT_LIMIT_S: Final = 1.0  # to an address of this machine
 _CHOOSE: Final = "set node.interface to an address that others can reach"
@@ -84,14 +85,10 @@ def discovery(patient: Patient) -> Iterator[Finding]:
     if status is not None:
         values = status["discovery"]
         if values.get("state") != "ready":
-            why = "; ".join(values.get("problems", ()))
-            seen = f"its process is {values.get('state', 'silent')}{': ' + why if why else ''}"
-            yield wrong(name, seen, "see the node's log; the node goes on with the peers that it knows")
+            yield of_health(findings.discovery_down(values.get("state", "silent"), values.get("problems", ())))
             return
         if values["problems"]:
-            yield note(
-                name, "; ".join(one.rstrip(".") for one in values["problems"]), "see docs/operations.md, Firewall"
-            )
+            yield of_health(findings.discovery(values["problems"]))
             return
     if not on:
         yield ok(name, "not used: nodes are found by join.url alone")

@@ -9,11 +9,11 @@ from typing import Final
 from actors.adapters.clock import SystemClock
 from actors.adapters.folder_lock import lock_holder
 from actors.adapters.store_inspection import DatabaseFacts, LogUnread, look_at_database, look_at_resources
-from flotta_p2p.commands.output import many, size
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
 from flotta_p2p.doctor.patient import Patient
 from protocol.errors import Code, StorageError
 from protocol.limits import CLOCK_TOLERANCE_MS, MIB
+from protocol.words import many, size
 
 LOOK_LIMIT_S: Final = 4.0  # two gigabytes of database, or a million audit rows
 LOG_BYTES_GOOD: Final = 64 * MIB  # the log is taken over every 4 MiB; more means that something holds it back

@@ -21,11 +21,10 @@ from actors.adapters.statements import statement_port
 from actors.adapters.tunnel import route_by
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
 from flotta_p2p.doctor.firewall_request import FirewallRequest
-from flotta_p2p.doctor.machine import CLOCK_OFFSET_MS_GOOD
 from protocol.errors import AddressError, Code, ConfigError, FlottaError, RemoteProtocolError
 from protocol.ids import format_id
 from protocol.key_statement import Certified, parse_address, verify_key_statement
-from protocol.limits import CLOCK_TOLERANCE_MS, NODE_PORT
+from protocol.limits import CLOCK_OFFSET_MS_GOOD, CLOCK_TOLERANCE_MS, NODE_PORT
 from protocol.proxies.handshake import FAULTS_OF_THE_PROXY
 from protocol.proxies.proxy import Proxy
 from protocol.strange_answers import what_answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from protocol import kinds
+from protocol import kinds, standalone
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id, format_invitation_id, format_project_id
 from protocol.invitation import NONCE_BYTES, Invitation, format_invitation
@@ -75,11 +75,14 @@ class Admission:
         secret_root: bytes,
         listed: frozenset[bytes] | None,
         rows: Mapping[str, list[tuple[bytes, bytes]]],
+        *,
+        alone: bool = False,
     ) -> None:
         """`secret_root`: from it follow the secrets of invitations. `listed`: the nodes that the configuration admits;
-        None for all.
+        None for all. `alone`: a standalone node, whose peers and doors of another mode stay shut.
         """
         self._own_id = own_id
+        self._alone = alone
         self._listed = listed
         self._bans = {  # limits.BANS_MAX
             key: decode_record(value, BanRow, bytes_max=RECORD_BYTES_MAX) for key, value in rows.get(kinds.BAN, [])
@@ -128,10 +131,10 @@ class Admission:
 
     def _allowed(self) -> Publish:
         named = None if self._listed is None else self._listed | self._accepted
-        return Publish(event=PeersAllowed(banned=frozenset(self._bans), named=named))
+        return Publish(event=PeersAllowed(banned=frozenset(self._bans), named=named, alone=self._alone))
 
     def _doors(self) -> Publish:
-        return Publish(event=DoorsOpened(doors=self._invitations.doors()))
+        return Publish(event=DoorsOpened(doors=() if self._alone else self._invitations.doors()))
 
     # --- the operator -----------------------------------------------------------------------------
 
@@ -183,6 +186,8 @@ class Admission:
         return Report(values={"node": format_id(ban.node), "banned": True}), [Persist(writes=writes), self._allowed()]
 
     def _accept(self, accept: AcceptPeer, now: Now) -> tuple[Record, list[Effect]]:
+        if self._alone:
+            raise standalone.refusal("accept")
         lifted = accept.node in self._bans
         effects = self._accepted_from_now(accept.node, now)
         return Report(values={"node": format_id(accept.node), "ban_lifted": lifted}), [*effects, self._allowed()]
@@ -204,6 +209,8 @@ class Admission:
         return [Persist(writes=writes)]
 
     def _invite(self, invite: Invite, now: Now) -> tuple[Record, list[Effect]]:
+        if self._alone:
+            raise standalone.refusal("invite")
         self._key_of(invite.project)
         if len(invite.nonce) != NONCE_BYTES or not 0 < invite.valid_ms <= INVITATION_LIFE_MS_MAX:
             raise DeniedError(Code.PARAMETER_WRONG, "an invitation is valid for 30 days at most")

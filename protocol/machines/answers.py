@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
+from protocol.findings import Finding
 from protocol.ids import JOB_ID_BYTES, format_job_id
 from protocol.limits import JOBS_LISTED_MAX, RESOURCE_BYTES_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
@@ -54,6 +55,7 @@ class Answers:
         self._hands_out = hands_out
         self._durable = durable
         self._book = book
+        self.room_lost: Finding | None = None  # what is wrong with this node's disk, as its health says
         self._asked: dict[int, tuple[JobRow, Received]] = {}  # limits.WATCHERS_MAX: results and chunks being read
         self._tickets = 0
 
@@ -82,6 +84,15 @@ class Answers:
                 Code.POLICY_DENIED,
                 "this node hands out no results (node.allow_resource_download is false), so it leads no job",
                 next_step="submit to another node of the project",
+            )
+
+    def check_room(self) -> None:
+        """Whether this node can keep what it would promise. Raises DeniedError, without a word of its folders."""
+        if self.room_lost is not None:
+            raise DeniedError(
+                self.room_lost.code or Code.DISK_FULL,
+                "this node's disk is full, or cannot be written, so it leads no new job",
+                next_step="submit to another node of the project; there: flotta-p2p status",
             )
 
     def result(self, event: Received, ask: AskResult) -> Effects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol import standalone
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
 from protocol.key_statement import Certified, verify_key_statement
@@ -44,15 +45,17 @@ class Knock:
         self.attempts = 0
 
 
-def joining_node(hello: Hello, sender: bytes, now: Now) -> Certified | None:
+def joining_node(hello: Hello, sender: bytes, now: Now, *, alone: bool = False) -> Certified | None:
     """The node that knocks; None for a submitter and for the invited, who are known by the key that signs alone.
 
-    Raises RemoteProtocolError.
+    `alone`: no node is let in. Raises RemoteProtocolError.
     """
     if VERSION not in hello.versions or len(hello.nonce) != 16 or len(hello.curve_key) != 32:
         raise RemoteProtocolError(Code.BODY_MALFORMED, "a hello of an unknown version")
     if hello.role != "node":
         return None
+    if alone:
+        raise RemoteProtocolError(Code.NODE_ALONE, standalone.refusal("be joined").sentence)
     certified = verify_key_statement(hello.statement, now.wall_ms)
     if certified.node != sender or certified.statement.curve_key != hello.curve_key:
         raise RemoteProtocolError(Code.SENDER_WRONG, "the statement is another node's")

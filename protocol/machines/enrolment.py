@@ -198,7 +198,7 @@ class Enrolment:
 
     def _encounter(self, event: Encountered, now: Now) -> Effects:
         node = event.certified.node
-        if node == self._own_id or node in self._allowed.banned or event.certified.is_client:
+        if node == self._own_id or self._allowed.alone or node in self._allowed.banned or event.certified.is_client:
             return ()  # a client knocks itself: nobody can dial it
         if event.again:
             self._proved.pop(node, None)
@@ -320,7 +320,7 @@ class Enrolment:
         if (hello.role == "invited") != (event.project in self._invitations):
             return self._unexpected("Hello")
         try:
-            certified = joining_node(hello, event.sender, now)
+            certified = joining_node(hello, event.sender, now, alone=self._allowed.alone)
         except RemoteProtocolError as error:
             return (Refuse(code=error.code, sentence=error.sentence, session=event.session),)
         session = Session("challenged", project)

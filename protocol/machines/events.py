@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from protocol.errors import Code
+from protocol.findings import Finding
 from protocol.key_statement import Certified
 from protocol.machines.contract import Send
 from protocol.plan.tasks import Fault, Inspection
@@ -149,14 +150,15 @@ class PeerProved(Record, frozen=True):
 class PeersAllowed(Record, frozen=True):
     """Whom the operator lets be a peer. Told at every start, before the tokens are, and on every change.
 
-    `named` None: every node that proves a common token.
+    `named` None: every node that proves a common token. `alone`: nobody, as this node is standalone.
     """
 
     banned: frozenset[bytes] = frozenset()
     named: frozenset[bytes] | None = None
+    alone: bool = False
 
     def admits(self, node: bytes) -> bool:
-        return node not in self.banned and (self.named is None or node in self.named)
+        return not self.alone and node not in self.banned and (self.named is None or node in self.named)
 
 
 class PeerWaiting(Record, frozen=True):
@@ -337,6 +339,18 @@ class ResourceWanted(Record, frozen=True):
 class ResourceFound(Record, frozen=True):
     ticket: int
     data: bytes | None
+
+
+class HealthWanted(Record, frozen=True):
+    """The node shall be looked at; what was seen is told as `health.Observed`."""
+
+
+class HealthChanged(Record, frozen=True):
+    """All that is not well now; of that what has begun, or got better or worse; and what has ended, as it is now."""
+
+    unwell: tuple[Finding, ...]
+    begun: tuple[Finding, ...]
+    ended: tuple[Finding, ...]
 
 
 class JobChanged(Record, frozen=True):

@@ -40,6 +40,7 @@ from protocol.machines.contract import (
     writes_first,
 )
 from protocol.machines.events import (
+    HealthChanged,
     JobChanged,
     MembersPartlyKnown,
     PeerLeft,
@@ -103,10 +104,9 @@ class SchedulerSnapshot(Record, frozen=True):
     holders: dict[str, int]
 
 
-# All that this machine takes.
-SchedulerEvent = (
-    Received | TimerFired | ProjectsHeld | PeersAllowed | MembersPartlyKnown | PeerSeen | PeerLeft | ResourceFound
-)
+# News of this node and of others, and all that this machine takes.
+_News = ProjectsHeld | PeersAllowed | MembersPartlyKnown | PeerSeen | PeerLeft | HealthChanged
+SchedulerEvent = Received | TimerFired | ResourceFound | _News
 
 
 class Scheduler:
@@ -173,6 +173,9 @@ class Scheduler:
             case PeerLeft(node=node):
                 self._holders.gone(node)
                 return ()
+            case HealthChanged(unwell=unwell):
+                self._answers.room_lost = next((one for one in unwell if one.leads_no_job), None)
+                return ()
             case ResourceFound():
                 return self._answers.found(event)
             case _:
@@ -234,6 +237,7 @@ class Scheduler:
             raise DeniedError(Code.PROJECT_UNKNOWN, "the order is for another project than the one proved at the door")
         check_not_expired(verified.order, now.wall_ms)
         self._answers.check_leads()
+        self._answers.check_room()
         if len(self._book.live) >= JOBS_LIVE_MAX:
             raise DeniedError(
                 Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"

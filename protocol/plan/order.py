@@ -164,7 +164,8 @@ def check_not_expired(order: Order, now_wall_ms: int) -> None:
     """Raises DeniedError(ORDER_EXPIRED | TIME_OUTSIDE)."""
     if now_wall_ms > order.expires_ms:
         late = (now_wall_ms - order.expires_ms) // 1000
-        raise DeniedError(Code.ORDER_EXPIRED, f"the order expired {late} s ago", next_step="submit again")
+        step = "submit again; if it was signed just now, compare the clocks of both machines"
+        raise DeniedError(Code.ORDER_EXPIRED, f"the order expired {late} s ago", next_step=step)
     if order.issued_ms > now_wall_ms + CLOCK_TOLERANCE_MS:
         early = (order.issued_ms - now_wall_ms) // 1000
         raise DeniedError(

@@ -9,9 +9,11 @@ import pytest
 from actors.adapters.clock import SystemClock
 from actors.base import ActorHandle, Context
 from actors.journal import JournalActor
+from protocol import findings
+from protocol.findings import Disk
 from protocol.limits import JOURNAL_PAUSE_MS
 from protocol.machines.contract import Now
-from protocol.machines.events import Counted, PeerAway, PeerSeen
+from protocol.machines.events import Counted, HealthChanged, PeerAway, PeerSeen
 from protocol.wire.peers import SourceOffer
 
 NODE = bytes(32)
@@ -55,3 +57,17 @@ def test_a_flood_of_refusals_is_one_line_now_and_one_with_their_number_later(
     journal.handle(Counted(code="replayed", sentence="again"))
     said = [record.getMessage() for record in caplog.records]
     assert said == ["refused, replayed: again?[31m", "refused, replayed: again (999 more since)"]
+
+
+def test_health_is_a_line_when_something_begins_and_a_line_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="flotta-p2p")
+    journal = journal_with(HandClock())
+    full = findings.disk("/work", Disk(free_bytes=0, all_bytes=1 << 40, free_files=1, read_only=False))
+    gone = findings.source("heart", "gone", 0, "no such file", "put it back", "source-missing")
+    journal.handle(HealthChanged(unwell=(full, gone), begun=(full, gone), ended=()))
+    well = findings.disk("/work", Disk(free_bytes=1 << 40, all_bytes=1 << 40, free_files=1 << 20, read_only=False))
+    journal.handle(HealthChanged(unwell=(), begun=(), ended=(well,)))
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in said] == ["ERROR", "INFO"], "the actor of a source tells of it itself"
+    assert said[0][1].startswith("health, disk: the disk of /work has 0 KiB free") and "Next: make room" in said[0][1]
+    assert said[1][1] == "health, disk: well again: 1024.0 GiB free of 1024.0 GiB for /work"

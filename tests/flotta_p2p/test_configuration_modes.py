@@ -68,6 +68,15 @@ def test_a_client_that_has_joined_by_command_needs_no_url(tmp_path: Path) -> Non
     assert (configuration.first, configuration.join_url) == (False, None)
 
 
+def test_a_standalone_node_in_a_work_directory_that_joins_is_refused(tmp_path: Path) -> None:
+    keep_join(tmp_path / "work", KeptJoin(address="lab:1456"))
+    path = write(tmp_path, "workdir: ./work\n")
+    assert read_configuration(path, {}).mode == "node"
+    with pytest.raises(ConfigError, match="its work directory keeps addresses to join at") as caught:
+        read_configuration(path, {}, standalone=True)
+    assert caught.value.code == Code.NODE_ALONE and "join --forget" in str(caught.value)
+
+
 def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
     text = "mode: client\nnode: {url: a:1, interface: 0.0.0.0}\njoin: {first: true}\nsettings: {discovery: true}\n"
     assert len(faults(tmp_path, text)) == 4

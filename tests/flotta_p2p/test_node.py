@@ -44,6 +44,8 @@ ACTORS: Final = (
     "datasources",
     "discovery",
     "journal",
+    "health",
+    "observer",
     "admission",
     "gateway",
     "projects",

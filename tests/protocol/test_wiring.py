@@ -10,6 +10,7 @@ from protocol.machines.admission import AdmissionEvent
 from protocol.machines.catalogue import CatalogueEvent
 from protocol.machines.enrolment import EnrolmentEvent
 from protocol.machines.gate import GateEvent
+from protocol.machines.health import HealthEvent
 from protocol.machines.membership import MembershipEvent
 from protocol.machines.poller import PollerEvent
 from protocol.machines.scheduler import SchedulerEvent
@@ -26,8 +27,9 @@ TAKEN: dict[str, tuple[type[Any], ...]] = {
     "worker": get_args(WorkerEvent),
     "admission": get_args(AdmissionEvent),
     "catalogue": get_args(CatalogueEvent),
+    "health": get_args(HealthEvent),
 }
-SHELLS = {"transport", "discovery", "gateway", "journal", "store"}
+SHELLS = {"transport", "discovery", "gateway", "journal", "observer", "store"}
 
 
 @pytest.mark.parametrize("event", NEWS, ids=lambda event: event.__name__)

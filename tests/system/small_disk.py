@@ -29,6 +29,17 @@ def small_disk_of(disk: Path, *, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@contextmanager
+def only_to_be_read(folder: Path) -> Iterator[None]:
+    """Nobody, not even root, writes to a path in `folder` within the block; what is open for writing stays open."""
+    for words in (["--bind", str(folder), str(folder)], ["-o", "remount,bind,ro", str(folder)]):
+        subprocess.run(["mount", *words], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 def fill(disk: Path) -> Path:
     """Take all the space that is left; delete the file to give it back."""
     filler = disk / "filler"

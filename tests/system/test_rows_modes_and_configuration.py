@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from flotta_p2p.channels import ControlChannel
 from flotta_p2p.tables.shares import penguin_shares
-from protocol.errors import UnreachableError
-from protocol.wire.control import AskStatus
-from tests.flotta_p2p.commands.lines import Ran, run
-from tests.flotta_p2p.configuration_files import TOKEN_A
+from protocol.ids import format_id
+from tests.flotta_p2p.commands.lines import run
+from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B
 from tests.flotta_p2p.test_configuration_good import SAMPLE
-from tests.system.netns import Namespace, command_in, namespaces
-from tests.system.nodes import READY_LIMIT_S, STOP_LIMIT_S, descendants
+from tests.system.netns import Namespace, namespaces
+from tests.system.processes import wait_until
+from tests.system.started import Started, started
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
+OTHER: Final = format_id(bytes(32))
 SHORTEST: Final = """\
 datasources:
   - name: penguins
@@ -43,86 +37,16 @@ def machine() -> Iterator[Namespace]:
         yield one
 
 
-class Started:
-    """A node that a person started by a command; `process` is what they would end with Ctrl-C."""
-
-    def __init__(self, machine: Namespace, folder: Path, workdir: Path, process: subprocess.Popen[bytes]) -> None:
-        self.machine = machine
-        self.folder = folder
-        self.workdir = workdir
-        self.process = process
-
-    def log(self) -> str:
-        return (self.folder / "node.log").read_text(errors="replace")
-
-    def status(self) -> dict[str, Any]:
-        channel = ControlChannel(self.workdir)
-        try:
-            values: dict[str, Any] = channel.request(AskStatus()).values
-            return values
-        finally:
-            channel.close()
-
-    def sockets(self) -> set[str]:
-        """The local addresses of the machine at which somebody listens or takes datagrams."""
-        shown = subprocess.run(
-            command_in(self.machine, ["ss", "--no-header", "--listening", "--tcp", "--udp", "--numeric"]),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return {line.split()[4] for line in shown.stdout.splitlines()}
-
-    def line(self, *words: str) -> Ran:
-        return run(self.folder, *words)
-
-
-@contextmanager
-def started(
-    machine: Namespace, folder: Path, workdir: Path, *words: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Started]:
-    """`python -m WORDS` in a machine, answering; ended when the block ends."""
-    own = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "data"), "PWD": str(folder)}
-    with (folder / "node.log").open("wb") as log:
-        process = subprocess.Popen(
-            command_in(machine, [sys.executable, "-P", "-m", *words]),
-            cwd=folder,
-            env={**os.environ, **own, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    node = Started(machine, folder, workdir, process)
-    try:
-        await_status(node)
-        yield node
-    finally:
-        left = descendants(process.pid)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT_S)
-        for pid in (process.pid, *left):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait(STOP_LIMIT_S)
-
-
-def await_status(node: Started) -> None:
-    deadline_s = time.monotonic() + READY_LIMIT_S
-    while True:
-        with contextlib.suppress(UnreachableError):
-            if all(source and source["state"] == "ready" for source in node.status()["sources"]):
-                return
-        assert node.process.poll() is None, node.log()
-        assert time.monotonic() < deadline_s, node.log()
-        time.sleep(0.05)
-
-
 def told(node: Started) -> list[list[str]]:
     """The commands that the node tells to type."""
     lines = [shlex.split(line) for line in node.log().splitlines() if line.startswith("  flotta-p2p ")]
     return [words[1:] for words in lines]
+
+
+def has_problem(node: Started, words: str) -> bool:
+    """Whether the node says this of the address that it cannot join at."""
+    ran = node.line("peers", "--json", "--workdir", str(node.workdir))
+    return words in str(ran.values["joins"][0]["problem"])
 
 
 # --- M3 ----------------------------------------------------------------------------------------
@@ -154,6 +78,46 @@ def test_row_m3_a_standalone_node_accepts_a_configuration_and_a_weak_token(machi
         place = ("--workdir", str(tmp_path / "work"))
         answered = node.line("submit", "--project", "penguins", "--columns", "year", *place, "--json")
         assert answered.values["rows"] == 124
+
+
+def test_row_m3_a_standalone_node_refuses_whatever_would_connect_it_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("mode: standalone\nworkdir: work\n" + SHORTEST % "secret")
+    of_the_file = ("-c", str(tmp_path / "site.yaml"))
+    of_its_folder = ("--workdir", str(tmp_path / "data" / "flotta-p2p-standalone"))
+    for place in (of_the_file, of_its_folder):
+        for words in (
+            ("join", "lab:1456"),
+            ("join", "fp2i_no-invitation"),
+            ("peers", "invite"),
+            ("peers", "accept", OTHER),
+        ):
+            refused = run(tmp_path, *words, *place).refused(5)
+            assert "a standalone node is for learning and tests" in refused and "[node-alone]" in refused
+    assert list(tmp_path.iterdir()) == [tmp_path / "site.yaml"]
+
+
+def test_row_m3_a_standalone_node_connects_with_nobody_while_it_runs(machine: Namespace, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("alone", "member", "stranger")]
+    for folder, port, token in zip(folders, (1456, 1466, 1476), (TOKEN_A, TOKEN_A, TOKEN_B), strict=True):
+        folder.mkdir()
+        (folder / "penguins.csv").write_text(penguin_shares()["Dream"])
+        join = "" if port == 1456 else "join: {url: '127.0.0.1:1456'}\nsettings: {discovery: false}\n"
+        (folder / "site.yaml").write_text(f"workdir: work\nnode: {{port: {port}}}\n{join}" + SHORTEST % token)
+    up = ("flotta_p2p", "up", "-c", "site.yaml")
+    with (
+        started(machine, folders[0], folders[0] / "work", *up, "--standalone") as alone,
+        started(machine, folders[1], folders[1] / "work", *up) as member,
+        started(machine, folders[2], folders[2] / "work", *up) as stranger,
+    ):
+        for words in (("join", "lab:1456"), ("peers", "invite"), ("peers", "accept", OTHER)):
+            assert "[node-alone]" in alone.line(*words, "--workdir", str(alone.workdir)).refused(5)
+        assert not (alone.workdir / "joins").exists()
+        for one, problem in ((member, "did not open its door"), (stranger, "no project token in common")):
+            wait_until(partial(has_problem, one, problem))
+        assert "a standalone node is for learning and tests" in member.log()
+        assert alone.status()["door"]["refused"]["node-alone"] >= 1
+        for one in (alone, member, stranger):
+            assert sum(one.status()["peers"].values()) == 0
 
 
 # --- N1 ----------------------------------------------------------------------------------------

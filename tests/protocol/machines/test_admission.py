@@ -41,14 +41,15 @@ ROOT = b"r" * 32
 class Desk:
     """An Admission with the rows that it has written; `again` is a new life of it."""
 
-    def __init__(self, listed: frozenset[bytes] | None = None) -> None:
+    def __init__(self, listed: frozenset[bytes] | None = None, *, alone: bool = False) -> None:
         self.rows: dict[str, dict[bytes, bytes]] = {}
+        self.alone = alone
         self.listed = listed
         self.again()
 
     def again(self, at: Now | None = None) -> Effects:
         rows = {kind: sorted(table.items()) for kind, table in self.rows.items()}
-        self.machine = Admission(OWN.node, ROOT, self.listed, rows)
+        self.machine = Admission(OWN.node, ROOT, self.listed, rows, alone=self.alone)
         effects = self._kept(self.machine.begin(at or now()))
         self.machine.step(ProjectsHeld(projects=(HEART, OTHER_PROJECT), statement=OWN.data), now())
         return effects
@@ -306,3 +307,31 @@ def test_a_client_makes_no_invitation_that_nobody_could_use() -> None:
     assert isinstance(refusal, Refuse) and refusal.code == Code.POLICY_DENIED
     (report,) = messages(desk.ask(AskInvitations()), Report)
     assert report.values["invitations"] == []
+
+
+# --- standalone --------------------------------------------------------------------------------------------------
+
+
+def test_a_standalone_node_admits_no_peer_and_opens_no_door_that_an_earlier_mode_left() -> None:
+    desk = Desk()
+    desk.invite()
+    desk.ask(AcceptPeer(node=GUEST.node))
+    desk.alone = True
+    effects = desk.again()
+    assert not allowed(effects).admits(GUEST.node)
+    assert news(effects, DoorsOpened) == [DoorsOpened(doors=())]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Invite(project=HEART.project_id, name="heart", valid_ms=INVITATION_LIFE_MS, nonce=b"n" * 16),
+        AcceptPeer(node=GUEST.node),
+    ],
+    ids=lambda ask: type(ask).__name__,
+)
+def test_a_standalone_node_refuses_what_would_connect_it_and_says_what_to_do(ask: Any) -> None:
+    desk = Desk(alone=True)
+    refused = refusal(desk.ask(ask))
+    assert refused.code == Code.NODE_ALONE and "standalone" in refused.sentence and refused.next_step
+    assert desk.rows == {}

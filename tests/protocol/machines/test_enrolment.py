@@ -33,6 +33,7 @@ from protocol.machines.events import (
     Outgoing,
     PeerAdmitted,
     PeerProved,
+    PeersAllowed,
     ProjectsHeld,
     SubmitterProved,
     Transmit,
@@ -231,6 +232,20 @@ def keeping(kind: type[Any], taken: list[Any]) -> Alter:
         return message
 
     return alter
+
+
+def test_a_standalone_node_neither_knocks_nor_lets_a_node_in_and_says_why() -> None:
+    link = Link(Side(LOW), Side(HIGH))
+    link.feed(1, "enrolment", PeersAllowed(alone=True))
+    link.meet(1)
+    assert link.sides[1].enrolment.snapshot().knocking == ()
+    link.meet(0, typed=True)
+    link.fire(0, "knock:")
+    low, high = link.sides
+    (refused,) = high.all(Refuse)
+    assert refused.code == Code.NODE_ALONE and "nobody can join it" in refused.sentence
+    assert low.proved() == high.proved() == [] and [type(one) for one in link.messages] == [Hello]
+    assert high.enrolment.snapshot().sessions == 0
 
 
 OTHERS = statement(node_key(9))

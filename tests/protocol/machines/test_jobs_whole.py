@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from protocol import kinds
+from protocol import findings, kinds
 from protocol.errors import Code
+from protocol.findings import Disk
 from protocol.ids import node_id
 from protocol.limits import LEASE_GRACE_MS, LEASE_MS, TASK_ATTEMPTS_MAX
 from protocol.machines import scheduler
 from protocol.machines.contract import Received, Refuse, StartTask
 from protocol.machines.delivery import Courier
-from protocol.machines.events import TaskDied, TaskFaulted, TaskProduced
+from protocol.machines.events import HealthChanged, TaskDied, TaskFaulted, TaskProduced
 from protocol.machines.scheduler import Scheduler
 from protocol.plan import operations
 from protocol.plan.order import JobLimits, ParticipantRule
@@ -102,6 +103,22 @@ def test_a_scheduler_that_does_not_know_its_projects_yet_asks_for_patience_inste
         Scheduler(leader.key, leader.id, leader.name, 2, leader.sources, {}), "scheduler", leader.id, 2, 2, {}
     )
     assert fleet.submit(an_order).code == Code.BUSY
+
+
+def test_a_node_whose_disk_is_full_leads_no_new_job_and_brings_those_that_it_leads_to_their_end() -> None:
+    fleet = Fleet(2)
+    known, job_id = signed()
+    fleet.submit(known)
+    full = findings.disk("/work", Disk(free_bytes=0, all_bytes=1, free_files=1, read_only=False))
+    fleet.step(fleet.leader, "scheduler", HealthChanged(unwell=(full,), begun=(full,), ended=()))
+    refused = fleet.submit(signed(order(nonce=b"o" * 16))[0])
+    assert isinstance(refused, Refuse) and refused.code == Code.DISK_FULL and refused.next_step
+    assert "/work" not in refused.sentence, "others learn nothing of this node's folders"
+    assert fleet.submit(known).job_id == job_id, "the same order again is no new job"
+    assert fleet.end(job_id).state == "succeeded"
+    assert isinstance(fleet.ask(AskResult(job_id=job_id)), JobResult)
+    fleet.step(fleet.leader, "scheduler", HealthChanged(unwell=(), begun=(), ended=(full,)))
+    assert fleet.submit(signed(order(nonce=b"o" * 16))[0]).state == "running"
 
 
 def test_each_answer_goes_to_submitter_and_operator_alone() -> None:
