@@ -33,7 +33,6 @@ def test_peers_of_another_mode_are_neither_dialled_nor_let_in_and_are_peers_agai
         wait_until(lambda: bert.present() == [], 20)
         port = f"  port: {first}\n"
         with running(tmp_path / "a", name="Anna", port=first, mode="standalone", node_lines=port) as anna:
-            wait_until()
             status, result = anna.run_job(ARTIFACT)
             assert status.state == "succeeded" and result is not None and result.rows == ROWS
             known = anna.ask(AskPeers()).values
