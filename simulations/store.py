@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from protocol import kinds
-from protocol.machines.contract import Audit, Drop, Keep, LogJob, Put, Write
+from protocol.machines.contract import Audit, Drop, DropLog, DropOldLogs, Keep, LogJob, Put, Release, Write
 from simulations.faults import MachineName
 
 
@@ -63,9 +63,12 @@ class VirtualStore:
                     self._tables[kind].pop(key, None)
                 case Keep(digest=digest, data=data):
                     self._resources[digest] = data
+                case Release(digests=digests):
+                    for digest in digests:
+                        self._resources.pop(digest, None)
                 case Audit():
                     self.audit_rows += 1
-                case LogJob():
+                case LogJob() | DropLog() | DropOldLogs():
                     pass  # read by the checkers as it is synced; no machine reads it back
 
     # --- reading -----------------------------------------------------------------------------------------------------

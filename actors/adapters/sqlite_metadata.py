@@ -27,9 +27,9 @@ from actors.adapters.sqlite_schema import MIGRATIONS, Migration, check_ours, mig
 from actors.failpoints import Point, reached
 from actors.ports import AuditRow, AuditVerdict, JobEvent
 from protocol.errors import Code, StorageError
-from protocol.kinds import KINDS, SAFETY_KINDS
+from protocol.kinds import ATTEMPT, JOB, KINDS, SAFETY_KINDS
 from protocol.limits import RECORD_BYTES_MAX, STORE_BUSY_MS_MAX, STORE_PAGE_ROWS_MAX
-from protocol.machines.contract import Audit, Drop, Keep, LogJob, Put, Write
+from protocol.machines.contract import Audit, Drop, DropLog, DropOldLogs, Keep, LogJob, Put, Release, Write
 
 _MAIN: Final = "main"
 _SAFETY: Final = "safety"
@@ -40,6 +40,13 @@ _CONNECTION_PRAGMAS = (
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the platter; no effect elsewhere
     "PRAGMA checkpoint_fullfsync = ON",
 )
+# An attempt's key is that of its job and four bytes; `||` of two blobs is text for SQLite.
+_OLD_LOGS: Final = f"""DELETE FROM job_events WHERE n IN (
+    SELECT n FROM job_events AS event WHERE wall_ms < ?
+    AND NOT EXISTS (SELECT 1 FROM main.records WHERE kind = '{JOB}' AND key = event.job_id)
+    AND NOT EXISTS (SELECT 1 FROM main.records WHERE kind = '{ATTEMPT}'
+        AND key >= event.job_id AND key <= CAST(event.job_id || x'ffffffff' AS BLOB))
+    LIMIT ?)"""
 
 
 class SqliteMetadata:
@@ -108,6 +115,11 @@ class SqliteMetadata:
         with _named(self._path):
             return any(self._db.execute("SELECT 1 FROM resources WHERE digest = ?", (digest,)))
 
+    def owner(self) -> bytes:
+        """The id of this database; no other one has it, but a copy."""
+        with _named(self._path):
+            return next(bytes(value) for (value,) in self._db.execute("SELECT id FROM main.owner"))
+
     def job_events(self, job_id: bytes, after: int = 0) -> list[JobEvent]:
         """The events of one job whose number is above `after`, oldest first, at most STORE_PAGE_ROWS_MAX."""
         sql = "SELECT n, wall_ms, event, detail FROM job_events WHERE job_id = ? AND n > ? ORDER BY n LIMIT ?"
@@ -173,6 +185,12 @@ class SqliteMetadata:
             case LogJob(job_id=job_id, wall_ms=wall_ms, event=event, detail=detail):
                 sql = "INSERT INTO job_events(job_id, wall_ms, event, detail) VALUES(?, ?, ?, ?)"
                 self._db.execute(sql, (job_id, wall_ms, event, detail))
+            case Release(digests=digests):
+                self._db.executemany("DELETE FROM resources WHERE digest = ?", [(digest,) for digest in digests])
+            case DropLog(job_id=job_id):
+                self._db.execute("DELETE FROM job_events WHERE job_id = ?", (job_id,))
+            case DropOldLogs(before_ms=before_ms, rows_max=rows_max):
+                self._db.execute(_OLD_LOGS, (before_ms, rows_max))
             case Audit():
                 audit_chain.append(self._db, self._safety, write)
             case _:

@@ -49,7 +49,25 @@ def _create_tables(db: apsw.Connection, schema: str) -> None:
             db.execute(_APPEND_ONLY.format(schema=schema, table=table, verb=verb))
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables,)
+# The log of a job is append-only as long as the job is kept. `owner` holds the id by which a database knows its folder
+# of resources.
+_REMOVAL = (
+    "DROP TRIGGER {schema}.job_events_no_delete",
+    """CREATE TRIGGER {schema}.job_events_no_delete BEFORE DELETE ON job_events
+        WHEN EXISTS (SELECT 1 FROM records WHERE kind = 'job' AND key = OLD.job_id)
+        BEGIN SELECT RAISE(ABORT, 'the job_events of a job that is kept are append-only'); END""",
+    "CREATE INDEX {schema}.job_events_by_time ON job_events(wall_ms)",
+    "CREATE TABLE {schema}.owner(id BLOB NOT NULL) STRICT",
+    "INSERT INTO {schema}.owner VALUES(randomblob(16))",
+)
+
+
+def _let_jobs_be_removed(db: apsw.Connection, schema: str) -> None:
+    for statement in _REMOVAL:
+        db.execute(statement.format(schema=schema))
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables, _let_jobs_be_removed)
 
 
 def number(db: apsw.Connection, sql: str) -> int:

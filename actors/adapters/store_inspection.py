@@ -23,7 +23,7 @@ import apsw
 import lmdb
 
 from actors.adapters import audit_chain
-from actors.adapters.lmdb_resources import ENGINE, named_errors
+from actors.adapters.lmdb_resources import ENGINE, count_resources, named_errors
 from actors.adapters.sqlite_metadata import damaged, storage_error
 from actors.adapters.sqlite_schema import MIGRATIONS, check_ours, number
 from actors.ports import AuditVerdict
@@ -109,7 +109,7 @@ def look_at_resources(folder: Path, digests: Iterable[bytes], *, limit_s: float)
             if time.monotonic() > until:
                 break
             missing += txn.get(digest) is None
-        return int(env.stat()["entries"]), missing
+        return count_resources(env, txn), missing
 
 
 def _log_bytes(path: Path) -> int:

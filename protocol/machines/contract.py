@@ -77,6 +77,12 @@ class Keep(Record, frozen=True):
     data: bytes
 
 
+class Release(Record, frozen=True):
+    """Resources that no row needs any more. One that a later write of any batch keeps again stays."""
+
+    digests: tuple[bytes, ...]
+
+
 class LogJob(Record, frozen=True):
     """Append to the event log of one job."""
 
@@ -84,6 +90,21 @@ class LogJob(Record, frozen=True):
     wall_ms: int
     event: str
     detail: bytes = b""
+
+
+class DropLog(Record, frozen=True):
+    """Remove the event log of a job whose row is dropped by an earlier write; that of a kept job is append-only."""
+
+    job_id: bytes
+
+
+class DropOldLogs(Record, frozen=True):
+    """Remove at most `rows_max` events from before `before_ms` of jobs that neither a job nor an attempt row names:
+    those that this node worked at for others.
+    """
+
+    before_ms: int
+    rows_max: int
 
 
 class Audit(Record, frozen=True):
@@ -95,7 +116,7 @@ class Audit(Record, frozen=True):
     detail: bytes = b""
 
 
-Write = Put | Drop | Keep | LogJob | Audit
+Write = Put | Drop | Keep | Release | LogJob | DropLog | DropOldLogs | Audit
 
 
 class Persist(Record, frozen=True):
