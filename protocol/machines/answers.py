@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
-from protocol.ids import JOB_ID_BYTES, format_job_id
+from protocol.ids import NODE_ID_BYTES, format_id
 from protocol.limits import JOBS_LISTED_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
-from protocol.machines.events import OPERATOR, ResourceFound, ResourceWanted
-from protocol.machines.jobs import Job, JobBook, JobRow
+from protocol.machines.events import ResourceFound, ResourceWanted
+from protocol.machines.job_book import JobBook
+from protocol.machines.jobs import Job, JobRow
 from protocol.wire.jobs import ENDED, AskJob, AskJobs, AskResult, Cause, JobList, JobResult, JobStatus, TaskStatus
 
 _CAUSE_CHARS_IN_LISTS = 160  # a list of JOBS_LISTED_MAX causes must fit into one message; `job show` has the whole
@@ -31,6 +32,11 @@ def refused(event: Received, error: FlottaError) -> Refuse:
     )
 
 
+def asker(sender: bytes) -> str:
+    """Who made a request, for the audit."""
+    return format_id(sender) if len(sender) == NODE_ID_BYTES else "operator"
+
+
 class Answers:
     """Reads the scheduler's book. Methods that take a request raise DeniedError for whoever may not know."""
 
@@ -44,13 +50,13 @@ class Answers:
         self._tickets = 0
 
     def one(self, event: Received, ask: AskJob) -> Effects:
-        row = self._permitted(event, ask.job_id)
+        row = self._book.permitted(event.sender, ask.job_id)
         return (tell(event, self.status(row) if ask.with_tasks else self.news(row)),)
 
     def many(self, event: Received, ask: AskJobs) -> Effects:
         newest = max(1, min(ask.newest, JOBS_LISTED_MAX))
         mine = sorted(
-            (row for row in self._book.rows() if self._sees(event, row)),
+            (row for row in self._book.rows() if self._book.sees(event.sender, row)),
             key=lambda row: (-row.submitted_ms, row.job_id),
         )
         return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine[:newest]))),)
@@ -72,7 +78,7 @@ class Answers:
 
     def result(self, event: Received, ask: AskResult) -> Effects:
         self.check_leads()
-        row = self._permitted(event, ask.job_id)
+        row = self._book.permitted(event.sender, ask.job_id)
         if row.state != "succeeded":
             raise DeniedError(
                 Code.RESULT_NOT_READY,
@@ -140,17 +146,3 @@ class Answers:
             cause=cause,
             tasks=tasks,
         )
-
-    def _permitted(self, event: Received, job_id: bytes) -> JobRow:
-        """Others than submitter and operator learn nothing of a job, not even that it exists."""
-        row = self._book.row(job_id)
-        if row is None or not self._sees(event, row):
-            raise DeniedError(
-                Code.JOB_UNKNOWN,
-                f"no job {format_job_id(job_id) if len(job_id) == JOB_ID_BYTES else '?'} of yours is known here",
-                next_step="see `flotta-p2p jobs`",
-            )
-        return row
-
-    def _sees(self, event: Received, row: JobRow) -> bool:
-        return event.sender in (OPERATOR, row.submitter_id)

@@ -134,7 +134,7 @@ def test_a_released_resource_is_gone_and_can_be_kept_again(store: Store) -> None
 def test_what_is_kept_after_its_release_stays_and_what_is_released_after_it_was_kept_does_not(store: Store) -> None:
     again, in_one, gone = keep(b"again"), keep(b"in one batch"), keep(b"gone")
     store.commit([(again, in_one)])
-    batches = [
+    batches: list[tuple[Write, ...]] = [
         (Release(digests=(again.digest,)),),
         (again,),
         (Release(digests=(in_one.digest,)), in_one),
@@ -154,9 +154,9 @@ def test_a_release_in_a_batch_that_fails_removes_nothing(store: Store) -> None:
 
 
 def test_the_log_of_a_job_is_dropped_behind_its_row_and_that_of_another_stays(store: Store) -> None:
-    rows = [Put(kind=JOB_KIND, key=job, value=b"") for job in (JOB, OTHER_JOB)]
-    logs = [LogJob(job_id=job, wall_ms=1, event="e") for job in (JOB, OTHER_JOB)]
-    store.commit([tuple(rows), (*logs, *logs)])
+    for job in (JOB, OTHER_JOB):
+        log = LogJob(job_id=job, wall_ms=1, event="e")
+        store.commit([(Put(kind=JOB_KIND, key=job, value=b""), log, log)])
     assert store.commit([(Drop(kind=JOB_KIND, key=JOB), DropLog(job_id=JOB))]) == [None]
     assert store.job_events(JOB) == []
     assert len(store.job_events(OTHER_JOB)) == 2

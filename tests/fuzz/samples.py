@@ -46,7 +46,7 @@ from protocol.roll_call import RollCallStatement, sign_roll_call
 from protocol.signing import SigningKey
 from protocol.wire import control, door, peers
 from protocol.wire.codec import encode_record
-from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskResult, Submit
+from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskRemove, AskRemoveEnded, AskResult, Submit
 from protocol.wire.registry import BY_RECORD, encode_message
 from tests.protocol.builders import ARTIFACT, PROJECT, SUBMITTER, WALL_MS, cancel_of, node_key, order, signed, statement
 from tests.protocol.fleet import Fleet, Node
@@ -179,7 +179,10 @@ def _job_messages() -> list[Any]:
         fleet.end(job_id)
         fleet.ask(AskResult(job_id=job_id))
         seen += [AskJob(job_id=job_id), AskResult(job_id=job_id), cancel]
-    return [*seen, *fleet.told, AskJobs(newest=7), fleet.ask(AskJobs())]
+    seen += [AskJobs(newest=7), AskRemove(job_id=job_id), AskRemoveEnded(ended_ms_ago=0)]
+    for question in seen[-3:]:
+        fleet.ask(question)
+    return [*seen, *fleet.told]
 
 
 def _succeeds(_node: Node, start: StartTask) -> Any:

@@ -27,6 +27,7 @@ from protocol.machines.contract import (
     Put,
     Received,
     Refuse,
+    Release,
     Send,
     SetTimer,
     StartTask,
@@ -119,6 +120,9 @@ class Node:
                     self.rows.get(kind, {}).pop(key, None)
                 case Keep(digest=digest, data=data):
                     self.resources[digest] = data
+                case Release(digests=digests):
+                    for digest in digests:
+                        self.resources.pop(digest, None)
                 case LogJob() if owner == "scheduler":
                     self.log.append(write)
 
