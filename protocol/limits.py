@@ -301,8 +301,8 @@ RETENTION_LOGS_AT_ONCE: Final = 10_000  # old events of jobs of others removed i
 REMOVED_KEEP_MS: Final = 90 * 86_400_000  # so long after its removal whoever asks for a job is told of it
 # a wall clock that is further ahead of what the node saw pass has jumped; a restart takes minutes, NTP corrects seconds
 CLOCK_JUMP_MS_MAX: Final = 600_000
-# so long it must then run on, by the boot clock, before anything is removed by it: within a working day somebody notices
-# a wrong date, and a machine that is off at night is up so long at a stretch
+# so long it must then run on, by the boot clock, before anything is removed by it: somebody who works with the node
+# notices a wrong date, and a machine that is off at night is up so long at a stretch
 CLOCK_CONFIRM_MS: Final = 6 * 3_600_000
 CLOCK_NOTE_MS: Final = 300_000  # how often it is written down; shorter than CLOCK_JUMP_MS_MAX, one small commit each
 

@@ -23,8 +23,6 @@ from protocol.limits import (
     JOBS_REMOVED_MAX,
     PRODUCT_BYTES_MAX,
     REMOVED_KEEP_MS,
-    RESULTS_KEEP_MS,
-    RESULTS_QUOTA_BYTES,
     RETENTION_JOBS_AT_ONCE,
     RETENTION_LOGS_AT_ONCE,
     RETENTION_LOOK_MS,
@@ -51,23 +49,12 @@ from protocol.machines.events import OPERATOR
 from protocol.machines.job_book import JobBook
 from protocol.machines.jobs import JobRow
 from protocol.machines.removals import RemovedRow, span
-from protocol.machines.stored_results import ResultsView
+from protocol.machines.stored_results import ResultsView, RetentionRules
 from protocol.machines.witnessed_time import WitnessedTime
-from protocol.record import Record
 from protocol.wire.codec import encode_record
 from protocol.wire.jobs import AskRemove, AskRemoveEnded, JobsRemoved, RemovedBy
 
 TIMER: Final = "retention"
-
-
-class RetentionRules(Record, frozen=True):
-    """What the operator says. `keep_ms` None: for ever."""
-
-    keep_ms: int | None = RESULTS_KEEP_MS
-    quota_bytes: int = RESULTS_QUOTA_BYTES
-
-
-KEPT_BY_DEFAULT: Final = RetentionRules()
 
 
 class Retention:

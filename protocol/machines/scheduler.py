@@ -50,10 +50,10 @@ from protocol.machines.events import (
 from protocol.machines.job_book import JobBook
 from protocol.machines.jobs import Job, TaskState, forget, new_job
 from protocol.machines.planning import Holders
-from protocol.machines.retention import KEPT_BY_DEFAULT, Retention, RetentionRules
 from protocol.machines.retention import TIMER as RETENTION_TIMER
+from protocol.machines.retention import Retention
 from protocol.machines.roll_calls import Gathering
-from protocol.machines.stored_results import ResultsView
+from protocol.machines.stored_results import KEPT_BY_DEFAULT, ResultsView, RetentionRules
 from protocol.plan.order import check_not_expired, verify_cancel, verify_order
 from protocol.plan.plan import Outcome, check_product, verify_outcome
 from protocol.record import Record

@@ -6,8 +6,20 @@ Jobs with the same result share its resource: it is counted once, and let go wit
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
+from protocol.limits import RESULTS_KEEP_MS, RESULTS_QUOTA_BYTES
 from protocol.record import Record
+
+
+class RetentionRules(Record, frozen=True):
+    """What the operator says. `keep_ms` None: for ever."""
+
+    keep_ms: int | None = RESULTS_KEEP_MS
+    quota_bytes: int = RESULTS_QUOTA_BYTES
+
+
+KEPT_BY_DEFAULT: Final = RetentionRules()
 
 
 class ResultsView(Record, frozen=True):

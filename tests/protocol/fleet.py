@@ -15,6 +15,7 @@ import msgspec
 from protocol import kinds
 from protocol.ids import node_id
 from protocol.machines.contract import (
+    Audit,
     ClearTimer,
     Drop,
     Effects,
@@ -45,6 +46,7 @@ from protocol.machines.events import (
     TaskProduced,
 )
 from protocol.machines.scheduler import Scheduler, SchedulerSnapshot
+from protocol.machines.stored_results import KEPT_BY_DEFAULT, RetentionRules
 from protocol.machines.worker import Worker
 from protocol.plan.order import SignedOrder
 from protocol.plan.tasks import TaskRequest
@@ -78,6 +80,7 @@ class Node:
         self.rows: dict[str, dict[bytes, bytes]] = {}
         self.resources: dict[bytes, bytes] = {}
         self.log: list[LogJob] = []  # what the scheduler logged
+        self.audit: list[Audit] = []
         self.running: dict[bytes, StartTask] = {}
         self.boot = 0
         self.cut_off = False
@@ -94,7 +97,9 @@ class Node:
         rows = {kind: sorted(table.items()) for kind, table in self.rows.items()}
         policy = NodePolicy(sources={name: SourcePolicy(projects=one) for name, one in self.sources.items()})
         inner: dict[str, Any] = {
-            "scheduler": Scheduler(self.key, self.id, self.name, self.boot, self.sources, rows),
+            "scheduler": Scheduler(
+                self.key, self.id, self.name, self.boot, self.sources, rows, retention=self.fleet.retention
+            ),
             "worker": Worker(self.key, self.id, policy, rows),
         }
         for owner, machine in inner.items():
@@ -123,6 +128,8 @@ class Node:
                 case Release(digests=digests):
                     for digest in digests:
                         self.resources.pop(digest, None)
+                case Audit():
+                    self.audit.append(write)
                 case LogJob() if owner == "scheduler":
                     self.log.append(write)
 
@@ -133,8 +140,15 @@ class Node:
 class Fleet:
     """All nodes know each other and share a project. Node 0 leads the jobs."""
 
-    def __init__(self, holders: int, sources: int = 1, compute: Compute = product_of) -> None:
+    def __init__(
+        self,
+        holders: int,
+        sources: int = 1,
+        compute: Compute = product_of,
+        retention: RetentionRules = KEPT_BY_DEFAULT,
+    ) -> None:
         self.now: Now = now()
+        self.retention = retention
         self.compute = compute
         self.nodes: list[Node] = []
         self.timers: dict[tuple[int, str, str], tuple[int, int]] = {}
