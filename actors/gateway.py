@@ -32,7 +32,17 @@ from protocol.wire.control import (
     RevokeInvitation,
     WaitJob,
 )
-from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, JobStatus, Submit
+from protocol.wire.jobs import (
+    ENDED,
+    AskCancel,
+    AskJob,
+    AskJobs,
+    AskRemove,
+    AskRemoveEnded,
+    AskResult,
+    JobStatus,
+    Submit,
+)
 from protocol.wire.peers import AskSchema, AskSources, Refused
 
 _NUMBER_BITS: Final = 32  # requests of one incarnation; the generation stands above them, so that none ever returns
@@ -169,7 +179,17 @@ class GatewayActor(SupervisedActor):
             case WaitJob(job_id=job_id, wait_ms=wait_ms):
                 number = self._opened(_Wait(client, request), max(0, min(wait_ms, CONTROL_WAIT_MS_MAX)))
                 self._publish(_from_operator(number, AskJob(job_id=job_id, with_tasks=False)))
-            case Submit() | AskJob() | AskResult() | AskCancel() | AskJobs() | AskSources() | AskSchema():
+            case (
+                Submit()
+                | AskJob()
+                | AskResult()
+                | AskCancel()
+                | AskJobs()
+                | AskRemove()
+                | AskRemoveEnded()
+                | AskSources()
+                | AskSchema()
+            ):
                 self._publish(_from_operator(self._opened(_Open(client), ASK_LIMIT_MS), request))
             case Invite() | AskInvitations() | RevokeInvitation() | BanPeer() | AcceptPeer():
                 number = self._opened(_Open(client), ASK_LIMIT_MS)

@@ -263,7 +263,7 @@ class Results(Section, frozen=True, kw_only=True):
             "or `forever`. Then both are removed",
             "30",
         ),
-    ] = RESULTS_KEEP_MS // DAY_MS
+    ] = RESULTS_KEEP_MS / DAY_MS
     quota_mb: Annotated[
         int,
         whole(RESULTS_QUOTA_BYTES_MIN // MIB, RESULTS_QUOTA_BYTES_MAX // MIB, "a number of MiB"),
