@@ -49,7 +49,7 @@ NOTES = (
     "The disk is a model: of the writes that were not synced any subset survives, the last three of a file torn.",
     "A name lasts when its folder was synced. Disks that lie about a sync are outside.",
     "When SQLite syncs the folder is taken from its source (first sync of a new journal or log), not observed.",
-    "Resources in LMDB are outside: each image has all. Tests of the order of calls: on disk before the row, gone after it.",
+    "Resources in LMDB are outside, each image has all; tests of the order say: there before the row, gone after it.",
 )
 
 Verdict = Literal["good", "lost", "torn", "corrupt", "stuck"]

@@ -53,9 +53,7 @@ class _WatchedFleet(Fleet):
 
 
 def machine_batches(random: Random, count: int) -> list[Batch]:
-    """At least `count` batches: whole jobs, some cancelled, some removed again, and between them what gate and membership
-    write.
-    """
+    """At least `count` batches: whole jobs, some cancelled, some removed, and between them gate and membership."""
     fleet = _WatchedFleet(random)
     for number in range(count):
         if len(fleet.batches) >= count:
