@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
@@ -55,11 +57,12 @@ class Answers:
 
     def many(self, event: Received, ask: AskJobs) -> Effects:
         newest = max(1, min(ask.newest, JOBS_LISTED_MAX))
-        mine = sorted(
+        mine = heapq.nsmallest(
+            newest,
             (row for row in self._book.rows() if self._book.sees(event.sender, row)),
             key=lambda row: (-row.submitted_ms, row.job_id),
         )
-        return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine[:newest]))),)
+        return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine))),)
 
     def check_leads(self) -> None:
         """Whether this node may lead a job, and hand out its result. Raises DeniedError."""
