@@ -57,8 +57,12 @@ class LocalStore:
             database.close()
             raise
         store = cls(database, resources)
-        if not in_memory:
-            store._let_go(resources.unnamed(database.owner(), database.has_resource))
+        try:
+            if not in_memory:
+                store._let_go(resources.unnamed(database.owner(), database.has_resource))
+        except StorageError:
+            store.close()
+            raise
         return store
 
     def load(self, kinds: Iterable[str]) -> dict[str, list[tuple[bytes, bytes]]]:
