@@ -29,6 +29,7 @@ class Point(StrEnum):
     COMMIT_BEFORE = "commit-before"  # a group of batches is written and not committed
     RESOURCES_KEPT = "resources-kept"  # results are on disk in LMDB, the rows that name them are not
     COMMIT_AFTER = "commit-after"  # the group is on disk, the store does not know it yet
+    RELEASE_BEFORE = "release-before"  # the rows of removed jobs are gone, their results are still in LMDB
     COMMITTED_UNTOLD = "committed-untold"  # the store knows, and has not told those who wait
     ANSWER_BEFORE = "answer-before"  # what the operator asked is done and not answered
     SEND_BEFORE = "send-before"  # a sealed frame is about to be given to ZeroMQ

@@ -32,7 +32,18 @@ from protocol.wire.control import (
     RevokeInvitation,
     WaitJob,
 )
-from protocol.wire.jobs import ENDED, AskCancel, AskJob, AskJobs, AskResult, AskResultChunk, JobStatus, Submit
+from protocol.wire.jobs import (
+    ENDED,
+    AskCancel,
+    AskJob,
+    AskJobs,
+    AskRemove,
+    AskRemoveEnded,
+    AskResult,
+    AskResultChunk,
+    JobStatus,
+    Submit,
+)
 from protocol.wire.peers import AskSchema, AskSources, Refused
 
 _NUMBER_BITS: Final = 32  # requests of one incarnation; the generation stands above them, so that none ever returns
@@ -176,6 +187,8 @@ class GatewayActor(SupervisedActor):
                 | AskResultChunk()
                 | AskCancel()
                 | AskJobs()
+                | AskRemove()
+                | AskRemoveEnded()
                 | AskSources()
                 | AskSchema()
             ):

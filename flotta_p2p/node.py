@@ -76,6 +76,7 @@ _REPORTERS: Final = (
     "poller",
     "health",
 )
+_SCHEDULER_KINDS: Final = (kinds.JOB, kinds.TASK, kinds.REMOVED, kinds.WITNESSED)
 MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
 
 
@@ -238,7 +239,7 @@ class Node:
             ChildSpec("transport", lambda context: self._transport(context, parts)),
             self._machine("enrolment", parts, self._enrolment(parts), ()),
             self._machine("membership", parts, self._membership(parts), (kinds.PEER, *delivery)),
-            self._machine("scheduler", parts, self._scheduler(parts), (kinds.JOB, kinds.TASK, *delivery)),
+            self._machine("scheduler", parts, self._scheduler(parts), (*_SCHEDULER_KINDS, *delivery)),
             ChildSpec("runner", lambda context: self._runner(context, parts)),
             self._machine("worker", parts, self._worker(parts), (*_WORKER_KINDS, *delivery)),
             self._machine("catalogue", parts, self._catalogue(parts), ()),
@@ -339,6 +340,7 @@ class Node:
                 client=parts.client,
                 hands_out_results=parts.configuration.node.allow_resource_download,
                 durable=parts.configuration.database_file is not None,
+                retention=parts.configuration.settings.results.retention,
             ),
             "scheduler",
             parts,

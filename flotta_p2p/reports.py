@@ -20,6 +20,7 @@ from protocol.machines.health import HealthSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
 from protocol.machines.poller import PollerSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
+from protocol.machines.stored_results import ResultsView
 from protocol.machines.strangers import StrangerView
 from protocol.machines.worker import WorkerSnapshot
 
@@ -90,6 +91,7 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         "door": _door(snapshots.get("gate"), snapshots.get("transport")),
         "work": _work(snapshots.get("worker")),
         "jobs": _jobs(snapshots.get("scheduler")),
+        "results": _results(snapshots.get("scheduler")),
         "silent": sorted(name for name, values in snapshots.items() if values is None),
     }
 
@@ -221,3 +223,18 @@ def _jobs(courier: CourierSnapshot | None) -> dict[str, Any]:
         return {}
     scheduler: SchedulerSnapshot = courier.inner
     return {"live": len(scheduler.live), "ended": scheduler.ended, "messages_waiting": courier.waiting}
+
+
+def _results(courier: CourierSnapshot | None) -> dict[str, Any]:
+    """`keep_days` None: for ever."""
+    if courier is None:
+        return {}
+    view: ResultsView = courier.inner.results
+    return {
+        "jobs": view.jobs,
+        "used_bytes": view.used_bytes,
+        "reserved_bytes": view.reserved_bytes,
+        "quota_bytes": view.quota_bytes,
+        "keep_days": None if view.keep_ms is None else view.keep_ms / 86_400_000,
+        "clock_in_doubt": view.clock_in_doubt,
+    }

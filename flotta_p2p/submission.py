@@ -5,7 +5,7 @@ Used by the command line, the submission tool and the demo alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from actors.ports import Clock, Entropy
@@ -32,9 +32,13 @@ from protocol.wire.jobs import (
     AskCancel,
     AskJob,
     AskJobs,
+    AskRemove,
+    AskRemoveEnded,
     AskResult,
     AskResultChunk,
+    JobRemoved,
     JobResult,
+    JobsRemoved,
     JobStatus,
     ResultChunk,
     Submit,
@@ -142,6 +146,19 @@ class JobClient:
         """Signed by the submitter, so that every worker can check it."""
         cancel = Cancel(version=1, job_id=job_id, issued_ms=self._clock.now().wall_ms, reason=reason)
         return self._status(AskCancel(job_id=job_id, cancel=sign_cancel(cancel, key)))
+
+    def remove(self, job_id: bytes) -> JobRemoved:
+        """An ended job with its result, for good. Harmless to repeat. DeniedError: JOB_NOT_ENDED, JOB_UNKNOWN."""
+        answer: JobRemoved = self._channel.request(AskRemove(job_id=job_id))
+        return answer
+
+    def remove_ended(self, ended_ms_ago: int) -> Iterator[JobsRemoved]:
+        """All of the asker that ended at least so long ago, in portions as they are removed."""
+        while True:
+            answer: JobsRemoved = self._channel.request(AskRemoveEnded(ended_ms_ago=ended_ms_ago))
+            yield answer
+            if not answer.left:
+                return
 
     def wait(
         self, job_id: bytes, *, limit_s: float | None = None, progress: Callable[[JobStatus], None] | None = None

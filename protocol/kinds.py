@@ -17,10 +17,12 @@ SEEN_BOOT: Final = "seen-boot"  # key node id: highest boot id seen from a peer 
 EXECUTED: Final = "executed"  # key job id: an order that this node accepted, its scheduler and highest epoch (worker)
 JOB: Final = "job"  # key job id: a job of the scheduler
 TASK: Final = "task"  # key job id + task index: a task of a live job (scheduler)
+REMOVED: Final = "removed"  # key job id: a job that was removed, by whom, and until when its order lives (scheduler)
+WITNESSED: Final = "witnessed"  # key b"": the wall time of which this node is sure (scheduler)
 ATTEMPT: Final = "attempt"  # key job id + task index: a task at this node (worker)
 CHUNK: Final = "chunk"  # key job id + digest: a chunk that this node holds for a task of a live job (worker)
 OUTBOX: Final = "outbox"  # key owner + message id: frames not yet acknowledged (delivery)
 INBOX: Final = "inbox"  # key owner + sender + message id: frames already applied (delivery)
 
 SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, ACCEPTED, INVITATION, SEEN_BOOT, EXECUTED})
-KINDS: Final = SAFETY_KINDS | {JOB, TASK, ATTEMPT, CHUNK, OUTBOX, INBOX}
+KINDS: Final = SAFETY_KINDS | {JOB, TASK, REMOVED, WITNESSED, ATTEMPT, CHUNK, OUTBOX, INBOX}

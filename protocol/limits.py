@@ -132,7 +132,11 @@ OUTBOX_ROWS_PER_PEER_MAX: Final = 10_000  # a peer that is away; beyond it the p
 INBOX_ROWS_MAX: Final = 200_000  # remembered message ids, 100 bytes each; kept for INBOX_KEEP_MS
 INBOX_KEEP_MS: Final = FRAME_TTL_MS_MAX + 600_000  # as long as any copy may live, and ten minutes for clocks
 JOBS_LIVE_MAX: Final = 1_000  # jobs in execution on one scheduler; submitters grow it
-JOBS_KEPT_MAX: Final = 10_000  # ended jobs kept in memory for `jobs`; the oldest leave memory, never the database
+# jobs that one scheduler keeps, live and ended; submitters grow it. 4 KiB of memory and 100 us of a start each; 220 a
+# day for 90 days
+JOBS_KEPT_MAX: Final = 20_000
+# removed jobs that a scheduler remembers, 400 bytes each, so that none is run again and who asks is told the truth
+JOBS_REMOVED_MAX: Final = 20_000
 JOBS_LISTED_MAX: Final = 100  # jobs in one answer, 1.4 KiB each at most; fits into BODY_BYTES_MANIFEST_MAX
 # sources in one job; a status names all in one map (MSGPACK_MAP_ITEMS_MAX), 430 bytes each
 PARTICIPANTS_MAX: Final = 250
@@ -177,7 +181,7 @@ CHUNK_RETRY_MS: Final = 2_000  # a chunk that has not come by then is asked for 
 CHUNK_PATIENCE_MS: Final = 60_000  # without one new chunk for so long a task fails, naming who did not send it
 CHUNKS_LENT_MAX: Final = 64  # chunks being read for others at once, 16 MiB; peers grow it, the rest ask again
 TASK_FETCH_BYTES_MAX: Final = 1024 * MIB  # of all large products that one task takes; its child has 2 GiB
-MEASURE_BYTES_MAX: Final = 8 * MIB  # statistics of a holder or of all; 256 columns of 1,000 bins have 4 MiB
+MEASURE_BYTES_MAX: Final = 4 * MIB  # statistics of a holder or of all; 256 columns of 1,000 bins have 3.6 MB
 # products that one task takes; a message of tasks holds so much beside an order and a plan of STATEMENT_BYTES_MAX each
 TASK_INPUT_BYTES_MAX: Final = 640 * KIB
 SENTENCE_CHARS_MAX: Final = 1_000  # a worker's reason in an outcome; it is shown to people and stored with the job
@@ -290,6 +294,27 @@ REPORT_LIMIT_MS: Final = 2_000  # a status report does not wait longer for an ac
 FETCH_LIMIT_MS: Final = 6_000  # one answer about a typed address; the discovery process may have to start first
 NODE_PORT: Final = 1456  # where a node is reached when nobody says otherwise; the statement server is at the next
 SOURCE_BYTES_MAX: Final = 2 * 1024 * MIB  # a CSV file larger than this is refused with the reason
+
+# --- retention and quota -------------------------------------------------------------------------
+RESULTS_KEEP_MS: Final = 90 * 86_400_000  # how long an ended job is kept, unless the operator says otherwise
+RESULTS_KEEP_MS_MIN: Final = 3_600_000  # an hour: shorter, and a submitter who looked away would find nothing
+RESULTS_KEEP_MS_MAX: Final = 36_500 * 86_400_000  # a hundred years; longer is `forever`
+RESULTS_QUOTA_BYTES: Final = 10_240 * MIB  # of all results of one node, unless the operator says otherwise
+RESULTS_QUOTA_BYTES_MIN: Final = 16 * MIB  # 85 jobs at once, each of which may have a result of PRODUCT_BYTES_MAX
+# half of RESOURCE_MAP_BYTES_MAX: LMDB gives a small result up to twice its bytes
+RESULTS_QUOTA_BYTES_MAX: Final = 32_768 * MIB
+RETENTION_LOOK_MS: Final = 60_000  # how often is looked for jobs whose time is over; one scan of JOBS_KEPT_MAX rows
+# removed in one step, one commit, for which others wait: 5 ms as a rule, half a second with JOB_TASKS_MAX tasks in each
+RETENTION_JOBS_AT_ONCE: Final = 16
+RETENTION_PAUSE_MS: Final = 200  # between two such steps: 80 jobs a second
+RETENTION_LOGS_AT_ONCE: Final = 10_000  # old events of jobs of others removed in one look, about 50 ms of the store
+REMOVED_KEEP_MS: Final = 90 * 86_400_000  # so long after its removal whoever asks for a job is told of it
+# a wall clock that is further ahead of what the node saw pass has jumped; a restart takes minutes, NTP corrects seconds
+CLOCK_JUMP_MS_MAX: Final = 600_000
+# so long it must then run on, by the boot clock, before anything is removed by it: somebody who works with the node
+# notices a wrong date, and a machine that is off at night is up so long at a stretch
+CLOCK_CONFIRM_MS: Final = 6 * 3_600_000
+CLOCK_NOTE_MS: Final = 300_000  # how often it is written down; shorter than CLOCK_JUMP_MS_MAX, one small commit each
 
 # --- storage -------------------------------------------------------------------------------------
 RESOURCE_BYTES_MAX: Final = 1 * MIB  # one resource in LMDB; larger ones are files; results grow it

@@ -218,7 +218,7 @@ class Checkers:
             row = decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX)
             if row.state == "succeeded":
                 named.add(row.digest)
-                if row.size_bytes > inline_bytes(0):
+                if row.result_bytes > inline_bytes(0):
                     stored = node.store.resource(row.digest) or b""
                     named.update(decode_record(stored, Manifest, bytes_max=ROW_BYTES_MAX).chunks)
         if node.store.resources() != named:

@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from protocol import kinds
-from protocol.machines.contract import Audit, Drop, Hold, Keep, LogJob, Put, Release, Write
+from protocol.machines.contract import Audit, Drop, DropLog, DropOldLogs, Keep, LogJob, Put, Release, Write
 from protocol.plan.products import Carried
 from simulations.faults import MachineName
 
@@ -33,6 +33,7 @@ class VirtualStore:
         self._tables: dict[str, dict[bytes, bytes]] = {kind: {} for kind in sorted(kinds.KINDS)}
         self._resources: dict[bytes, bytes] = {}
         self._holders: dict[bytes, int] = {}
+        self._parts: dict[bytes, tuple[bytes, ...]] = {}
         self._waiting: deque[Batch] = deque()
         self.audit_rows = 0
 
@@ -63,27 +64,30 @@ class VirtualStore:
                     self._tables[kind][key] = value
                 case Drop(kind=kind, key=key):
                     self._tables[kind].pop(key, None)
-                case Keep(digest=digest, data=data):
-                    self._resources[digest] = data
-                    self._holders[digest] = self._holders.get(digest, 0) + 1
-                case Hold(digests=digests):
-                    for digest in digests:
-                        self._holders[digest] += 1
+                case Keep(digest=digest, data=data, parts=parts):
+                    self._keep(digest, data, parts)
                 case Release(digests=digests):
                     self._release(digests)
                 case Audit():
                     self.audit_rows += 1
-                case LogJob():
+                case LogJob() | DropLog() | DropOldLogs():
                     pass  # read by the checkers as it is synced; no machine reads it back
+
+    def _keep(self, digest: bytes, data: bytes, parts: tuple[bytes, ...]) -> None:
+        if digest not in self._resources:
+            self._parts[digest] = tuple(dict.fromkeys(parts))
+            for part in self._parts[digest]:
+                self._holders[part] += 1
+        self._resources[digest] = data
+        self._holders[digest] = self._holders.get(digest, 0) + 1
 
     def _release(self, digests: tuple[bytes, ...]) -> None:
         for digest in digests:
-            left = self._holders.get(digest, 0) - 1
-            if left > 0:
-                self._holders[digest] = left
-            else:
-                self._holders.pop(digest, None)
+            self._holders[digest] = self._holders.get(digest, 0) - 1
+            if self._holders[digest] < 1:
+                del self._holders[digest]
                 self._resources.pop(digest, None)
+                self._release(self._parts.pop(digest, ()))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from protocol.limits import (
 )
 
 _GROW_AT_PERCENT: Final = 70
+_OWNER: Final = b"owner"  # no digest: the id of the database whose rows name what lies here
 _LOCK_FILE_BYTES: Final = 64 * 1024  # LMDB's needs 64 bytes per reader and one page
 # Newer bindings carry two engines that cannot read each other's files; older ones do not know the option.
 ENGINE: Final[dict[str, Any]] = {"lib_version": 0} if hasattr(lmdb.Environment, "lib_version") else {}
@@ -85,6 +86,32 @@ class LmdbResources:
             raise _failed(self._folder, f"resource {digest.hex()} does not have the hash that it is named by")
         return data
 
+    def remove_all(self, digests: Iterable[bytes]) -> None:
+        """Remove these in one transaction, or none; one that is not there is no fault. Their room is used again, the
+        file does not shrink. Even this needs a little room: DISK_FULL and STORE_FULL are possible.
+        """
+        with named_errors(self._folder):
+            self._make_room(())
+            with self._env.begin(write=True) as txn:
+                for digest in digests:
+                    txn.delete(digest)
+
+    def unnamed(self, owner: bytes, is_named: Callable[[bytes], bool]) -> list[bytes]:
+        """What no row of the database `owner` names, though this is its folder: a killed program left it.
+
+        Nothing of a folder that another database has filled. A folder without an owner becomes the database's that
+        names all in it.
+        """
+        with named_errors(self._folder):
+            with self._env.begin() as txn:
+                held_by = txn.get(_OWNER)
+                digests = [bytes(key) for key in txn.cursor().iternext(keys=True, values=False) if key != _OWNER]
+            found = [digest for digest in digests if not is_named(digest)]
+            if held_by is None and not found:
+                with self._env.begin(write=True) as txn:
+                    txn.put(_OWNER, owner)
+        return found if held_by == owner else []
+
     def clear(self) -> None:
         """Remove every resource."""
         with named_errors(self._folder):
@@ -106,6 +133,11 @@ class LmdbResources:
         if size != info["map_size"]:
             self._env.reader_check()
             self._env.set_mapsize(size)
+
+
+def count_resources(env: lmdb.Environment, txn: lmdb.Transaction) -> int:
+    """How many resources a store holds."""
+    return int(env.stat()["entries"]) - (txn.get(_OWNER) is not None)
 
 
 def _check(digest: bytes, data: bytes) -> None:
@@ -135,7 +167,7 @@ def named_errors(folder: Path) -> Iterator[None]:
         raise StorageError(
             Code.STORE_FULL,
             f"The resources in {folder} have reached their limit; nothing of this was stored.",
-            next_step="remove jobs that are no longer needed.",
+            next_step="remove jobs that are no longer needed: flotta-p2p job remove",
         ) from error
     except (lmdb.DiskError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENOSPC:

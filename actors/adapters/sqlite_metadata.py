@@ -27,9 +27,9 @@ from actors.adapters.sqlite_schema import MIGRATIONS, Migration, check_ours, mig
 from actors.failpoints import Point, reached
 from actors.ports import AuditRow, AuditVerdict, JobEvent
 from protocol.errors import Code, StorageError
-from protocol.kinds import KINDS, SAFETY_KINDS
+from protocol.kinds import ATTEMPT, JOB, KINDS, SAFETY_KINDS
 from protocol.limits import RECORD_BYTES_MAX, STORE_BUSY_MS_MAX, STORE_PAGE_ROWS_MAX
-from protocol.machines.contract import Audit, Drop, Hold, Keep, LogJob, Put, Release, Write
+from protocol.machines.contract import Audit, Drop, DropLog, DropOldLogs, Keep, LogJob, Put, Release, Write
 
 _MAIN: Final = "main"
 _SAFETY: Final = "safety"
@@ -40,6 +40,14 @@ _CONNECTION_PRAGMAS = (
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the platter; no effect elsewhere
     "PRAGMA checkpoint_fullfsync = ON",
 )
+_ONE_MORE: Final = "UPDATE resources SET holders = holders + 1 WHERE digest = ?"
+# An attempt's key is that of its job and four bytes; `||` of two blobs is text for SQLite.
+_OLD_LOGS: Final = f"""DELETE FROM job_events WHERE n IN (
+    SELECT n FROM job_events AS event WHERE wall_ms < ?
+    AND NOT EXISTS (SELECT 1 FROM main.records WHERE kind = '{JOB}' AND key = event.job_id)
+    AND NOT EXISTS (SELECT 1 FROM main.records WHERE kind = '{ATTEMPT}'
+        AND key >= event.job_id AND key <= CAST(event.job_id || x'ffffffff' AS BLOB))
+    LIMIT ?)"""
 
 
 class SqliteMetadata:
@@ -49,6 +57,7 @@ class SqliteMetadata:
         self._db = db
         self._path = path
         self._safety = safety_schema
+        self._gone: set[bytes] = set()  # resources whose rows went, or would have gone with a batch that was refused
 
     @classmethod
     def open(
@@ -107,6 +116,16 @@ class SqliteMetadata:
         """Whether a committed row names the resource."""
         with _named(self._path):
             return any(self._db.execute("SELECT 1 FROM resources WHERE digest = ?", (digest,)))
+
+    def take_gone(self) -> set[bytes]:
+        """Resources that may be named no more since this was last asked; `has_resource` knows."""
+        gone, self._gone = self._gone, set()
+        return gone
+
+    def owner(self) -> bytes:
+        """The id of this database; no other one has it, but a copy."""
+        with _named(self._path):
+            return next(bytes(value) for (value,) in self._db.execute("SELECT id FROM main.owner"))
 
     def job_events(self, job_id: bytes, after: int = 0) -> list[JobEvent]:
         """The events of one job whose number is above `after`, oldest first, at most STORE_PAGE_ROWS_MAX."""
@@ -168,26 +187,38 @@ class SqliteMetadata:
             case Drop(kind=kind, key=key):
                 sql = f"DELETE FROM {self._known(kind)}.records WHERE kind = ? AND key = ?"
                 self._db.execute(sql, (kind, key))
-            case Keep(digest=digest, data=data):
-                sql = (
-                    "INSERT INTO resources(digest, bytes, holders) VALUES(?, ?, 1) "
-                    "ON CONFLICT(digest) DO UPDATE SET holders = holders + 1"
-                )
-                self._db.execute(sql, (digest, len(data)))
-            case Hold(digests=digests):
-                each = [(digest,) for digest in digests]
-                self._db.executemany("UPDATE resources SET holders = holders + 1 WHERE digest = ?", each)
-            case Release(digests=digests):
-                each = [(digest,) for digest in digests]
-                self._db.executemany("UPDATE resources SET holders = holders - 1 WHERE digest = ?", each)
-                self._db.executemany("DELETE FROM resources WHERE digest = ? AND holders < 1", each)
+            case Keep(digest=digest, data=data, parts=parts):
+                self._keep(digest, len(data), parts)
             case LogJob(job_id=job_id, wall_ms=wall_ms, event=event, detail=detail):
                 sql = "INSERT INTO job_events(job_id, wall_ms, event, detail) VALUES(?, ?, ?, ?)"
                 self._db.execute(sql, (job_id, wall_ms, event, detail))
+            case Release(digests=digests):
+                self._release(digests)
+            case DropLog(job_id=job_id):
+                self._db.execute("DELETE FROM job_events WHERE job_id = ?", (job_id,))
+            case DropOldLogs(before_ms=before_ms, rows_max=rows_max):
+                self._db.execute(_OLD_LOGS, (before_ms, rows_max))
             case Audit():
                 audit_chain.append(self._db, self._safety, write)
             case _:
                 assert_never(write)
+
+    def _keep(self, digest: bytes, size_bytes: int, parts: Sequence[bytes]) -> None:
+        if self._db.execute(f"{_ONE_MORE} RETURNING digest", (digest,)).fetchall():
+            return
+        self._db.execute("INSERT INTO resources(digest, bytes) VALUES(?, ?)", (digest, size_bytes))
+        for part in dict.fromkeys(parts):
+            self._db.execute("INSERT INTO resource_parts VALUES(?, ?)", (digest, part))
+            self._db.execute(_ONE_MORE, (part,))
+
+    def _release(self, digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            self._db.execute("UPDATE resources SET holders = holders - 1 WHERE digest = ?", (digest,))
+            gone = "DELETE FROM resources WHERE digest = ? AND holders < 1 RETURNING digest"
+            if self._db.execute(gone, (digest,)).fetchall():
+                self._gone.add(digest)
+                parts = "DELETE FROM resource_parts WHERE whole = ? RETURNING part"
+                self._release([bytes(part) for (part,) in self._db.execute(parts, (digest,)).fetchall()])  # type: ignore[arg-type]
 
     def _known(self, kind: str) -> str:
         if kind not in KINDS:

@@ -49,12 +49,39 @@ def _create_tables(db: apsw.Connection, schema: str) -> None:
             db.execute(_APPEND_ONLY.format(schema=schema, table=table, verb=verb))
 
 
+# The log of a job is append-only as long as the job is kept. `owner` holds the id by which a database knows its folder
+# of resources.
+_REMOVAL = (
+    "DROP TRIGGER {schema}.job_events_no_delete",
+    """CREATE TRIGGER {schema}.job_events_no_delete BEFORE DELETE ON job_events
+        WHEN EXISTS (SELECT 1 FROM records WHERE kind = 'job' AND key = OLD.job_id)
+        BEGIN SELECT RAISE(ABORT, 'the job_events of a job that is kept are append-only'); END""",
+    "CREATE INDEX {schema}.job_events_by_time ON job_events(wall_ms)",
+    "CREATE TABLE {schema}.owner(id BLOB NOT NULL) STRICT",
+    "INSERT INTO {schema}.owner VALUES(randomblob(16))",
+)
+
+
+def _let_jobs_be_removed(db: apsw.Connection, schema: str) -> None:
+    for statement in _REMOVAL:
+        db.execute(statement.format(schema=schema))
+
+
+# A resource stays as long as somebody holds it; what is there already is held by the scheduler. A large one has parts,
+# which stay as long as it does.
+_HOLDERS = (
+    "ALTER TABLE {schema}.resources ADD COLUMN holders INTEGER NOT NULL DEFAULT 1",
+    """CREATE TABLE {schema}.resource_parts(
+        whole BLOB NOT NULL, part BLOB NOT NULL, PRIMARY KEY(whole, part)) STRICT, WITHOUT ROWID""",
+)
+
+
 def _count_holders(db: apsw.Connection, schema: str) -> None:
-    """A resource stays as long as somebody holds it. What is there already is the result of a job: held once."""
-    db.execute(f"ALTER TABLE {schema}.resources ADD COLUMN holders INTEGER NOT NULL DEFAULT 1")
+    for statement in _HOLDERS:
+        db.execute(statement.format(schema=schema))
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables, _count_holders)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables, _let_jobs_be_removed, _count_holders)
 
 
 def number(db: apsw.Connection, sql: str) -> int:

@@ -23,12 +23,13 @@ class LocalStore:
 
     In memory mode nothing survives a restart but SAFETY_KINDS and the audit. Resources go to LMDB in both
     modes; those of a memory store have their own folder, which is emptied at the next opening, since no row
-    names them any more.
+    names them any more. From the folder of a file what a killed program left is removed then.
     """
 
     def __init__(self, metadata: SqliteMetadata, resources: LmdbResources) -> None:
         self._metadata = metadata
         self._resources = resources
+        self._released: set[bytes] = set()  # no row names them, and LMDB may still hold them
 
     @classmethod
     def open(cls, folder: Path, *, metadata: Literal["memory"] | Path) -> LocalStore:
@@ -55,7 +56,14 @@ class LocalStore:
         except StorageError:
             database.close()
             raise
-        return cls(database, resources)
+        store = cls(database, resources)
+        try:
+            if not in_memory:
+                store._let_go(resources.unnamed(database.owner(), database.has_resource))
+        except StorageError:
+            store.close()
+            raise
+        return store
 
     def load(self, kinds: Iterable[str]) -> dict[str, list[tuple[bytes, bytes]]]:
         """Every record of each kind as (key, value) in key order; a kind without records is an empty list."""
@@ -65,12 +73,13 @@ class LocalStore:
         """Write the batches, each whole or not at all, with one sync for all. None: that batch is on disk.
 
         An error in the list: nothing of that batch was written and nothing of it will be; the store goes on.
-        Resources are on disk before the rows that name them. Raises StorageError when the database is damaged
-        or the disk failed.
+        Resources are on disk before the rows that name them, and leave after those. Raises StorageError when the
+        database is damaged or the disk failed.
         """
         refusals = self._keep(batches)
         admitted = [batch for batch, refusal in zip(batches, refusals, strict=True) if refusal is None]
         outcomes = iter(self._metadata.commit(admitted))
+        self._let_go(self._metadata.take_gone())
         return [next(outcomes) if refusal is None else refusal for refusal in refusals]
 
     def resource(self, digest: bytes) -> bytes | None:
@@ -113,6 +122,22 @@ class LocalStore:
         """Close both databases. Nothing may be called afterwards."""
         self._resources.close()
         self._metadata.close()
+
+    def _let_go(self, released: Iterable[bytes]) -> None:
+        """Remove the resources whose rows are gone. Where even that finds no room they stay until the next removal or
+        the next opening.
+        """
+        self._released.update(released)
+        if not self._released:
+            return
+        reached(Point.RELEASE_BEFORE)
+        try:
+            self._resources.remove_all([one for one in self._released if not self._metadata.has_resource(one)])
+        except StorageError as error:
+            if error.code is Code.DATABASE_FAILED:
+                raise
+            return
+        self._released.clear()
 
     def _keep(self, batches: Sequence[tuple[Write, ...]]) -> list[StorageError | None]:
         """Store the resources of all batches at once; if that fails, batch by batch, to refuse only those

@@ -23,7 +23,7 @@ import apsw
 import lmdb
 
 from actors.adapters import audit_chain
-from actors.adapters.lmdb_resources import ENGINE, named_errors
+from actors.adapters.lmdb_resources import ENGINE, count_resources, named_errors
 from actors.adapters.sqlite_metadata import damaged, storage_error
 from actors.adapters.sqlite_schema import MIGRATIONS, check_ours, number
 from actors.ports import AuditVerdict
@@ -47,6 +47,7 @@ class DatabaseFacts(Record, frozen=True):
     messages_waiting: int
     boot_id: int
     resources: tuple[bytes, ...]
+    resource_bytes: int  # of them together
 
 
 class LogUnread(Exception):
@@ -73,7 +74,7 @@ def look_at_database(path: Path, *, in_use: bool, limit_s: float) -> DatabaseFac
             with _one_view(db):
                 waiting = number(db, f"SELECT count(*) FROM records WHERE kind = '{OUTBOX}'")
                 boots = [int.from_bytes(v) for (v,) in db.execute(f"SELECT value FROM records WHERE kind = '{BOOT}'")]
-                resources = tuple(digest for (digest,) in db.execute("SELECT digest FROM resources"))
+                sizes = dict(db.execute("SELECT digest, bytes FROM resources"))
                 with _limited(db, limit_s):
                     whole = _quick_check(db, path)
                 with _limited(db, limit_s):
@@ -89,7 +90,8 @@ def look_at_database(path: Path, *, in_use: bool, limit_s: float) -> DatabaseFac
         audit=audit,
         messages_waiting=waiting,
         boot_id=max(boots, default=0),
-        resources=resources,
+        resources=tuple(sizes),
+        resource_bytes=sum(sizes.values()),
     )
 
 
@@ -109,7 +111,7 @@ def look_at_resources(folder: Path, digests: Iterable[bytes], *, limit_s: float)
             if time.monotonic() > until:
                 break
             missing += txn.get(digest) is None
-        return int(env.stat()["entries"]), missing
+        return count_resources(env, txn), missing
 
 
 def _log_bytes(path: Path) -> int:
@@ -185,4 +187,5 @@ def _facts_of_empty(file_bytes: int, log_bytes: int) -> DatabaseFacts:
         messages_waiting=0,
         boot_id=0,
         resources=(),
+        resource_bytes=0,
     )

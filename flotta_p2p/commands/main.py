@@ -21,6 +21,7 @@ from flotta_p2p.commands.nodes import status, up
 from flotta_p2p.commands.output import Interrupted, show_bug, show_error, show_fault
 from flotta_p2p.commands.peers import peers
 from flotta_p2p.commands.projects import project
+from flotta_p2p.commands.removing import remove_jobs
 from flotta_p2p.commands.submitting import send, sign, submit
 from protocol.errors import FlottaError
 
@@ -89,5 +90,6 @@ def cli() -> None:
 
 
 _NODE = (demo, up, status, peers, join, leave, rejoin, doctor, explain)
+job.add_command(remove_jobs)
 for _command in (*_NODE, config, project, data, key, submit, sign, send, jobs, job):
     cli.add_command(_command)

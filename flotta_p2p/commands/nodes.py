@@ -11,7 +11,7 @@ import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
 from flotta_p2p.commands.output import LEFT, code_mark, named, show
-from protocol.words import many, span
+from protocol.words import many, size, span
 
 
 @click.command()
@@ -78,6 +78,7 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
         ),
         ("peers", f"{counts}; {_others(values)}"),
         ("jobs", f"{values['jobs'].get('live', '?')} live, {values['jobs'].get('ended', '?')} ended"),
+        ("results", _results(values["results"])),
         ("tasks", _work(values["work"])),
         ("health", _health(values["health"])),
         *(_unwell(one) for one in values["health"]["findings"] if one["verdict"] != "ok"),
@@ -129,6 +130,17 @@ def _source(source: dict[str, Any]) -> str:
     listed = f"; {columns}{f' and {more} more' if more else ''}" if columns else ""
     rows = f", {many(source['rows'], 'row')}" if source["rows"] is not None else ""
     return f"{source['name']}: {source['state']}{rows}{listed}"
+
+
+def _results(results: dict[str, Any]) -> str:
+    if not results:
+        return "?"
+    used = f"{size(results['used_bytes'])} of {size(results['quota_bytes'])}"
+    reserved = f", {size(results['reserved_bytes'])} reserved for live jobs" if results["reserved_bytes"] else ""
+    days = results["keep_days"]
+    kept = "kept for ever" if days is None else f"kept for {span(round(days * 86_400_000))}"
+    doubt = "; the clock has jumped ahead, so nothing is removed by it for now" if results["clock_in_doubt"] else ""
+    return f"{used}{reserved}, {kept}{doubt}"
 
 
 def _work(work: dict[str, Any]) -> str:

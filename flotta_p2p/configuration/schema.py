@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from flotta_p2p.configuration.shapes import (
     ADDRESS,
     BOOLEAN,
+    DAY_MS,
     INTERFACE,
     NAME,
     NODE,
@@ -29,6 +30,7 @@ from flotta_p2p.configuration.shapes import (
     ListOf,
     Section,
     choice,
+    days,
     seconds,
     whole,
 )
@@ -38,10 +40,18 @@ from protocol.limits import (
     CELL_ROWS_MIN,
     COHORT_ROWS_MIN,
     COLUMNS_MAX,
+    MIB,
     PROJECTS_MAX,
+    RESULTS_KEEP_MS,
+    RESULTS_KEEP_MS_MAX,
+    RESULTS_KEEP_MS_MIN,
+    RESULTS_QUOTA_BYTES,
+    RESULTS_QUOTA_BYTES_MAX,
+    RESULTS_QUOTA_BYTES_MIN,
     SOURCES_MAX,
     SUBMITTERS_PER_SOURCE_MAX,
 )
+from protocol.machines.stored_results import RetentionRules
 from protocol.proxies.proxy import Proxy
 from protocol.secret_text import SecretText
 
@@ -246,6 +256,34 @@ class Database(Section, frozen=True, kw_only=True):
     port: Annotated[int | None, PORT, Key("for a database on a server, 1 to 65535", "5432")] = None
 
 
+class Results(Section, frozen=True, kw_only=True):
+    """What this node keeps of the jobs that it led."""
+
+    keep_days: Annotated[
+        Literal["forever"] | float,
+        days(RESULTS_KEEP_MS_MIN, RESULTS_KEEP_MS_MAX, "forever"),
+        Key(
+            "how long a job that has ended is kept with its result, in days (`0.5`: twelve hours; at least one hour), "
+            "or `forever`. Then both are removed",
+            "30",
+        ),
+    ] = RESULTS_KEEP_MS / DAY_MS
+    quota_mb: Annotated[
+        int,
+        whole(RESULTS_QUOTA_BYTES_MIN // MIB, RESULTS_QUOTA_BYTES_MAX // MIB, "a number of MiB"),
+        Key(
+            "how many MiB of results this node stores at most. A job whose result might not fit is refused; nothing "
+            "is removed for it",
+            "2048",
+        ),
+    ] = RESULTS_QUOTA_BYTES // MIB
+
+    @property
+    def retention(self) -> RetentionRules:
+        keep_ms = None if self.keep_days == "forever" else round(self.keep_days * DAY_MS)
+        return RetentionRules(keep_ms=keep_ms, quota_bytes=self.quota_mb * MIB)
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """`discovery` None: not said, and then true exactly in mode node. `proxy` None: addresses are dialled directly."""
 
@@ -286,6 +324,7 @@ class Settings(Section, frozen=True, kw_only=True):
             "none: addresses are dialled directly",
         ),
     ] = None
+    results: Annotated[Results, Key("how long and how much this node keeps of the jobs that it led")] = Results()
 
 
 class Document(Section, frozen=True, kw_only=True):

@@ -76,6 +76,7 @@ class ListOf:
 
 Shape = Value | ListOf | type[Section]
 
+DAY_MS: Final = 86_400_000
 _WHOLE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?", re.ASCII)
 
@@ -103,6 +104,25 @@ def seconds(least: float, most: float) -> Value:
 
     json = _number_in_json("number", _NUMBER, least, most)
     return Value(f"a number of seconds from {least:.10g} to {most:.10g}", parse, json=json)
+
+
+def days(least_ms: int, most_ms: int, word: str) -> Value:
+    """A number of days, with a fraction if need be, or `word`, which stays as it is."""
+
+    def parse(text: str) -> float | str:
+        if text == word:
+            return word
+        if not _NUMBER.fullmatch(text) or not least_ms <= float(text) * DAY_MS <= most_ms:
+            raise ValueError
+        return float(text)
+
+    least, most = least_ms / DAY_MS, most_ms / DAY_MS
+    json = _number_in_json("number", _NUMBER, least, most)
+    return Value(
+        f'a number of days from {least:.3g} to {most:.10g}, or "{word}"',
+        parse,
+        json={"anyOf": [*json["anyOf"], {"const": word}]},
+    )
 
 
 def choice(*words: str, later: tuple[str, ...] = ()) -> Value:

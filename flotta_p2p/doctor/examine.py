@@ -25,6 +25,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     secrets.person_key,
     secrets.projects,
     storage.database,
+    storage.retention,
     company.sources,
     network.interfaces,
     network.ports,

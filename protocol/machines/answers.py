@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
+
 import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
 from protocol.findings import Finding
-from protocol.ids import JOB_ID_BYTES, format_job_id
+from protocol.ids import NODE_ID_BYTES, format_id
 from protocol.limits import JOBS_LISTED_MAX, RESOURCE_BYTES_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
-from protocol.machines.events import OPERATOR, ResourceFound, ResourceWanted
-from protocol.machines.jobs import Job, JobBook, JobRow
+from protocol.machines.events import ResourceFound, ResourceWanted
+from protocol.machines.job_book import JobBook
+from protocol.machines.jobs import Job, JobRow
 from protocol.plan.products import Carried, Manifest, chunk_digest, inline_bytes
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import (
@@ -46,6 +49,11 @@ def refused(event: Received, error: FlottaError) -> Refuse:
     )
 
 
+def asker(sender: bytes) -> str:
+    """Who made a request, for the audit."""
+    return format_id(sender) if len(sender) == NODE_ID_BYTES else "operator"
+
+
 class Answers:
     """Reads the scheduler's book. Methods that take a request raise DeniedError for whoever may not know."""
 
@@ -60,16 +68,17 @@ class Answers:
         self._tickets = 0
 
     def one(self, event: Received, ask: AskJob) -> Effects:
-        row = self._permitted(event, ask.job_id)
+        row = self._book.permitted(event.sender, ask.job_id)
         return (tell(event, self.status(row) if ask.with_tasks else self.news(row)),)
 
     def many(self, event: Received, ask: AskJobs) -> Effects:
         newest = max(1, min(ask.newest, JOBS_LISTED_MAX))
-        mine = sorted(
-            (row for row in self._book.rows() if self._sees(event, row)),
+        mine = heapq.nsmallest(
+            newest,
+            (row for row in self._book.rows() if self._book.sees(event.sender, row)),
             key=lambda row: (-row.submitted_ms, row.job_id),
         )
-        return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine[:newest]))),)
+        return (tell(event, JobList(jobs=tuple(self._brief(row) for row in mine))),)
 
     def check_leads(self) -> None:
         """Whether this node may lead a job, and hand out its result. Raises DeniedError."""
@@ -101,13 +110,13 @@ class Answers:
     def chunk(self, event: Received, ask: AskResultChunk) -> Effects:
         """Its manifest is read first: it says whether this is a chunk of that result."""
         row = self._with_result(event, ask.job_id)
-        if row.size_bytes <= inline_bytes(0):
+        if row.result_bytes <= inline_bytes(0):
             raise DeniedError(Code.RESULT_NOT_READY, "the result of this job has no chunks")
         return self._read(event, row)
 
     def _with_result(self, event: Received, job_id: bytes) -> JobRow:
         self.check_leads()
-        row = self._permitted(event, job_id)
+        row = self._book.permitted(event.sender, job_id)
         if row.state != "succeeded":
             raise DeniedError(
                 Code.RESULT_NOT_READY,
@@ -131,7 +140,7 @@ class Answers:
             return ()
         row, event = asked
         data = found.data
-        if data is not None and row.size_bytes > inline_bytes(0):
+        if data is not None and row.result_bytes > inline_bytes(0):
             return self._large(row, event, data)
         if data is None:
             refusal = Refuse(
@@ -196,17 +205,3 @@ class Answers:
             cause=cause,
             tasks=tasks,
         )
-
-    def _permitted(self, event: Received, job_id: bytes) -> JobRow:
-        """Others than submitter and operator learn nothing of a job, not even that it exists."""
-        row = self._book.row(job_id)
-        if row is None or not self._sees(event, row):
-            raise DeniedError(
-                Code.JOB_UNKNOWN,
-                f"no job {format_job_id(job_id) if len(job_id) == JOB_ID_BYTES else '?'} of yours is known here",
-                next_step="see `flotta-p2p jobs`",
-            )
-        return row
-
-    def _sees(self, event: Received, row: JobRow) -> bool:
-        return event.sender in (OPERATOR, row.submitter_id)

@@ -7,7 +7,8 @@ from collections.abc import Container
 from protocol.errors import Code
 from protocol.ids import format_id
 from protocol.limits import TASK_INPUT_BYTES_MAX
-from protocol.machines.jobs import Job, JobBook
+from protocol.machines.job_book import JobBook
+from protocol.machines.jobs import Job
 from protocol.machines.planning import Holders
 from protocol.plan.plan import Outcome, Task
 from protocol.wire.jobs import Cause

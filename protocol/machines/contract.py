@@ -71,20 +71,17 @@ class Drop(Record, frozen=True):
 
 
 class Keep(Record, frozen=True):
-    """Store a resource under its SHA-256."""
+    """Store a resource under its SHA-256. It stays until each Keep of it was followed by a Release, and so
+    long stay the `parts` that it names, which are there already.
+    """
 
     digest: bytes
     data: bytes
-
-
-class Hold(Record, frozen=True):
-    """One more holder of stored resources: each stays until every Keep and Hold of it was followed by a Release."""
-
-    digests: tuple[bytes, ...]
+    parts: tuple[bytes, ...] = ()
 
 
 class Release(Record, frozen=True):
-    """Takes back one Keep or Hold of each. A resource that nobody holds is removed; what is not there is no fault."""
+    """Takes back one Keep of each. What is not there is no fault."""
 
     digests: tuple[bytes, ...]
 
@@ -98,6 +95,21 @@ class LogJob(Record, frozen=True):
     detail: bytes = b""
 
 
+class DropLog(Record, frozen=True):
+    """Remove the event log of a job whose row is dropped by an earlier write; that of a kept job is append-only."""
+
+    job_id: bytes
+
+
+class DropOldLogs(Record, frozen=True):
+    """Remove at most `rows_max` events from before `before_ms` of jobs that neither a job nor an attempt row names:
+    those that this node worked at for others.
+    """
+
+    before_ms: int
+    rows_max: int
+
+
 class Audit(Record, frozen=True):
     """Append a row to the node's hash-chained audit log."""
 
@@ -107,7 +119,7 @@ class Audit(Record, frozen=True):
     detail: bytes = b""
 
 
-Write = Put | Drop | Keep | Hold | Release | LogJob | Audit
+Write = Put | Drop | Keep | Release | LogJob | DropLog | DropOldLogs | Audit
 
 
 class Persist(Record, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -11,26 +10,26 @@ from protocol import kinds
 from protocol.errors import Code, DeniedError, RemoteProtocolError
 from protocol.ids import node_id
 from protocol.limits import (
-    JOBS_KEPT_MAX,
+    CLOCK_TOLERANCE_MS,
     LEASE_GRACE_MS,
-    RECORD_BYTES_MAX,
+    ORDER_LIFE_MS_MAX,
     STATEMENT_BYTES_MAX,
     TASK_INPUT_BYTES_MAX,
     TASKS_OFFERED_MAX,
     TASKS_SHOWN_MAX,
 )
-from protocol.machines.contract import Now, Put, Received, Send
+from protocol.machines.contract import Audit, LogJob, Now, Persist, Put, Received, Send
 from protocol.machines.planning import Holders
 from protocol.plan.artifact import read_artifact
 from protocol.plan.operations import operation
 from protocol.plan.order import Order, SignedOrder, VerifiedOrder
-from protocol.plan.plan import Outcome, Participant, Plan, Task, check_plan, derive
+from protocol.plan.plan import Outcome, Participant, Plan, Task, check_plan, derive, outcome_of, sign_plan
 from protocol.plan.products import Carried, carried_bytes, product_digest
 from protocol.plan.tasks import FACT_BYTES, fact_of
 from protocol.record import Record
-from protocol.signing import ORDER_STATEMENT, open_statement
+from protocol.signing import ORDER_STATEMENT, SigningKey, open_statement
 from protocol.wire.codec import decode_record, encode_record
-from protocol.wire.jobs import ENDED, Cause, JobState, Stop, TaskStatus
+from protocol.wire.jobs import Cause, JobState, Stop, TaskStatus
 
 
 class JobRow(Record, frozen=True):
@@ -49,14 +48,28 @@ class JobRow(Record, frozen=True):
     cancel: bytes = b""
     cause: Cause | None = None
     digest: bytes = b""  # of the result
-    size_bytes: int = 0  # of the result; 0 in rows of 0.3, whose results were all carried whole
     outcome: bytes = b""  # signed outcome of the last task
     tasks_done: int = 0
     tasks_all: int = 0
+    expires_ms: int = 0  # of the order
 
     @property
     def submitter_id(self) -> bytes:
         return node_id(self.submitter)
+
+    @property
+    def result_bytes(self) -> int:
+        return outcome_of(self.outcome).size_bytes
+
+    @property
+    def resources(self) -> dict[bytes, int]:
+        """All that is stored because this row names it, each with its bytes; it goes with the last row that does."""
+        return {self.digest: self.result_bytes} if self.digest else {}
+
+    @property
+    def order_ends_ms(self) -> int:
+        """From then on nobody starts the order again, whatever the clocks of this network say."""
+        return (self.expires_ms or self.submitted_ms + ORDER_LIFE_MS_MAX) + 2 * CLOCK_TOLERANCE_MS
 
 
 class TaskRow(Record, frozen=True):
@@ -126,6 +139,18 @@ class Job:
 
     def update(self, **changes: Any) -> None:
         self.row = msgspec.structs.replace(self.row, **changes)
+
+    def taken(self, asker: str, now: Now) -> Persist:
+        """The first writes of a job: what was signed, and who brought it."""
+        log = LogJob(job_id=self.job_id, wall_ms=now.wall_ms, event="submitted", detail=self.row.order.envelope)
+        audit = Audit(wall_ms=now.wall_ms, actor=asker, event="job submitted", detail=self.job_id)
+        return Persist(writes=(log, audit))
+
+    def plan(self, epoch: int, key: SigningKey) -> None:
+        """Under a new epoch of the scheduler, who signs it."""
+        plan = Plan(version=1, job_id=self.job_id, epoch=epoch, participants=self.row.participants)
+        self.plan_envelope = sign_plan(plan, key)
+        self.update(epoch=epoch)
 
     def done(self) -> int:
         return sum(task.state == "succeeded" for task in self.tasks)
@@ -267,6 +292,7 @@ def new_job(verified: VerifiedOrder, holders: Holders, scheduler: bytes, epoch: 
         participants=participants,
         submitted_ms=now.wall_ms,
         holder_names=holders.names(participants),
+        expires_ms=verified.order.expires_ms,
     )
     job = Job(row, verified, [TaskState(task) for task in derive(verified.artifact, plan, scheduler)])
     job.deadline_ns = now.after_ms(verified.order.limits.deadline_ms)
@@ -290,39 +316,3 @@ def restore_job(row: JobRow, tasks: dict[int, TaskRow], scheduler: bytes) -> Job
     for state in states:
         state.offered_before = True  # rows do not tell, and to be told twice does no harm
     return Job(row, verified, states)
-
-
-class JobBook:
-    """All jobs of the scheduler: the live ones, and the rows of those that have ended."""
-
-    def __init__(self, rows: Mapping[str, list[tuple[bytes, bytes]]], scheduler: bytes) -> None:
-        """Takes up the jobs from the rows of the store."""
-        self.live: dict[bytes, Job] = {}  # limits.JOBS_LIVE_MAX
-        self.ended: dict[bytes, JobRow] = {}  # limits.JOBS_KEPT_MAX
-        tasks: dict[bytes, dict[int, TaskRow]] = {}  # limits.JOBS_LIVE_MAX × limits.JOB_TASKS_MAX
-        for key, value in rows.get(kinds.TASK, []):
-            row = decode_record(value, TaskRow, bytes_max=RECORD_BYTES_MAX)
-            tasks.setdefault(key[:32], {})[int.from_bytes(key[32:])] = row
-        jobs = (decode_record(value, JobRow, bytes_max=RECORD_BYTES_MAX) for _, value in rows.get(kinds.JOB, []))
-        for job in sorted(jobs, key=lambda job: job.ended_ms):
-            if job.state in ENDED:
-                self._keep(job)
-            else:
-                self.live[job.job_id] = restore_job(job, tasks.get(job.job_id, {}), scheduler)
-
-    def row(self, job_id: bytes) -> JobRow | None:
-        job = self.live.get(job_id)
-        return job.row if job is not None else self.ended.get(job_id)
-
-    def rows(self) -> Iterator[JobRow]:
-        yield from self.ended.values()
-        yield from (job.row for job in self.live.values())
-
-    def end(self, job: Job) -> None:
-        del self.live[job.job_id]
-        self._keep(job.row)
-
-    def _keep(self, row: JobRow) -> None:
-        self.ended[row.job_id] = row
-        if len(self.ended) > JOBS_KEPT_MAX:
-            del self.ended[next(iter(self.ended))]  # leaves memory; the database keeps it

@@ -12,18 +12,16 @@ from typing import Final, assert_never
 
 from protocol import kinds
 from protocol.errors import Code, DeniedError, RemoteProtocolError, WorkflowError
-from protocol.ids import NODE_ID_BYTES, format_id, format_job_id
+from protocol.ids import format_job_id
 from protocol.limits import JOBS_LIVE_MAX, LEASE_GRACE_MS, TASK_ATTEMPTS_MAX, TASK_INPUT_BYTES_MAX
 from protocol.machines import causes
-from protocol.machines.answers import Answers, refused, tell
+from protocol.machines.answers import Answers, asker, refused, tell
 from protocol.machines.contract import (
     Audit,
     ClearTimer,
     Drop,
     Effect,
     Effects,
-    Hold,
-    Keep,
     LogJob,
     Now,
     Persist,
@@ -49,12 +47,16 @@ from protocol.machines.events import (
     ProjectsHeld,
     ResourceFound,
 )
-from protocol.machines.jobs import Job, JobBook, TaskState, forget, new_job
+from protocol.machines.job_book import JobBook
+from protocol.machines.jobs import Job, TaskState, forget, new_job
 from protocol.machines.planning import Holders
+from protocol.machines.retention import TIMER as RETENTION_TIMER
+from protocol.machines.retention import Retention
 from protocol.machines.roll_calls import Gathering
+from protocol.machines.stored_results import KEPT_BY_DEFAULT, ResultsView, RetentionRules
 from protocol.plan.order import check_not_expired, verify_cancel, verify_order
-from protocol.plan.plan import Outcome, Plan, check_product, sign_plan, verify_outcome
-from protocol.plan.products import Carried, chunks_in, resource_of
+from protocol.plan.plan import Outcome, check_product, verify_outcome
+from protocol.plan.products import Carried
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
@@ -64,6 +66,8 @@ from protocol.wire.jobs import (
     AskCancel,
     AskJob,
     AskJobs,
+    AskRemove,
+    AskRemoveEnded,
     AskResult,
     AskResultChunk,
     Cause,
@@ -102,6 +106,7 @@ class SchedulerSnapshot(Record, frozen=True):
     live: tuple[JobStatus, ...]
     ended: int
     holders: dict[str, int]
+    results: ResultsView
 
 
 # News of this node and of others, and all that this machine takes.
@@ -124,6 +129,7 @@ class Scheduler:
         client: bool = False,
         hands_out_results: bool = True,
         durable: bool = True,
+        retention: RetentionRules = KEPT_BY_DEFAULT,
     ) -> None:
         """Without `hands_out_results` this node leads no job, since the result would stay on it; nor does a `client`,
         whom the others could not reach. `durable`: whether its jobs survive a restart, for those who submit.
@@ -135,13 +141,14 @@ class Scheduler:
         self._knows_projects = False  # soon after every start
         self._holders = Holders(own_id, own_name, own_sources)
         self._book = JobBook(rows, own_id)
+        self._retention = Retention(retention, self._book, rows)
         self._answers = Answers(own_id, self._book, client=client, durable=durable, hands_out=hands_out_results)
         self._gathering = Gathering(key)
         self._stories = Stories()
 
     def begin(self, now: Now) -> Effects:
         """After a start every live job goes on under the new epoch: a new plan, the unfinished tasks offered again."""
-        effects: list[Effect] = []
+        effects = self._retention.look(now)
         for job in list(self._book.live.values()):
             job.deadline_ns = now.after_ms(max(1, job.row.submitted_ms + job.order.limits.deadline_ms - now.wall_ms))
             self._sign_plan(job)
@@ -152,6 +159,8 @@ class Scheduler:
         match event:
             case Received():
                 return writes_first(self._received(event, now))
+            case TimerFired(name=name) if name == RETENTION_TIMER:
+                return writes_first(self._retention.look(now))
             case TimerFired(name=name):
                 return writes_first(self._timer(bytes.fromhex(name.removeprefix("job:")), now))
             case ProjectsHeld(projects=projects, statement=statement, left=left):
@@ -195,6 +204,8 @@ class Scheduler:
                 return self._answered(event, lambda: self._answers.chunk(event, ask_chunk))
             case AskCancel() as ask_cancel:
                 return self._answered(event, lambda: self._cancel(event, ask_cancel, now))
+            case AskRemove() | AskRemoveEnded():
+                return self._answered(event, lambda: self._retention.asked(event, now))
             case Results() as results:
                 return tuple(self._results(event, results, now))
             case Renew() as renew:
@@ -203,7 +214,7 @@ class Scheduler:
 
     def check(self) -> None:
         assert len(self._book.live) <= JOBS_LIVE_MAX
-        assert not self._book.live.keys() & self._book.ended.keys()
+        self._book.check()
         for job_id, job in self._book.live.items():
             if job.row.state in ENDED:
                 raise self._stories.broken(format_job_id(job_id), "an ended job is still live")
@@ -215,6 +226,7 @@ class Scheduler:
             live=tuple(self._answers.status(job.row) for job in self._book.live.values()),
             ended=len(self._book.ended),
             holders=self._holders.offered(),
+            results=self._retention.view(),
         )
 
     # --- submission --------------------------------------------------------------------------------------------------
@@ -238,30 +250,18 @@ class Scheduler:
         check_not_expired(verified.order, now.wall_ms)
         self._answers.check_leads()
         self._answers.check_room()
-        if len(self._book.live) >= JOBS_LIVE_MAX:
-            raise DeniedError(
-                Code.BUSY, f"this node already leads {JOBS_LIVE_MAX} jobs", next_step="submit again later"
-            )
+        self._retention.check_new(verified)
         gathering = self._gathering.gather(event, verified, self._holders, now)
         if gathering:
             return gathering
         job = new_job(verified, self._holders, self._own_id, self._epoch, now)
         self._book.live[job.job_id] = job
-        audit = Audit(
-            wall_ms=now.wall_ms,
-            actor=format_id(event.sender) if len(event.sender) == NODE_ID_BYTES else "operator",
-            event="job submitted",
-            detail=job.job_id,
-        )
-        log = LogJob(job_id=job.job_id, wall_ms=now.wall_ms, event="submitted", detail=submit.order.envelope)
         self._sign_plan(job)
-        effects = (Persist(writes=(log, audit)), *self._advance(job, now))
+        effects = (job.taken(asker(event.sender), now), *self._advance(job, now))
         return (*effects, tell(event, self._answers.status(job.row)))
 
     def _sign_plan(self, job: Job) -> None:
-        plan = Plan(version=1, job_id=job.job_id, epoch=self._epoch, participants=job.row.participants)
-        job.plan_envelope = sign_plan(plan, self._key)
-        job.update(epoch=self._epoch)
+        job.plan(self._epoch, self._key)
         if job.row.state == "submitted":
             self._move(job, "PlanSigned")
 
@@ -340,10 +340,9 @@ class Scheduler:
             self._move(job, "TaskSucceeded")
             return [Persist(writes=(job.task_put(state), log))]
         self._move(job, "LastTaskSucceeded")
-        job.update(digest=outcome.digest, size_bytes=outcome.size_bytes, outcome=envelope)
-        keep = Keep(digest=outcome.digest, data=resource_of(product))
-        hold = Hold(digests=chunks_in(product))  # its worker, here, soon lets go of them
-        return [Persist(writes=(log, keep, hold)), *self._end(job, None, now)]
+        keep = self._book.to_keep(outcome.digest, product)
+        job.update(digest=outcome.digest, outcome=envelope)
+        return [Persist(writes=(log, *keep)), *self._end(job, None, now)]
 
     # --- leases, deadlines, cancel and the end -----------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from protocol.limits import (
     CHUNK_RETRY_MS,
     CHUNKS_ASKED_MAX,
     CHUNKS_LENT_MAX,
-    PRODUCT_BYTES_MAX,
 )
 from protocol.machines.attempts import AttemptRow
 from protocol.machines.contract import (
@@ -39,6 +38,7 @@ from protocol.machines.contract import (
     Write,
 )
 from protocol.machines.events import ResourceFound, ResourceWanted, TaskPiece, TaskProduced
+from protocol.plan.operations import operation
 from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
 
@@ -72,18 +72,16 @@ class Transfers:
         """Its child begins anew: what an earlier one made of the product does not count."""
         self._pieces.pop(key, None)
 
-    def piece(self, job_id: bytes, event: TaskPiece) -> list[Effect]:
+    def piece(self, row: AttemptRow, event: TaskPiece) -> list[Effect]:
         """Raises RemoteProtocolError for a piece that does not follow the one before it, WorkflowError for too many."""
         pieces = self._pieces.setdefault(event.key, [])
         sizes = [size for _, size in pieces]
         if event.number != len(pieces) or not is_next_piece(sizes, event.data):
             raise RemoteProtocolError(Code.BODY_MALFORMED, "the process that computed the task sent the wrong pieces")
-        if sum(sizes) + len(event.data) > PRODUCT_BYTES_MAX:
-            sentence = f"the product has more than the {PRODUCT_BYTES_MAX} bytes that may leave a task"
-            raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for less")
+        _check_size(row, sum(sizes) + len(event.data))
         digest = chunk_digest(event.data)
         pieces.append((digest, len(event.data)))
-        return [*self._kept(job_id, digest, event.data), NextPiece(key=event.key)]
+        return [*self._kept(row.job_id, digest, event.data), NextPiece(key=event.key)]
 
     def product(self, row: AttemptRow, event: TaskProduced) -> Carried:
         """What the task made. Raises RemoteProtocolError when its pieces are not the product."""
@@ -95,6 +93,7 @@ class Transfers:
         if not pieces:
             if len(event.product) > row.inline_bytes:
                 raise RemoteProtocolError(Code.RESULT_TOO_LARGE, f"a product of {len(event.product)} bytes came whole")
+            _check_size(row, len(event.product))
             return event.product
         return Manifest(size_bytes=sum(length for _, length in pieces), chunks=tuple(digest for digest, _ in pieces))
 
@@ -210,6 +209,13 @@ class Transfers:
             return []
         held.add(digest)
         return [Persist(writes=(Keep(digest=digest, data=data), Put(kind=kinds.CHUNK, key=job_id + digest, value=b"")))]
+
+
+def _check_size(row: AttemptRow, size_bytes: int) -> None:
+    limit = operation(row.operation).product_bytes_max
+    if size_bytes > limit:
+        sentence = f"the product has more than the {limit} bytes that may leave a task of {row.operation}"
+        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for less")
 
 
 def _answer(event: Received, ask: AskChunk, data: bytes) -> Send:

@@ -146,7 +146,7 @@ class Worker:
             case TaskProduced() | TaskFaulted() | TaskDied():
                 return writes_first(self._task_over(event, now))
             case TaskPiece(key=key):
-                return writes_first(self._transfer(key, lambda row: self._transfers.piece(row.job_id, event), now))
+                return writes_first(self._transfer(key, lambda row: self._transfers.piece(row, event), now))
             case ResourceFound():
                 return tuple(self._transfers.found(event))
             case TimerFired(name=name) if name.startswith(transfers.TIMER):
@@ -331,8 +331,8 @@ class Worker:
     def _produced(self, row: AttemptRow, event: TaskProduced, now: Now) -> AttemptRow:
         try:
             product = self._transfers.product(row, event)
-        except RemoteProtocolError as error:
-            return self._fault(row, "TaskFaulted", error.code, error.sentence, "ask for less", now)
+        except FlottaError as error:
+            return self._fault(row, "TaskFaulted", error.code, error.sentence, error.next_step, now)
         return self._move(row.changed(product=product, ended_ms=now.wall_ms), "TaskProduced")
 
     def _fault(self, row: AttemptRow, event: str, code: str, sentence: str, next_step: str, now: Now) -> AttemptRow:

@@ -80,6 +80,11 @@ def read_artifact(data: bytes) -> Artifact:
     return artifact
 
 
+def result_bytes_max(artifact: Artifact) -> int:
+    """What the result may have, whatever the data are."""
+    return operation(artifact.steps[-1].operation).product_bytes_max
+
+
 def check_artifact(artifact: Artifact) -> None:
     """Raises WorkflowError unless the steps fit together, the operations exist and their parameters hold."""
     if len(artifact.project) != 16:

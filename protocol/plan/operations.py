@@ -11,7 +11,15 @@ from typing import Final, Literal
 import msgspec
 
 from protocol.errors import Code, WorkflowError
-from protocol.limits import GROUP_COLUMNS_MAX, HISTOGRAM_BINS_MAX, PROBE_BYTES_MAX, PROBE_TASKS_MAX
+from protocol.limits import (
+    GROUP_COLUMNS_MAX,
+    HISTOGRAM_BINS_MAX,
+    KIB,
+    MEASURE_BYTES_MAX,
+    PROBE_BYTES_MAX,
+    PROBE_TASKS_MAX,
+    PRODUCT_BYTES_MAX,
+)
 from protocol.record import Record
 
 Effect = Literal["pure", "idempotent", "once"]
@@ -55,7 +63,8 @@ class ProbeParameters(Record, frozen=True):
 class Operation(Record, frozen=True):
     """`reads_table`: it works on rows and columns of a query; other operations take a moment, so that a node computes
     many of them in one child process. `takes`: whether its inputs are the products before it, or only what is signed
-    of each (`tasks.fact_of`).
+    of each (`tasks.fact_of`). `product_bytes_max`: a task that makes more fails, and a scheduler
+    reserves so much for a result.
     """
 
     name: str
@@ -65,6 +74,7 @@ class Operation(Record, frozen=True):
     lets_out: str  # what leaves the holder, in words for the holder
     reads_table: bool = True
     takes: Literal["products", "facts"] = "products"
+    product_bytes_max: int = MEASURE_BYTES_MAX
 
     @property
     def light(self) -> bool:
@@ -116,6 +126,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             lets_out="nothing of the source, which is not opened: bytes that follow from the order alone, as "
             "many as it asks for. It shows that the way from order to result works, and how fast it is",
             reads_table=False,
+            product_bytes_max=PRODUCT_BYTES_MAX,
         ),
         Operation(
             name="probe.merge",
@@ -125,6 +136,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             lets_out="how many products there were, and of how many bytes",
             reads_table=False,
             takes="facts",
+            product_bytes_max=1 * KIB,
         ),
         Operation(
             name="probe.gather",
@@ -133,6 +145,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Nothing,
             lets_out="the bytes that the participants made, one behind the other",
             reads_table=False,
+            product_bytes_max=PRODUCT_BYTES_MAX,
         ),
         Operation(
             name="groups.prepare",

@@ -19,6 +19,7 @@ from protocol.record import Record
 from protocol.signing import (
     PLAN_STATEMENT,
     RESULT_STATEMENT,
+    Envelope,
     SigningKey,
     envelope_bytes,
     open_statement,
@@ -167,6 +168,12 @@ def verify_outcome(data: bytes) -> tuple[Outcome, bytes]:
     if len(outcome.code) > NAME_CHARS_MAX or max(len(outcome.sentence), len(outcome.next_step)) > SENTENCE_CHARS_MAX:
         raise RemoteProtocolError(Code.BODY_MALFORMED, f"a reason has at most {SENTENCE_CHARS_MAX} characters")
     return outcome, node_id(statement.signer)
+
+
+def outcome_of(data: bytes) -> Outcome:
+    """What an outcome says that was verified before it was stored. Raises RemoteProtocolError."""
+    envelope = decode_record(data, Envelope, bytes_max=STATEMENT_BYTES_MAX)
+    return decode_record(envelope.payload, Outcome, bytes_max=STATEMENT_BYTES_MAX)
 
 
 def check_product(outcome: Outcome, product: Carried) -> None:

@@ -1,7 +1,7 @@
 """Messages about jobs, by direction.
 
-submitter → scheduler: Submit, AskJob, AskResult, AskResultChunk, AskCancel, AskJobs.  scheduler → submitter: JobStatus,
-JobResult, ResultChunk, JobList.
+submitter → scheduler: Submit, AskJob, AskResult, AskResultChunk, AskCancel, AskJobs, AskRemove, AskRemoveEnded.
+scheduler → submitter: JobStatus, JobResult, ResultChunk, JobList, JobRemoved, JobsRemoved.
 scheduler → worker: Tasks, Renewed, Stop.  worker → scheduler: Results, Renew.
 worker → worker: AskChunk, Chunk.
 """
@@ -25,6 +25,7 @@ NodeId = Annotated[bytes, msgspec.Meta(min_length=NODE_ID_BYTES, max_length=NODE
 ProjectId = Annotated[bytes, msgspec.Meta(min_length=PROJECT_ID_BYTES, max_length=PROJECT_ID_BYTES)]
 WallMs = Annotated[int, msgspec.Meta(ge=0, le=WALL_MS_MAX)]
 JobState = Literal["submitted", "planned", "running", "succeeded", "failed", "cancelled", "expired"]
+RemovedBy = Literal["retention", "operator", "submitter"]
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
@@ -62,6 +63,18 @@ class AskJobs(Record, frozen=True):
     """The asker's own jobs; the operator of the node sees all."""
 
     newest: int = JOBS_LISTED_MAX
+
+
+class AskRemove(Record, frozen=True):
+    """Remove an ended job with its result. Asked again, it is answered as before."""
+
+    job_id: JobId
+
+
+class AskRemoveEnded(Record, frozen=True):
+    """Remove those of the asker's jobs, for the operator of the node all, that ended at least so long ago."""
+
+    ended_ms_ago: Annotated[int, msgspec.Meta(ge=0, le=WALL_MS_MAX)]
 
 
 # --- scheduler → submitter ------------------------------------------------------------------------
@@ -125,6 +138,24 @@ class ResultChunk(Record, frozen=True):
 
 class JobList(Record, frozen=True):
     jobs: tuple[JobStatus, ...]
+
+
+class JobRemoved(Record, frozen=True):
+    """`already`: it had been removed before it was asked for. A result that another job has too is not freed."""
+
+    job_id: JobId
+    removed_ms: WallMs
+    by: RemovedBy
+    freed_bytes: int
+    already: bool
+
+
+class JobsRemoved(Record, frozen=True):
+    """`left`: so many more are to be removed, and are when it is asked again."""
+
+    job_ids: tuple[JobId, ...]
+    freed_bytes: int
+    left: int
 
 
 # --- scheduler → worker ---------------------------------------------------------------------------

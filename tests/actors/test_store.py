@@ -223,10 +223,11 @@ def test_a_damaged_database_ends_the_actor_with_the_reason_and_answers_nothing(t
     store.commit([tuple(put(i) for i in range(10_000))])
     store.close()
     content = path.read_bytes()
-    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    read_at_opening = 64 * 1024
+    path.write_bytes(content[:read_at_opening] + b"\xff" * (len(content) - read_at_opening))
     host = Host(lambda: LocalStore.open(tmp_path, metadata=path))
     assert isinstance(host.next(), ChildReady)
-    host.commit(1, put(1))
+    host.commit(1, put(9_999))
     failed = host.next()
     assert isinstance(failed, ChildFailed)
     assert isinstance(failed.error, StorageError)

@@ -15,8 +15,9 @@ from actors.adapters.store import LocalStore
 from actors.ports import Store
 from protocol.errors import Code
 from protocol.kinds import ATTEMPT, INBOX, KINDS, OUTBOX, PEER, SAFETY_KINDS, SEEN_BOOT
+from protocol.kinds import JOB as JOB_KIND
 from protocol.limits import RECORD_BYTES_MAX, RESOURCE_BYTES_MAX, STORE_PAGE_ROWS_MAX
-from protocol.machines.contract import Audit, Drop, Keep, LogJob, Put, Write
+from protocol.machines.contract import Audit, Drop, DropLog, DropOldLogs, Keep, LogJob, Put, Release, Write
 
 Mode = Literal["memory"] | Path
 MODES: tuple[Mode, ...] = (Path("node.sqlite"), "memory")
@@ -118,6 +119,77 @@ def test_a_resource_that_cannot_be_stored_refuses_its_batch_alone(store: Store, 
     assert store.load([INBOX]) == {INBOX: [(b"1", b""), (b"3", b"")]}
     assert store.resource(keep(b"one").digest) == b"one"
     assert store.resource(keep(b"two").digest) is None
+
+
+def test_a_released_resource_is_gone_and_can_be_kept_again(store: Store) -> None:
+    one, other = keep(b"one"), keep(b"other")
+    store.commit([(one, other)])
+    assert store.commit([(Release(digests=(one.digest, keep(b"unknown").digest)),)]) == [None]
+    assert store.resource(one.digest) is None
+    assert store.resource(other.digest) == b"other"
+    assert store.commit([(one,)]) == [None]
+    assert store.resource(one.digest) == b"one"
+
+
+def test_what_is_kept_after_its_release_stays_and_what_is_released_after_it_was_kept_does_not(store: Store) -> None:
+    again, in_one, gone = keep(b"again"), keep(b"in one batch"), keep(b"gone")
+    store.commit([(again, in_one)])
+    batches: list[tuple[Write, ...]] = [
+        (Release(digests=(again.digest,)),),
+        (again,),
+        (Release(digests=(in_one.digest,)), in_one),
+        (gone, Release(digests=(gone.digest,))),
+    ]
+    assert store.commit(batches) == [None] * 4
+    assert [store.resource(one.digest) for one in (again, in_one, gone)] == [b"again", b"in one batch", None]
+
+
+def test_a_release_in_a_batch_that_fails_removes_nothing(store: Store) -> None:
+    store.commit([(keep(b"r"), LogJob(job_id=JOB, wall_ms=1, event="e"))])
+    bad = (Release(digests=(keep(b"r").digest,)), DropLog(job_id=JOB), Put(kind="no-such-kind", key=b"", value=b""))
+    (refusal,) = store.commit([bad])
+    assert refusal is not None
+    assert store.resource(keep(b"r").digest) == b"r"
+    assert len(store.job_events(JOB)) == 1
+
+
+def test_the_log_of_a_job_is_dropped_behind_its_row_and_that_of_another_stays(store: Store) -> None:
+    for job in (JOB, OTHER_JOB):
+        log = LogJob(job_id=job, wall_ms=1, event="e")
+        store.commit([(Put(kind=JOB_KIND, key=job, value=b""), log, log)])
+    assert store.commit([(Drop(kind=JOB_KIND, key=JOB), DropLog(job_id=JOB))]) == [None]
+    assert store.job_events(JOB) == []
+    assert len(store.job_events(OTHER_JOB)) == 2
+    assert store.verify_audit().ok
+
+
+def test_old_logs_go_unless_a_job_or_an_attempt_names_them_and_only_so_many_at_once(store: Store) -> None:
+    led, worked_at, foreign = b"\x00" * 32, b"\xff" * 32, b"f" * 32
+    store.commit([(Put(kind=JOB_KIND, key=led, value=b""), Put(kind=ATTEMPT, key=worked_at + b"\0\0\0\7", value=b""))])
+    for job in (led, worked_at, foreign):
+        store.commit([tuple(LogJob(job_id=job, wall_ms=when, event="e") for when in (1, 2, 3, 9))])
+    counts = []
+    for _ in range(3):
+        assert store.commit([(DropOldLogs(before_ms=9, rows_max=2),)]) == [None]
+        counts.append(tuple(len(store.job_events(job)) for job in (led, worked_at, foreign)))
+    assert counts == [(4, 4, 2), (4, 4, 1), (4, 4, 1)]
+    store.commit([(Drop(kind=ATTEMPT, key=worked_at + b"\0\0\0\7"), DropOldLogs(before_ms=9, rows_max=9))])
+    assert [event.wall_ms for event in store.job_events(worked_at)] == [9]
+
+
+def test_room_of_released_resources_is_used_again(tmp_path: Path, mode: Mode) -> None:
+    """Three times as much as fits at once goes through, and the file stays near what is stored at one time."""
+    store = LocalStore.open(tmp_path, metadata=mode)
+    results = [keep(number.to_bytes(4) * 40_000) for number in range(60)]  # 9.6 MB, of which 20 are stored at a time
+    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("resources"))
+    sizes = []
+    for number, result in enumerate(results):
+        older = (results[number - 20].digest,) if number >= 20 else ()
+        assert store.commit([(Release(digests=older), result)]) == [None]
+        sizes.append((folder / "data.mdb").stat().st_size)
+    assert [store.resource(result.digest) is not None for result in results] == [False] * 40 + [True] * 20
+    assert sizes[-1] <= sizes[20] * 1.25
+    store.close()
 
 
 def test_job_events_are_of_one_job_in_order_and_can_be_followed(store: Store) -> None:

@@ -8,6 +8,7 @@ outlives its node or launcher by 2 s, and no half-written file stays.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import random
 import sys
@@ -19,18 +20,21 @@ from pathlib import Path
 from typing import Final
 
 from actors.failpoints import Point
+from protocol.errors import UnreachableError
 from simulations.report import Report
 from tests.faults.files import kill_a_writer_of_files
 from tests.faults.kill_outcome import Outcome, violations
 from tests.faults.network import DISCOVERY, LOOK_S, NODE, Broken, Network, expect_gone, kill, network
 from tests.faults.stops import STOPS, live_through_stops
 from tests.faults.stream import JobStream
+from tests.system.jobs import client, mean_of, submit_and_wait
 
 HIT_LIMIT_S: Final = 20.0
 MOMENT_S: Final = 0.4  # random kills come so long after the last recovery at most; a job takes about half of it
-SCHEDULER_ONLY: Final = (Point.RESOURCES_KEPT, Point.ANSWER_BEFORE)
+SCHEDULER_ONLY: Final = (Point.RESOURCES_KEPT, Point.ANSWER_BEFORE, Point.RELEASE_BEFORE)
 RANDOM_VICTIMS: Final = ("worker node", "scheduler node", "discovery", "worker launcher", "scheduler launcher")
 KINDS_OF_FILE: Final = (Point.FILE_UNNAMED, Point.FILE_NAMED)
+OTHER_COLUMN: Final = "bill_length_mm"  # than that of the stream
 IN_LAUNCHER: Final = (Point.SPAWN_BEFORE, Point.SPAWN_AFTER)
 IN_CHILD: Final = (Point.TASK_COMPUTED, Point.ANNOUNCE_BEFORE)
 
@@ -76,6 +80,8 @@ class Killer:
             self._kill_program(name, NODE)
         elif point is Point.ANNOUNCE_BEFORE:
             self._kill_program(name, DISCOVERY)
+        elif point is Point.RELEASE_BEFORE:
+            self._remove_a_job(name)
         seen = self._watch(point, name)
         if point in IN_LAUNCHER:
             expect_gone(lambda: seen, f"after the launcher of {name}")
@@ -97,6 +103,12 @@ class Killer:
                 self._net.disarm(name, point)
                 raise Broken(f"in {name} it was not reached within {HIT_LIMIT_S:g} s")
             time.sleep(LOOK_S)
+
+    def _remove_a_job(self, name: str) -> None:
+        """One of its own, with a result that no job of the stream has: a result that others have too is not removed."""
+        job = submit_and_wait(self._net.nodes[name], mean_of(self._net.token, OTHER_COLUMN))
+        with client(self._net.nodes[name]) as jobs, contextlib.suppress(UnreachableError):
+            jobs.remove(job.job_id)
 
     # --- random moments --------------------------------------------------------------------------
 

@@ -10,15 +10,28 @@ from actors.adapters.store import LocalStore
 from protocol.ids import node_id
 from protocol.kinds import BOOT, KINDS, PEER, SAFETY_KINDS, SEEN_BOOT
 from protocol.limits import STORE_PAGE_ROWS_MAX
-from protocol.machines.contract import Audit, Drop, Effects, Keep, LogJob, Persist, Put, StartTask, Write
+from protocol.machines.contract import (
+    Audit,
+    Drop,
+    DropLog,
+    Effects,
+    Keep,
+    LogJob,
+    Persist,
+    Put,
+    Release,
+    StartTask,
+    Write,
+)
 from protocol.machines.events import TaskProduced
-from protocol.wire.jobs import AskCancel
+from protocol.wire.jobs import AskCancel, AskRemove
 from tests.protocol.builders import cancel_of, node_key, order, signed
 from tests.protocol.fleet import Fleet, Node
 
 Batch = tuple[Write, ...]
 HOLDERS = 2
 CANCELLED_EVERY = 5  # jobs
+REMOVED_EVERY = 3  # jobs
 
 
 class _WatchedFleet(Fleet):
@@ -40,7 +53,7 @@ class _WatchedFleet(Fleet):
 
 
 def machine_batches(random: Random, count: int) -> list[Batch]:
-    """At least `count` batches: whole jobs, some cancelled, and between them what gate and membership write."""
+    """At least `count` batches: whole jobs, some cancelled, some removed, and between them gate and membership."""
     fleet = _WatchedFleet(random)
     for number in range(count):
         if len(fleet.batches) >= count:
@@ -54,6 +67,8 @@ def machine_batches(random: Random, count: int) -> list[Batch]:
         if number % CANCELLED_EVERY == CANCELLED_EVERY - 1:
             fleet.ask(AskCancel(job_id=job_id, cancel=cancel_of(job_id)))
         fleet.end(job_id)
+        if number % REMOVED_EVERY == REMOVED_EVERY - 1:
+            fleet.ask(AskRemove(job_id=job_id))
     return fleet.batches
 
 
@@ -97,6 +112,10 @@ class Expected:
             case Keep(digest=digest) if not self._in_memory:
                 self.digests.add(digest)
                 self._resources.add(digest)
+            case Release(digests=digests):
+                self._resources.difference_update(digests)
+            case DropLog(job_id=job_id):
+                self._events.pop(job_id, None)
 
     def _survives(self, kind: str) -> bool:
         return not self._in_memory or kind in SAFETY_KINDS

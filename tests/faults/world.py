@@ -52,7 +52,7 @@ class World:
             "a look": self.look,
             "a job led here": lambda: self.anna.run_job(QUESTION, holders_min=2),
             "a job led there": lambda: self.bert.run_job(QUESTION, holders_min=2),
-            "a cancelled job": self.cancel,
+            "a cancelled job that is removed": self.cancel,
             "a job from the door": self.knock,
             "the projects read anew": lambda: self.anna.ask(ReloadProjects()),
             "the other node started again": self.restart_bert,
@@ -88,6 +88,7 @@ class World:
             jobs.submit(jobs.prove(prepared))
             jobs.cancel(prepared.job_id, key)
             jobs.wait(prepared.job_id, limit_s=10)
+            jobs.remove(prepared.job_id)
 
     def knock(self) -> None:
         key = SigningKey(SystemEntropy().bytes(32))

@@ -7,6 +7,7 @@ import pytest
 from actors.adapters.token_files import add_project
 from flotta_p2p.configuration.read import read_configuration
 from protocol.ids import format_id, node_id
+from protocol.machines.stored_results import RetentionRules
 from protocol.secret_text import SecretText
 from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B, faults, read
 
@@ -213,3 +214,25 @@ def test_secrets_are_masked_in_every_refusal(tmp_path: Path) -> None:
     )
     shown = "\n".join(faults(tmp_path, text))
     assert shown.count("\n") == 3 and TOKEN_A not in shown and "geheim" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "keep_ms", "quota_bytes"),
+    [
+        ("", 90 * 86_400_000, 10_240 << 20),
+        ("keep_days: forever", None, 10_240 << 20),
+        ("keep_days: 0.5\n    quota_mb: 16", 43_200_000, 16 << 20),
+        ("keep_days: '30'", 30 * 86_400_000, 10_240 << 20),
+    ],
+)
+def test_what_is_kept_of_jobs_is_told_in_days_and_mebibytes(
+    text: str, keep_ms: int | None, quota_bytes: int, tmp_path: Path
+) -> None:
+    results = read(tmp_path, f"settings:\n  results:\n    {text}\n" if text else "").settings.results
+    assert results.retention == RetentionRules(keep_ms=keep_ms, quota_bytes=quota_bytes)
+
+
+@pytest.mark.parametrize("days", ["0.04", "36501", "never", "Forever"])
+def test_a_time_to_keep_jobs_that_makes_no_sense_is_refused(days: str, tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, f"settings:\n  results:\n    keep_days: {days}\n")
+    assert 'expected a number of days from 0.0417 to 36500, or "forever"' in fault

@@ -54,6 +54,8 @@ from protocol.wire.jobs import (
     AskChunk,
     AskJob,
     AskJobs,
+    AskRemove,
+    AskRemoveEnded,
     AskResult,
     AskResultChunk,
     Chunk,
@@ -198,7 +200,10 @@ def _job_messages() -> list[Any]:
         fleet.end(job_id)
         fleet.ask(AskResult(job_id=job_id))
         seen += [AskJob(job_id=job_id), AskResult(job_id=job_id), cancel]
-    return [*seen, *fleet.told, AskJobs(newest=7), fleet.ask(AskJobs())]
+    seen += [AskJobs(newest=7), AskRemove(job_id=job_id), AskRemoveEnded(ended_ms_ago=0)]
+    for question in seen[-3:]:
+        fleet.ask(question)
+    return [*seen, *fleet.told]
 
 
 def _succeeds(_node: Node, start: StartTask) -> Any:

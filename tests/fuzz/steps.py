@@ -23,7 +23,18 @@ from protocol.plan.order import SignedOrder, job_id_of
 from protocol.signing import Envelope, pae
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.door import Challenge, Hello
-from protocol.wire.jobs import AskCancel, AskJob, AskJobs, AskResult, Results, Stop, Submit, Tasks
+from protocol.wire.jobs import (
+    AskCancel,
+    AskJob,
+    AskJobs,
+    AskRemove,
+    AskRemoveEnded,
+    AskResult,
+    Results,
+    Stop,
+    Submit,
+    Tasks,
+)
 from protocol.wire.peers import Acknowledge, Greeting, Heartbeat, RollCall
 from protocol.wire.registry import decode_message, encode_message
 from protocol.wiring import takers
@@ -192,6 +203,8 @@ def _jobs(hostile: Hostile) -> int:
         questions: list[Any] = [Submit(order=an_order), AskJob(job_id=job_id), AskResult(job_id=job_id), AskJobs()]
         if random.random() < 0.4:
             questions.append(AskCancel(job_id=job_id, cancel=cancel_of(job_id)))
+        if random.random() < 0.4:
+            questions.append(random.choice((AskRemove(job_id=job_id), AskRemoveEnded(ended_ms_ago=0))))
         for question in questions:
             fleet.step(fleet.leader, "scheduler", received(question, SUBMITTER_ID, session=SUBMISSION))
             if random.random() < 0.5:

@@ -15,10 +15,10 @@ import msgspec
 from protocol import kinds
 from protocol.ids import node_id
 from protocol.machines.contract import (
+    Audit,
     ClearTimer,
     Drop,
     Effects,
-    Hold,
     Keep,
     KillTask,
     LogJob,
@@ -48,6 +48,7 @@ from protocol.machines.events import (
     TaskProduced,
 )
 from protocol.machines.scheduler import Scheduler, SchedulerSnapshot
+from protocol.machines.stored_results import KEPT_BY_DEFAULT, RetentionRules
 from protocol.machines.worker import Worker
 from protocol.plan.order import SignedOrder
 from protocol.plan.products import Carried, chunks_of
@@ -82,10 +83,12 @@ class Node:
         self.rows: dict[str, dict[bytes, bytes]] = {}
         self.resources: dict[bytes, bytes] = {}
         self.log: list[LogJob] = []  # what the scheduler logged
+        self.audit: list[Audit] = []
         self.running: dict[bytes, StartTask] = {}
         self.pieces: dict[bytes, list[tuple[int, bytes]]] = {}  # of large products: what their children still have
         self.told: dict[bytes, int] = {}
         self.holders: dict[bytes, int] = {}  # of each resource
+        self.parts: dict[bytes, tuple[bytes, ...]] = {}
         self.boot = 0
         self.cut_off = False
         self.machines: dict[str, Courier] = {}
@@ -102,7 +105,9 @@ class Node:
         rows = {kind: sorted(table.items()) for kind, table in self.rows.items()}
         policy = NodePolicy(sources={name: SourcePolicy(projects=one) for name, one in self.sources.items()})
         inner: dict[str, Any] = {
-            "scheduler": Scheduler(self.key, self.id, self.name, self.boot, self.sources, rows),
+            "scheduler": Scheduler(
+                self.key, self.id, self.name, self.boot, self.sources, rows, retention=self.fleet.retention
+            ),
             "worker": Worker(self.key, self.id, policy, rows),
         }
         for owner, machine in inner.items():
@@ -126,19 +131,29 @@ class Node:
                     self.rows.setdefault(kind, {})[key] = value
                 case Drop(kind=kind, key=key):
                     self.rows.get(kind, {}).pop(key, None)
-                case Keep(digest=digest, data=data):
-                    self.resources[digest] = data
-                    self.holders[digest] = self.holders.get(digest, 0) + 1
-                case Hold(digests=digests):
-                    for digest in digests:
-                        self.holders[digest] += 1
+                case Keep(digest=digest, data=data, parts=parts):
+                    self._keep(digest, data, parts)
                 case Release(digests=digests):
-                    for digest in digests:
-                        self.holders[digest] -= 1
-                        if not self.holders[digest]:
-                            del self.holders[digest], self.resources[digest]
+                    self._release(digests)
+                case Audit():
+                    self.audit.append(write)
                 case LogJob() if owner == "scheduler":
                     self.log.append(write)
+
+    def _keep(self, digest: bytes, data: bytes, parts: tuple[bytes, ...]) -> None:
+        if digest not in self.resources:
+            self.parts[digest] = tuple(dict.fromkeys(parts))
+            for part in self.parts[digest]:
+                self.holders[part] += 1
+        self.resources[digest] = data
+        self.holders[digest] = self.holders.get(digest, 0) + 1
+
+    def _release(self, digests: tuple[bytes, ...]) -> None:
+        for digest in digests:
+            self.holders[digest] -= 1
+            if not self.holders[digest]:
+                del self.holders[digest], self.resources[digest]
+                self._release(self.parts.pop(digest))
 
     def whole(self, product: Carried) -> bytes:
         """The bytes of a product whose chunks are all here."""
@@ -151,8 +166,15 @@ class Node:
 class Fleet:
     """All nodes know each other and share a project. Node 0 leads the jobs."""
 
-    def __init__(self, holders: int, sources: int = 1, compute: Compute = product_of) -> None:
+    def __init__(
+        self,
+        holders: int,
+        sources: int = 1,
+        compute: Compute = product_of,
+        retention: RetentionRules = KEPT_BY_DEFAULT,
+    ) -> None:
         self.now: Now = now()
+        self.retention = retention
         self.compute = compute
         self.nodes: list[Node] = []
         self.timers: dict[tuple[int, str, str], tuple[int, int]] = {}

@@ -8,7 +8,7 @@ import pytest
 
 from protocol import kinds
 from protocol.limits import RESTARTS_MAX
-from protocol.machines.contract import Put
+from protocol.machines.contract import Keep, Put, Release
 from simulations.clocks import OFFSET_MS_MAX, WALL_MS, NodeClock, StepPlan
 from simulations.committing import Committer
 from simulations.faults import CrashPlan, FallPlan, FullDiskPlan, MachineName, PausePlan, WavePlan
@@ -78,7 +78,7 @@ def test_a_paused_node_does_nothing_and_then_goes_on_in_the_same_life() -> None:
 
 
 def test_a_pause_longer_than_a_lease_loses_it() -> None:
-    pauses = (PausePlan(at_ms=10_200, node=1, length_ms=8_000),)
+    pauses = (PausePlan(at_ms=10_200, node=1, length_ms=30_000),)  # however long the tasks before take
     watched = Watched(quiet(jobs=(job(10_000),), task_ms_max=8_000, pauses=pauses))
     status = watched.world.submitters[0].status
     assert status is not None and status.cause is not None and status.cause.node_name.startswith("n1 ")
@@ -120,6 +120,13 @@ def test_an_hour_off_refuses_orders_until_the_clock_is_right() -> None:
 
 
 # --- stores, crashes, falls ------------------------------------------------------------------------------------------
+
+
+def test_a_released_resource_is_gone() -> None:
+    store = VirtualStore()
+    one, other = (Keep(digest=data * 32, data=data) for data in (b"1", b"2"))
+    store.sync((one, other, Release(digests=(one.digest, b"?" * 32))))
+    assert (store.resource(one.digest), store.resource(other.digest)) == (None, b"2")
 
 
 def test_a_crash_keeps_what_was_synced_and_a_part_of_the_rest_from_the_front() -> None:

@@ -109,6 +109,7 @@ def running_node(
     project: str = "penguins",
     extra_yaml: str = "",
     node_yaml_lines: str = "",
+    settings_yaml_lines: str = "",
     database: bool = False,
     interface: str = "127.0.0.1",
     discovery: bool = False,
@@ -121,8 +122,8 @@ def running_node(
     """A node in `folder` that answers at its control socket; gone, with all its children, when the block ends.
 
     Its source, if there is one, has the node's name in lower case. `extra_yaml` stands at the end of the file, after
-    `datasources`; `node_yaml_lines` under `node`. `wrap` may put a command before the launcher's, such as `ip netns
-    exec NAME`. The same folder again is the same node started again.
+    `datasources`; `node_yaml_lines` under `node`, `settings_yaml_lines` likewise. `wrap` may put a command before the
+    launcher's, such as `ip netns exec NAME`. The same folder again is the same node started again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = node_yaml(
@@ -139,6 +140,7 @@ def running_node(
         proxy=proxy,
     )
     text = text.replace("node:\n", f"node:\n{node_yaml_lines}", 1)
+    text = text.replace("settings:\n", f"settings:\n{settings_yaml_lines}", 1)
     (folder / "node.yaml").write_text(text + extra_yaml)
     if csv_text is not None:
         (folder / "table.csv").write_text(csv_text)

@@ -161,6 +161,44 @@ def test_through_the_door_a_person_without_a_node_has_all_commands(door: Line) -
     assert door("job", "result", job, "--json").values["rows"] == 168
 
 
+def test_a_submitter_removes_the_own_job_through_the_door_and_nobody_else_does(
+    door: Line, here: Line, node: RunningNode, tmp_path: Path
+) -> None:
+    job = door("submit", "--columns", "year", "--json").values["job"]
+    assert run(tmp_path, "key", "new").code == 0
+    way = ("--to", node.address, "--token-file", str(node.folder / "token"))
+    assert "[job-unknown]" in run(tmp_path, "job", "remove", job, *way).refused(5)
+    assert run(tmp_path, "job", "remove", "--ended-before", "0s", *way, "--json").values["removed"] == []
+    (removed,) = door("job", "remove", job[:9], "--json").values["removed"]
+    assert (removed["job"], removed["by"], removed["already"]) == (job, "submitter", False)
+    assert job not in {one["job"] for one in here("jobs", "--json").values["jobs"]}
+    assert "its submitter removed the job" in door("job", "result", job).refused(5)
+
+
+def test_of_several_jobs_each_is_removed_for_itself_and_what_is_refused_is_named(here: Line) -> None:
+    job = here("submit", "--project", "penguins", "--columns", "year", "--json").values["job"]
+    ran = here("job", "remove", "jzzzzzz", job)
+    assert (ran.code, ran.out.count("is removed")) == (5, 1)
+    assert "[job-unknown]" in ran.err
+    values = here("job", "remove", "jzzzzzz", job, "--json").values
+    assert [one["already"] for one in values["removed"]] == [True]
+    assert [one["code"] for one in values["refused"]] == ["job-unknown"]
+
+
+def test_the_order_of_a_removed_job_is_refused_when_it_is_sent_again(here: Line, node: RunningNode) -> None:
+    file = str(node.folder / "removed.flp")
+    job = here("sign", "--project", "penguins", "--columns", "year", "-o", file, "--json").values["job"]
+    assert here("send", file).code == 0
+    assert here("job", "wait", job).code == 0
+    assert here("job", "remove", job).code == 0
+    assert "[job-removed]" in here("send", file).refused(5)
+
+
+def test_a_running_job_is_not_removed(here: Line, held: None) -> None:
+    submitted = here("submit", "--project", "penguins", "--columns", "year", "--no-wait", "--json").values
+    assert "[job-not-ended]" in here("job", "remove", submitted["job"]).refused(5)
+
+
 @pytest.mark.parametrize("way", ["here", "door"])
 def test_only_the_node_that_a_person_asks_may_lead_the_job(
     way: str, node: RunningNode, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from actors.adapters import sqlite_metadata, sqlite_schema
 from actors.adapters.sqlite_metadata import SqliteMetadata
 from actors.adapters.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from protocol.errors import Code, StorageError
-from protocol.kinds import INBOX, SEEN_BOOT
+from protocol.kinds import INBOX, JOB, SEEN_BOOT
 from protocol.machines.contract import Audit, LogJob, Put
 
 BOTH = pytest.mark.parametrize("in_memory", [False, True], ids=["file", "memory"])
@@ -110,8 +110,10 @@ def test_a_disk_that_fills_within_a_batch_refuses_all_and_works_again_with_space
 @pytest.mark.parametrize("verb", ["UPDATE {} SET event = 'x'", "DELETE FROM {}", "REPLACE INTO {} SELECT * FROM {}"])
 @pytest.mark.parametrize("table", ["audit", "job_events"])
 def test_append_only_tables_refuse_every_change(path: Path, table: str, verb: str) -> None:
+    """Of job events those of jobs that are kept."""
     metadata = SqliteMetadata.open(path)
-    metadata.commit([(Audit(wall_ms=1, actor="a", event="e"), LogJob(job_id=b"j", wall_ms=1, event="e"))])
+    kept, log = Put(kind=JOB, key=b"j", value=b""), LogJob(job_id=b"j", wall_ms=1, event="e")
+    metadata.commit([(kept, Audit(wall_ms=1, actor="a", event="e"), log)])
     with pytest.raises(apsw.ConstraintError, match="append-only"):
         metadata._db.execute(verb.format(table, table))
     metadata.close()

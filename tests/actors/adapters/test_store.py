@@ -16,7 +16,7 @@ from actors.adapters.store import LocalStore
 from protocol.errors import Code, StorageError
 from protocol.kinds import INBOX
 from protocol.limits import MIB
-from protocol.machines.contract import Keep, Put, Write
+from protocol.machines.contract import Keep, Put, Release, Write
 
 
 def keep(data: bytes) -> Keep:
@@ -114,3 +114,76 @@ def test_the_database_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     LocalStore.open(tmp_path, metadata=Path("n.sqlite")).close()
     for name in ("n.sqlite", "resources/data.mdb"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
+
+
+def open_file(folder: Path, name: str = "n.sqlite") -> LocalStore:
+    return LocalStore.open(folder, metadata=Path(name))
+
+
+def stored(store: LocalStore, *results: Keep) -> list[bool]:
+    """Whether LMDB holds them, whatever the rows say."""
+    return [store._resources.get(result.digest) is not None for result in results]
+
+
+def test_rows_go_before_their_resources_and_the_next_opening_removes_what_stayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_file(tmp_path)
+    store.commit([(keep(b"gone"), keep(b"stays"))])
+    monkeypatch.setattr(LmdbResources, "remove_all", lambda *_: pytest.exit("killed here"))
+    with pytest.raises(pytest.exit.Exception):
+        store.commit([(Release(digests=(keep(b"gone").digest,)),)])
+    assert store.resource(keep(b"gone").digest) is None
+    assert stored(store, keep(b"gone")) == [True]
+    store.close()
+    monkeypatch.undo()
+    store = open_file(tmp_path)
+    assert stored(store, keep(b"gone"), keep(b"stays")) == [False, True]
+    store.close()
+
+
+def test_a_resource_whose_rows_were_never_committed_is_removed_at_the_next_opening(tmp_path: Path) -> None:
+    store = open_file(tmp_path)
+    store._resources.put_all([(keep(b"half").digest, b"half")])
+    store.close()
+    store = open_file(tmp_path)
+    assert stored(store, keep(b"half")) == [False]
+    store.close()
+
+
+def test_a_folder_that_another_database_has_filled_loses_nothing(tmp_path: Path) -> None:
+    store = open_file(tmp_path)
+    store.commit([(keep(b"archived"),)])
+    store.close()
+    store = open_file(tmp_path, "new.sqlite")
+    store.commit([(keep(b"new"),)])
+    store.close()
+    open_file(tmp_path, "new.sqlite").close()
+    store = open_file(tmp_path)
+    assert store.resource(keep(b"archived").digest) == b"archived"
+    store.close()
+
+
+def test_a_folder_from_before_owners_is_not_taken_by_a_database_that_does_not_name_all_in_it(tmp_path: Path) -> None:
+    resources = LmdbResources.open(tmp_path / "resources")
+    resources.put_all([(keep(b"archived").digest, b"archived")])
+    resources.close()
+    for _ in range(2):
+        store = open_file(tmp_path)
+        assert stored(store, keep(b"archived")) == [True]
+        store.close()
+
+
+def test_a_removal_that_finds_no_room_is_made_good_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StorageError(Code.DISK_FULL, "full")
+
+    store = open_file(tmp_path)
+    store.commit([(keep(b"one"), keep(b"two"))])
+    monkeypatch.setattr(LmdbResources, "remove_all", full)
+    assert store.commit([(Release(digests=(keep(b"one").digest,)),)]) == [None]
+    assert store.resource(keep(b"one").digest) is None
+    monkeypatch.undo()
+    store.commit([(Release(digests=(keep(b"two").digest,)),)])
+    assert stored(store, keep(b"one"), keep(b"two")) == [False, False]
+    store.close()

@@ -85,6 +85,10 @@ def test_words_are_split_at_commas_that_are_not_escaped() -> None:
         (("project", "new", "a/b"), 3, "is no name of a project"),
         (("up", "-c", "missing.yaml"), 3, "missing.yaml cannot be read"),
         (("job", "wait", "jabcdef", "--limit", "x"), 2, "is no duration"),
+        (("job", "remove"), 2, "name jobs by their ids, or say --ended-before TIME"),
+        (("job", "remove", "jabcdef", "--ended-before", "1d"), 2, "name jobs by their ids, or say --ended-before TIME"),
+        (("job", "remove", "--ended-before", "30"), 2, "is no duration"),
+        (("job", "remove", "jabcdef"), 4, "no node runs for the work directory"),
     ],
 )
 def test_errors_are_one_sentence_with_exit_code_and_next_step(

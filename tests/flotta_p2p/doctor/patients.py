@@ -95,6 +95,7 @@ def running(folder: Path, status: dict[str, Any] | None = None, peers: dict[str,
         "schedulers": [],
         "discovery": {"state": "ready", "zeroconf": False, "problems": []},
         "way_out": {},
+        "results": {},
     }
     return Patient(
         folder,

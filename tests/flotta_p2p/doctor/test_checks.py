@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from actors.adapters.interfaces import Interface
 from actors.adapters.machine import OpenFiles, disk_of
-from flotta_p2p.doctor import company, examine, folder, machine, network
+from flotta_p2p.doctor import company, examine, folder, machine, network, storage
 from flotta_p2p.doctor.finding import Finding, ok
 from flotta_p2p.doctor.patient import Patient
 from protocol.errors import Code, ConfigError, UnreachableError
+from protocol.limits import JOBS_KEPT_MAX, MIB
 from protocol.wire.jobs import Cause
 from tests.flotta_p2p.commands.test_output import status as job
 from tests.flotta_p2p.doctor.patients import peer, running, with_jobs
@@ -46,6 +47,39 @@ def test_a_scheduler_that_answers_no_polls_is_wrong_and_since_when(tmp_path: Pat
     assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
     assert "7 polls" in finding.seen and "3 min ago" in finding.seen
     assert one(company.schedulers(running(tmp_path, status={"schedulers": [scheduler("answered")]}))).verdict == "ok"
+
+
+# --- retention and quota -----------------------------------------------------------------------
+
+
+def with_results(folder: Path, **changes: Any) -> dict[str, Finding]:
+    results = {
+        "jobs": 1,
+        "used_bytes": 0,
+        "reserved_bytes": 0,
+        "quota_bytes": 100 * MIB,
+        "keep_days": 90.0,
+        "clock_in_doubt": False,
+    }
+    return {found.check: found for found in storage.retention(running(folder, status={"results": results | changes}))}
+
+
+@pytest.mark.parametrize(
+    ("used_mib", "reserved_mib", "verdict"), [(89, 0, "ok"), (90, 0, "note"), (45, 45, "note"), (99, 1, "wrong")]
+)
+def test_the_quota_is_noted_from_nine_tenths_on_and_wrong_where_jobs_are_refused(
+    used_mib: int, reserved_mib: int, verdict: str, tmp_path: Path
+) -> None:
+    found = with_results(tmp_path, used_bytes=used_mib * MIB, reserved_bytes=reserved_mib * MIB)["quota"]
+    assert (found.verdict, found.code) == (verdict, Code.QUOTA_REACHED if verdict == "wrong" else None)
+    assert ("job remove" in found.next_step) == (verdict != "ok")
+
+
+def test_too_many_jobs_and_a_clock_that_is_not_believed_are_noted(tmp_path: Path) -> None:
+    assert set(with_results(tmp_path)) == {"quota"}
+    found = with_results(tmp_path, jobs=JOBS_KEPT_MAX * 9 // 10, clock_in_doubt=True)
+    assert [found[name].verdict for name in ("jobs kept", "retention")] == ["note", "note"]
+    assert "NTP" in found["retention"].next_step
 
 
 # --- the way out -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.doctor.examine import examine
 from protocol.errors import Code
 from protocol.kinds import BOOT, OUTBOX
+from protocol.limits import MIB
 from protocol.machines.contract import Put
 from tests.flotta_p2p.commands.lines import run
 from tests.flotta_p2p.doctor.patients import Down, audit, result
@@ -169,6 +170,17 @@ def test_what_an_unclean_end_left_in_the_log_is_read_without_a_change(down: Down
 def test_results_that_the_database_names_and_are_not_there_are_wrong(down: Down) -> None:
     shutil.rmtree(down.workdir / "resources")
     assert "1 result" in down.wrong()["results"].seen
+
+
+def test_the_quota_of_a_node_that_is_down_is_counted_from_its_database(down: Down) -> None:
+    text = down.file.read_text()
+    down.file.write_text(text.replace("settings:\n", "settings:\n  results:\n    quota_mb: 16\n"))
+    assert down.findings()["quota"].verdict == "ok"
+    down.write(*(result(bytes([number]) * MIB) for number in range(15)))
+    full = down.findings()["quota"]
+    assert (full.verdict, full.seen) == ("note", "15.0 MiB of 16.0 MiB for results are taken")
+    down.write(result(b"x" * MIB))
+    assert down.findings()["quota"].verdict == "wrong"
 
 
 def test_results_of_another_folder_are_wrong(down: Down) -> None:

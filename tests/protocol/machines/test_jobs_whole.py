@@ -51,7 +51,9 @@ def hangs_on(number: int) -> Callable[[Node, StartTask], Any]:
 def nothing_left(fleet: Fleet) -> bool:
     """No task, attempt, outbox row or timer of the job is left at any node."""
     kept = {kind for node in fleet.nodes for kind, table in node.rows.items() if table}
-    return kept <= {kinds.JOB, kinds.EXECUTED, kinds.INBOX} and not any(node.running for node in fleet.nodes)
+    return kept <= {kinds.JOB, kinds.EXECUTED, kinds.INBOX, kinds.WITNESSED} and not any(
+        node.running for node in fleet.nodes
+    )
 
 
 # --- the good way ------------------------------------------------------------------------------------------------

@@ -23,9 +23,10 @@ from protocol.limits import (
     TASK_FETCH_BYTES_MAX,
     TASK_INPUT_BYTES_MAX,
 )
-from protocol.machines import attempts, transfers
+from protocol.machines import attempts
 from protocol.machines.contract import Received, Refuse, StartTask
 from protocol.machines.events import PeersAllowed, TaskPiece, TaskProduced
+from protocol.plan import operations
 from protocol.plan.products import Manifest, chunk_digest, chunks_of, inline_bytes, manifest_of, product_digest
 from protocol.wire.jobs import AskChunk, AskResult, AskResultChunk, Chunk, JobResult, ResultChunk, Results
 from tests.protocol.builders import signed
@@ -129,7 +130,7 @@ def test_products_that_would_not_fit_into_one_message_together_go_by_chunks() ->
 
 
 def test_no_more_chunks_than_the_window_are_asked_for_at_once() -> None:
-    fleet = Fleet(2, compute=makes("summary.measure", size=3 * CHUNKS_ASKED_MAX * CHUNK_BYTES))
+    fleet = Fleet(2, compute=makes("summary.measure", size=2 * CHUNKS_ASKED_MAX * CHUNK_BYTES))
     most = 0
 
     def look() -> None:
@@ -320,8 +321,9 @@ def test_pieces_that_do_not_make_up_a_product_end_their_task(pieces: list[tuple[
     assert cause is not None and cause.code == Code.BODY_MALFORMED
 
 
-def test_a_product_beyond_the_limit_ends_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfers, "PRODUCT_BYTES_MAX", 2 * CHUNK_BYTES)
+def test_a_product_beyond_the_limit_of_its_operation_ends_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = msgspec.structs.replace(operations.OPERATIONS["summary.measure"], product_bytes_max=2 * CHUNK_BYTES)
+    monkeypatch.setitem(operations.OPERATIONS, "summary.measure", measure)
     fleet = Fleet(1, compute=makes("summary.measure"))
     cause = fleet.end(runs(fleet)).cause
     assert cause is not None and cause.code == Code.RESULT_TOO_LARGE
