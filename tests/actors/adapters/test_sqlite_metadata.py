@@ -12,7 +12,7 @@ from actors.adapters.sqlite_metadata import SqliteMetadata
 from actors.adapters.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from protocol.errors import Code, StorageError
 from protocol.kinds import INBOX, JOB, SEEN_BOOT
-from protocol.machines.contract import Audit, LogJob, Put
+from protocol.machines.contract import Audit, Drop, DropLog, LogJob, Put
 
 BOTH = pytest.mark.parametrize("in_memory", [False, True], ids=["file", "memory"])
 
@@ -117,6 +117,22 @@ def test_append_only_tables_refuse_every_change(path: Path, table: str, verb: st
     with pytest.raises(apsw.ConstraintError, match="append-only"):
         metadata._db.execute(verb.format(table, table))
     metadata.close()
+
+
+def test_a_database_from_before_jobs_could_be_removed_lets_them_be(path: Path) -> None:
+    job, log = Put(kind=JOB, key=b"j", value=b""), LogJob(job_id=b"j", wall_ms=1, event="e")
+    old = SqliteMetadata.open(path, migrations=MIGRATIONS[:1])
+    old.commit([(job, log)])
+    old.close()
+    new = SqliteMetadata.open(path)
+    owner = new.owner()
+    assert len(owner) == 16
+    assert new.commit([(Drop(kind=JOB, key=b"j"), DropLog(job_id=b"j"))]) == [None]
+    assert new.job_events(b"j") == []
+    new.close()
+    again = SqliteMetadata.open(path)
+    assert again.owner() == owner
+    again.close()
 
 
 # --- what may be opened -------------------------------------------------------------------------
