@@ -293,15 +293,6 @@ def test_a_command_names_its_job_and_how_to_find_it_when_the_node_dies(tmp_path:
     assert f"flotta-p2p job wait {job}" in last
 
 
-def test_ctrl_c_while_the_commands_load_says_nothing() -> None:
-    loading = "import os, signal, sys, flotta_p2p.__main__ as program\n"
-    loading += "class Finder:\n    def find_spec(self, name, *_):\n"
-    loading += "        name == 'flotta_p2p.commands.main' and os.kill(os.getpid(), signal.SIGINT)\n"
-    loading += "sys.meta_path.insert(0, Finder())\nprogram.main(['status'])\n"
-    ended = subprocess.run([sys.executable, "-c", loading], capture_output=True, timeout=LIMIT_S, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
-
-
 @pytest.mark.parametrize("after_s", [0.15, 0.3, 0.45])
 def test_ctrl_c_while_a_node_starts_ends_it_without_a_traceback(tmp_path: Path, after_s: float) -> None:
     config = config_in(tmp_path, node_yaml(name="Early", port=free_ports(1)[0], token=TOKEN, source=False))
