@@ -49,17 +49,27 @@ def peers(patient: Patient) -> Iterator[Finding]:
             step = "compare `flotta-p2p project list` on both sides, and add the token that is missing"
             yield note(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
         else:
-            where = ", ".join(one["addresses"]) or "no address"
-            step = (
-                f"see whether it runs, whether both machines can open connections to each other ({where}), and whether "
-                "it still holds this project's token (`flotta-p2p project list` on both sides)"
-            )
-            yield note(name, f"{one['presence']}{heard or ', not heard since this node started'}; {common}", step)
+            seen = f"{one['presence']}{heard or ', not heard since this node started'}; {common}"
+            yield note(name, seen, _step_to(patient, one))
     if patient.peers["peers"] and not any(one["projects"] for one in patient.peers["peers"]):
         step = "compare `flotta-p2p project list` here and there: the token of this node is another one"
         yield wrong("peers", "none of them shares a project with this node", step, Code.PROJECT_UNKNOWN)
     if not patient.peers["peers"]:
         yield note("peers", "none: nobody with a common project was met", "flotta-p2p peers shows who is in sight")
+
+
+def _step_to(patient: Patient, peer: dict[str, Any]) -> str:
+    """What to do about a peer that is not there. A client opens connections to its schedulers alone."""
+    assert patient.status is not None
+    ways = {one["node"]: one["name"] for one in patient.status["schedulers"]}
+    token = "whether it still holds this project's token (`flotta-p2p project list` on both sides)"
+    if peer["node"] in ways:
+        return f"this client depends on it: see scheduler {peer['name']} below"
+    if ways:
+        through = f"this client reaches it through {', '.join(ways.values())} alone: see first whether that answers"
+        return f"{through}, then whether {peer['name']} runs, and {token}"
+    where = ", ".join(peer["addresses"]) or "no address"
+    return f"see whether it runs, whether both machines can open connections to each other ({where}), and {token}"
 
 
 def strangers(patient: Patient) -> Iterator[Finding]:
@@ -89,13 +99,19 @@ def joins(patient: Patient) -> Iterator[Finding]:
 
 
 def schedulers(patient: Patient) -> Iterator[Finding]:
-    """Of a client: whether those that it polls answer."""
+    """Of a client: whether those that it polls answer. Through them alone it is reached, and reaches others."""
     for one in patient.status["schedulers"] if patient.status is not None else ():
         name = f"scheduler {one['name']}"
         if one["state"] == "silent":
-            heard = "never in this life of the node" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
-            seen = f"{many(one['unanswered'], 'poll')} without an answer; the last answer came {heard}"
-            step = "see what its operator says, and look at the way: flotta-p2p doctor --to ADDRESS"
+            known = patient.peers["peers"] if patient.peers is not None else ()
+            addresses = [address for peer in known if peer["node"] == one["node"] for address in peer["addresses"]]
+            heard = "since this node started" if one["silent_ms"] is None else f"for {span(one['silent_ms'])}"
+            seen = (
+                f"silent {heard}: no answer from {', '.join(addresses) or 'its address'} to "
+                f"{many(one['unanswered'], 'poll')}; this client is reached through it"
+            )
+            ways = " or ".join(f"flotta-p2p doctor --to {address}" for address in addresses or ("ADDRESS",))
+            step = f"{ways} looks at the way there; then ask its operator whether it runs"
             yield wrong(name, seen, step, Code.NODE_UNREACHABLE)
         else:
             yield ok(name, one["state"])
