@@ -192,6 +192,7 @@ class Gate:
             reply_to=opened.header.reply_to,
             fence=opened.header.fence,
             boot_id=opened.header.boot_id,
+            via=event.via,
         )
         return (*self._note_boot(event.node, link, opened), Publish(event=received))
 

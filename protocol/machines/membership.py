@@ -334,7 +334,7 @@ class Membership:
         peer.sources = sources
         peer.greeted(now)
         peer.settled = common == peer.proved & self._held
-        effects.append(self._seen(event.sender))
+        effects.append(self._seen(event.sender, event.via))
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
         wanted = 0
@@ -353,9 +353,9 @@ class Membership:
             return []
         return self._search.tell(Discovered(certified=certified), known=False, introduced=True)
 
-    def _seen(self, node: bytes) -> Publish:
+    def _seen(self, node: bytes, via: bytes) -> Publish:
         peer = self._peers[node]
-        return Publish(event=PeerSeen(node=node, name=peer.certified.statement.name, sources=peer.sources))
+        return Publish(event=PeerSeen(node=node, name=peer.certified.statement.name, sources=peer.sources, via=via))
 
     def _heard(self, node: bytes, heartbeat: Heartbeat, now: Now) -> Effects:
         peer = self._peers.get(node)

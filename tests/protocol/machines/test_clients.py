@@ -170,6 +170,7 @@ def test_a_client_and_a_node_that_it_cannot_dial_become_peers_through_its_schedu
     trio.beat(NODE, CLIENT)
     assert trio.beats_heard(NODE, CLIENT) == trio.beats_heard(CLIENT, NODE) == 1
     assert all((one, other) not in {(CLIENT, NODE), (NODE, CLIENT)} for one, other, _ in trio.carried)
+    assert {one.via for one in trio.parties[NODE].heard} == {IDS[SCHEDULER]}  # to be named when silent
 
 
 def test_a_client_hears_its_own_scheduler_straight() -> None:

@@ -206,3 +206,9 @@ def test_the_own_address_typed_is_a_named_problem() -> None:
     machine.step(Discovered(certified=statement(OWN_KEY), heard_at=ADDRESS, typed=True), now())
     assert "this node itself" in machine.snapshot().joins[0].problem
     assert machine.snapshot().strangers == ()
+
+
+def test_it_tells_through_whom_a_peer_speaks() -> None:
+    machine, _ = with_peer()
+    (seen,) = news(machine.step(received(greeting(), PEER, via=b"s" * 32), now()), PeerSeen)
+    assert seen.via == b"s" * 32
