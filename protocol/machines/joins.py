@@ -61,6 +61,10 @@ class Joins:
         """Of those that are not joined all, as somebody there may be let in now."""
         return [self.ask(address) for address, join in self._joins.items() if join.state != "joined"]
 
+    def ask_found(self) -> list[Publish]:
+        """Of those from where a statement came, once more: who is there may have become a peer on another way."""
+        return [self.ask(address) for address, join in self._joins.items() if join.state == "knocking"]
+
     def parted(self, addresses: Iterable[str]) -> None:
         """The node at these addresses is a peer no longer."""
         for address in addresses:

@@ -285,8 +285,14 @@ class Membership:
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
-        self._joins.joined((event.heard_at, *certified.statement.addresses))
-        return (self._stored(node), *self._admit(node), *self._partly())
+        return (self._stored(node), *self._admit(node), *self._partly(), *self._joined(peer))
+
+    def _joined(self, peer: Peer) -> list[Publish]:
+        """What a client met through one of its schedulers may be another of them: then it is to be dialled as well."""
+        if self._client and not peer.heard_at:
+            return self._joins.ask_found()
+        self._joins.joined(peer.addresses)
+        return []
 
     def _stored(self, node: bytes) -> Persist:
         put = Put(kind=kinds.PEER, key=node, value=encode_record(self._peers[node].row()))
@@ -439,8 +445,11 @@ class Membership:
         peer = self._peers.get(node)
         effects: list[Persist | Publish | Send] = []
         if peer is not None:
-            if certified.statement.sequence > peer.certified.statement.sequence:
-                peer.certified = certified
+            newer = certified.statement.sequence > peer.certified.statement.sequence
+            to_dial = self._client and event.typed and not peer.heard_at  # it was met through another scheduler
+            if newer or to_dial:
+                peer.certified = certified if newer else peer.certified
+                peer.heard_at = event.heard_at if to_dial else peer.heard_at
                 effects.append(self._stored(node))
                 effects += self._admit(node)
             self._joins.joined((event.heard_at,))

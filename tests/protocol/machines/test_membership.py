@@ -212,3 +212,18 @@ def test_it_tells_through_whom_a_peer_speaks() -> None:
     machine, _ = with_peer()
     (seen,) = news(machine.step(received(greeting(), PEER, via=b"s" * 32), now()), PeerSeen)
     assert seen.via == b"s" * 32
+
+
+def test_a_client_dials_each_of_its_schedulers_also_one_that_it_met_through_another_first() -> None:
+    """Else it would be cut off with the first, though the second was typed for just that."""
+    machine = Membership(OWN, "own", SOURCES, (ADDRESS,), {}, client=True)
+    machine.step(ProjectsHeld(projects=(PROJECT,), statement=statement(OWN_KEY, addresses=()).data), now())
+    machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now())
+    through_another = machine.step(PeerProved(certified=SAYS, project=PROJECT.project_id), now())
+    (admitted,) = news(through_another, PeerAdmitted)
+    assert admitted.addresses == () and machine.snapshot().joins[0].state != "joined"
+    assert [one.address for one in news(through_another, StatementWanted)] == [ADDRESS]
+    found = machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now())
+    (admitted,) = news(found, PeerAdmitted)
+    assert ADDRESS in admitted.addresses and machine.snapshot().joins[0].state == "joined"
+    assert not news(machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now()), PeerAdmitted)
