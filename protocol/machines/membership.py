@@ -285,7 +285,10 @@ class Membership:
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
-        return (self._stored(node), *self._admit(node), *self._partly(), *self._joined(peer))
+        admitted = self._admit(node)
+        if certified.is_client and not self._client:  # it greets first: ours would overtake what lets it hear us
+            admitted = admitted[:1]
+        return (self._stored(node), *admitted, *self._partly(), *self._joined(peer))
 
     def _joined(self, peer: Peer) -> list[Publish]:
         """What a client met through one of its schedulers may be another of them: then it is to be dialled as well."""

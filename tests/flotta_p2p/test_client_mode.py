@@ -49,6 +49,7 @@ def test_a_client_takes_part_in_jobs_of_its_scheduler_and_of_a_node_that_it_neve
         (scheduler,) = clara.status()["schedulers"]
         assert scheduler["name"] == "Anna" and scheduler["state"] == "answered"
         assert anna.status()["door"]["passed_on"] > 0
+        assert "type-not-allowed" not in clara.status()["door"]["refused"]
         with pytest.raises(DeniedError) as refused:
             clara.run_job(QUESTION)
         assert refused.value.code == Code.POLICY_DENIED and "--to" in (refused.value.next_step or "")

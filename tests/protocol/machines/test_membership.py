@@ -214,6 +214,16 @@ def test_it_tells_through_whom_a_peer_speaks() -> None:
     assert seen.via == b"s" * 32
 
 
+def test_a_client_that_proved_itself_greets_first_and_is_greeted_all_the_same_when_it_does_not() -> None:
+    """A greeting of ours would overtake the credential without which the client refuses it."""
+    machine, _ = new()
+    client = statement(PEER_KEY, addresses=())
+    effects = machine.step(PeerProved(certified=client, project=PROJECT.project_id), now())
+    assert news(effects, PeerAdmitted) and not messages(effects, Greeting)
+    (asked,) = messages(machine.step(TimerFired(name="beat"), now(HEARTBEAT_INTERVAL_MS)), Greeting)
+    assert asked.answer_wanted
+
+
 def test_a_client_dials_each_of_its_schedulers_also_one_that_it_met_through_another_first() -> None:
     """Else it would be cut off with the first, though the second was typed for just that."""
     machine = Membership(OWN, "own", SOURCES, (ADDRESS,), {}, client=True)
