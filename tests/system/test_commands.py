@@ -181,8 +181,8 @@ def test_only_the_node_that_a_person_asks_may_lead_the_job(
 def test_a_wrong_token_opens_no_door(node: RunningNode) -> None:
     other = {"FLOTTA_TOKEN": new_token(b"a token of others...")}
     line = ("submit", "--columns", "year", "--to", node.address)
-    refused = run(node.folder, *line, environment=other).refused(4)
-    assert "check that the token is one of its projects" in refused
+    refused = run(node.folder, *line, environment=other).refused(5)
+    assert "it does not know the token's project" in refused and "project list" in refused
 
 
 def test_at_an_address_where_nobody_listens_the_wait_is_short(node: RunningNode) -> None:
