@@ -61,10 +61,6 @@ class Joins:
         """Of those that are not joined all, as somebody there may be let in now."""
         return [self.ask(address) for address, join in self._joins.items() if join.state != "joined"]
 
-    def ask_found(self) -> list[Publish]:
-        """Of those from where a statement came, once more: who is there may have become a peer on another way."""
-        return [self.ask(address) for address, join in self._joins.items() if join.state == "knocking"]
-
     def parted(self, addresses: Iterable[str]) -> None:
         """The node at these addresses is a peer no longer."""
         for address in addresses:
@@ -77,11 +73,16 @@ class Joins:
         if join is not None and join.state == "asking":
             join.state = "knocking"
 
-    def joined(self, addresses: Iterable[str]) -> None:
-        """The node at these addresses is a peer."""
+    def joined(self, addresses: Iterable[str], *, through_another: bool = False) -> list[Publish]:
+        """The node at these addresses is a peer. One that a client met `through_another` is not yet joined: it may be
+        one of those from where a statement came, which are asked once more, and then it is dialled as well.
+        """
+        if through_another:
+            return [self.ask(address) for address, join in self._joins.items() if join.state == "knocking"]
         for address in addresses:
             if address in self._joins:
                 self._joins[address].state, self._joins[address].problem = "joined", ""
+        return []
 
     def retry(self, address: str, sentence: str, now: Now) -> Effects:
         """It failed, with the reason; the next try comes later each time."""

@@ -285,17 +285,9 @@ class Membership:
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
-        admitted = self._admit(node)
-        if certified.is_client and not self._client:  # it greets first: ours would overtake what lets it hear us
-            admitted = admitted[:1]
-        return (self._stored(node), *admitted, *self._partly(), *self._joined(peer))
-
-    def _joined(self, peer: Peer) -> list[Publish]:
-        """What a client met through one of its schedulers may be another of them: then it is to be dialled as well."""
-        if self._client and not peer.heard_at:
-            return self._joins.ask_found()
-        self._joins.joined(peer.addresses)
-        return []
+        joined = self._joins.joined(peer.addresses, through_another=self._client and not peer.heard_at)
+        greets_first = certified.is_client and not self._client  # ours would overtake what lets it hear us
+        return (self._stored(node), *self._admit(node)[: 1 if greets_first else 2], *self._partly(), *joined)
 
     def _stored(self, node: bytes) -> Persist:
         put = Put(kind=kinds.PEER, key=node, value=encode_record(self._peers[node].row()))
@@ -337,8 +329,7 @@ class Membership:
         effects: list[Persist | Publish | Send] = []
         if certified.statement.sequence > peer.certified.statement.sequence:
             peer.certified = certified
-            effects.append(self._stored(event.sender))
-            effects += self._admit(event.sender)[:1]
+            effects += [self._stored(event.sender), *self._admit(event.sender)[:1]]
             effects += self._search.tell_again(certified, peer.heard_at)
         peer.sources = sources
         peer.greeted(now)
@@ -448,13 +439,11 @@ class Membership:
         peer = self._peers.get(node)
         effects: list[Persist | Publish | Send] = []
         if peer is not None:
-            newer = certified.statement.sequence > peer.certified.statement.sequence
+            newest = max(peer.certified, certified, key=lambda one: one.statement.sequence)
             to_dial = self._client and event.typed and not peer.heard_at  # it was met through another scheduler
-            if newer or to_dial:
-                peer.certified = certified if newer else peer.certified
-                peer.heard_at = event.heard_at if to_dial else peer.heard_at
-                effects.append(self._stored(node))
-                effects += self._admit(node)
+            if to_dial or newest is not peer.certified:
+                peer.certified, peer.heard_at = newest, event.heard_at if to_dial else peer.heard_at
+                effects += [self._stored(node), *self._admit(node)]
             self._joins.joined((event.heard_at,))
         elif not self._strangers.add(certified) or not self._strangers.may_be_met(certified):
             return ()
