@@ -50,8 +50,10 @@ ONE_FAULT = {
         'line 1: node.interface: expected an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost", '
         'saw "eth0"'
     ),
-    "join: {url: lab}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab"',
-    "join: {url: 'lab:²'}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab:²"',
+    "node: {url: lab}": 'line 1: node.url: expected host:port, http://host:port or https://host:port, saw "lab"',
+    "join: {url: 'lab:²'}": (
+        'line 1: join.url: expected host, host:port, http://host:port or https://host:port, saw "lab:²"'
+    ),
     "settings: {proxy: 'ftp://ada:secret@proxy:21'}": (
         "line 1: settings.proxy: this is no address of a proxy; write socks5://[user:password@]host:port or "
         "http://[user:password@]host:port"
