@@ -173,9 +173,18 @@ def test_a_misspelt_project_is_refused_with_the_nearest_one(tmp_path: Path) -> N
     text = f"{PROJECTS}  - {{name: heart-study, token: {TOKEN_A}}}\n" + SOURCE.replace(TOKEN_A, "hart-study") + "}"
     (fault,) = faults(tmp_path, text)
     assert fault.startswith(
-        'site.yaml line 5: datasources[0].token[0]: this is no project of this node; did you mean "heart-study"? '
+        "site.yaml line 5: datasources[0].token[0]: this is no project of this node; its projects are heart-study; "
+        'did you mean "heart-study"? '
     )
     assert "Next:" not in fault
+
+
+def test_a_project_that_the_node_does_not_know_has_a_code_of_its_own_and_one_that_cannot_be_a_name_that_of_tokens(
+    tmp_path: Path,
+) -> None:
+    text = f"{PROJECTS}  - {{name: heart, token: {TOKEN_A}}}\n" + SOURCE
+    assert refusal(tmp_path, text.replace(f"[{TOKEN_A}]", "[stroke]") + "}").code == Code.PROJECT_UNKNOWN
+    assert refusal(tmp_path, text.replace(f"[{TOKEN_A}]", "['a b c d']") + "}").code == Code.TOKEN_WEAK
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
