@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
@@ -166,6 +166,22 @@ def progress(*, as_json: bool) -> Iterator[Progress]:
             yield bar
     else:
         yield _Lines()
+
+
+@contextmanager
+def counting(what: str, *, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal that hears `done, of`; nothing where standard error is a pipe or file, or with --json."""
+    if as_json or not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 class _Lines:
