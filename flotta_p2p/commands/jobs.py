@@ -10,6 +10,7 @@ import click
 
 from flotta_p2p.commands.options import Place, duration, json_option, place_options
 from flotta_p2p.commands.output import Interrupted, clean, progress, show
+from flotta_p2p.commands.suggestions import completed_line
 
 if TYPE_CHECKING:
     from flotta_p2p.submission import JobClient
@@ -222,7 +223,7 @@ def tell_end(client: JobClient, status: JobStatus, *, as_json: bool) -> int:
             error |= {"job": format_job_id(status.job_id), "next_step": cause.next_step}
             show({"error": error, "status": job_values(status)}, (), as_json=True)
         else:
-            click.echo(clean(f"flotta-p2p: {job_sentence(status)}"), err=True)
+            click.echo(clean(f"flotta-p2p: {completed_line(job_sentence(status))}"), err=True)
         return exit_codes.JOB_FAILED
     result, answer = client.result(status.job_id, status.scheduler)
     names = answer.holder_names

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from protocol.errors import AddressError
+from flotta_p2p.commands.output import Interrupted
+from flotta_p2p.commands.suggestions import completed
+from protocol.errors import AddressError, FlottaError
 from protocol.ids import parse_id
 
 if TYPE_CHECKING:
@@ -163,7 +165,11 @@ def place_options(
             place = Place(**{name: given.pop(name) for name in names})
             if place.workdir is None:
                 place = replace(place, config=found_config(place.config))
-            return command(place=place, **given)
+            try:
+                return command(place=place, **given)
+            except (FlottaError, Interrupted) as error:
+                error.next_step = completed(error.next_step)
+                raise
 
         return cast(Command, add_options(options)(wrapped))
 

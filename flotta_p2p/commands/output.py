@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import click
 
+from flotta_p2p.commands.suggestions import completed_line
 from protocol.errors import Code, FlottaError, StorageError
 from protocol.wire.jobs import JobStatus
 
@@ -37,8 +38,8 @@ def clean(text: str) -> str:
 
 def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     """The result of a command: `values` as one JSON document, or `lines` for people. Raises StorageError."""
-    for line in (json.dumps(values, indent=2),) if as_json else map(clean, lines):
-        _write(line)
+    for line in (json.dumps(values, indent=2),) if as_json else map(completed_line, lines):
+        _write(line if as_json else clean(line))
 
 
 def show_marked(mark: str, colour: str, text: str) -> None:
