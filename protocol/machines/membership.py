@@ -331,10 +331,10 @@ class Membership:
             peer.certified = certified
             effects += [self._stored(event.sender), *self._admit(event.sender)[:1]]
             effects += self._search.tell_again(certified, peer.heard_at)
-        peer.sources = sources
+        missing = peer.proved & self._held - common
+        peer.sources, peer.settled = sources, not missing
         peer.greeted(now)
-        peer.settled = common == peer.proved & self._held
-        effects.append(self._seen(event.sender, event.via))
+        effects += [self._seen(event.sender, event.via), *self._search.forgotten(peer, missing if self._client else ())]
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
         wanted = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from protocol import kinds
 from protocol.errors import Code
 from protocol.ids import node_id
@@ -237,3 +239,18 @@ def test_a_client_dials_each_of_its_schedulers_also_one_that_it_met_through_anot
     (admitted,) = news(found, PeerAdmitted)
     assert ADDRESS in admitted.addresses and machine.snapshot().joins[0].state == "joined"
     assert not news(machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now()), PeerAdmitted)
+
+
+@pytest.mark.parametrize(("client", "hints", "again"), [(True, 2, True), (True, 1, False), (False, 2, False)])
+def test_a_client_proves_itself_anew_to_a_peer_that_forgot_one_of_its_projects(
+    client: bool, hints: int, again: bool
+) -> None:
+    """The hints of the peer show whether it still holds the project that its greeting lacks."""
+    both = (PROJECT, OTHER_PROJECT)
+    says = statement(PEER_KEY, projects=both[:hints])
+    machine = Membership(OWN, "own", SOURCES, (), {}, client=client)
+    machine.step(ProjectsHeld(projects=both, statement=statement(OWN_KEY).data), now())
+    for project in both:
+        machine.step(PeerProved(certified=says, project=project.project_id, heard_at=ADDRESS), now())
+    effects = machine.step(received(greeting(statement=says.data, projects=(PROJECT.project_id,)), PEER), now())
+    assert [one.again for one in news(effects, Encountered)] == ([True] if again else [])
