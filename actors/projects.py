@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,13 +10,15 @@ from actors.base import Context, SupervisedActor
 from actors.ports import Clock
 from actors.timers import TimerService
 from protocol.ids import node_id
-from protocol.key_statement import LIFE_MS, RENEW_MS, KeyStatement, sign_key_statement
+from protocol.key_statement import LIFE_MS, RENEW_MS, KeyStatement, sign_key_statement, verify_key_statement
 from protocol.limits import LEAVE_FLUSH_MS
 from protocol.machines.contract import TimerFired
 from protocol.machines.events import Departed, JoinsKept, KeptJoin, ProjectsHeld
 from protocol.record import Record
 from protocol.signing import SigningKey
 from protocol.tokens import ProjectKey
+
+_log = logging.getLogger("flotta-p2p")
 
 
 class Held(Record, frozen=True):
@@ -102,7 +105,19 @@ class ProjectsActor(SupervisedActor):
         )
         self._timers.set(self.address, "sign again", self._clock.now().after_ms(RENEW_MS))
         signed = sign_key_statement(statement, self._key)
+        self._warn_of_hints(len(verify_key_statement(signed, 0).statement.hints))
         self._publish(ProjectsHeld(projects=held.projects, statement=signed, sources=held.sources, left=held.left))
         self._publish(JoinsKept(joins=held.joins))
         if held.left:
             self._timers.set(self.address, "depart", self._clock.now().after_ms(LEAVE_FLUSH_MS))
+
+    def _warn_of_hints(self, shown: int) -> None:
+        """Two nodes that both leave out the hint of the same project do not find each other by it."""
+        held = len(self._held.projects)
+        if shown < held:
+            _log.warning(
+                "the key statement has room for the hints of %d of %d projects: nodes of the others are met if their "
+                "own statements show them. Next: a shorter node.name or node.url, or one address in node.interface",
+                shown,
+                held,
+            )

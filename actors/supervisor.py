@@ -171,7 +171,8 @@ class Supervisor(SupervisedActor):
         for timer in ("ready", "stop"):
             self._clear_timer(timer, child)
         child.phase, child.ref, child.verdict, child.must_stop = Phase.DOWN, None, None, False
-        if error is not None:
+        ends_the_node = isinstance(error, ConfigError) and not on_request  # which tells its reason, once
+        if error is not None and not ends_the_node:
             what = error if isinstance(error, FlottaError) else story  # a bug needs its traceback
             _log.error("Actor %s (generation %d) failed: %s", child.name, child.spec.handle.generation, what)
         if on_request:

@@ -3,13 +3,15 @@
 Importing this package first makes sure that its sister packages with their plain names are its own.
 """
 
+# Nothing dear is imported here, pathlib included: until the program itself begins, Ctrl-C gives a traceback.
+# ruff: noqa: PTH100, PTH110, PTH118, PTH120, PTH121
+
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Final
 
-__version__: Final = "0.3.0"
+__version__ = "0.3.0"
 
 
 class ShadowedPackageError(ImportError):
@@ -19,7 +21,7 @@ class ShadowedPackageError(ImportError):
     this package, so that `python -m flotta_p2p` prints the sentence alone.
     """
 
-    code: Final = "shadowed-package"
+    code = "shadowed-package"
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, name=__name__)
@@ -27,15 +29,15 @@ class ShadowedPackageError(ImportError):
 
 def _check_sisters() -> None:
     """Compares where the sisters would be imported from, and imports none of them."""
-    home = Path(__file__).parent.parent
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for name in ("protocol", "actors", "flame"):
-        own = home / name / "__init__.py"
+        own = os.path.join(home, name, "__init__.py")
         spec = find_spec(name)
         if spec is None:
             raise ShadowedPackageError(
                 f'the package "{name}" is missing: expected {own}. Next: install flotta-p2p again.'
             )
-        if spec.origin is None or (spec.origin != str(own) and not _same_file(spec.origin, own)):
+        if spec.origin is None or (spec.origin != own and not _same_file(spec.origin, own)):
             found = spec.origin or ", ".join(spec.submodule_search_locations or ())
             raise ShadowedPackageError(
                 f'"{name}" would be imported from {found}, which is not part of flotta-p2p; expected {own}.'
@@ -43,9 +45,9 @@ def _check_sisters() -> None:
             )
 
 
-def _same_file(origin: str, own: Path) -> bool:
-    found = Path(origin)
-    return found.exists() and own.exists() and found.samefile(own)  # one installation reached by two paths
+def _same_file(found: str, own: str) -> bool:
+    """One installation may be reached by two paths."""
+    return os.path.exists(found) and os.path.exists(own) and os.path.samefile(found, own)
 
 
 _check_sisters()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from typing import NoReturn
+
+from flotta_p2p.interrupting import end_interrupted, end_quietly
 
 
-def main(words: list[str] | None = None) -> NoReturn:
-    """The entry point `flotta-p2p`. `words`: the command line, else that of the process."""
-    loud = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # it is ignored under nohup
-    if loud:  # while the commands are loaded there is nothing to tell: Ctrl-C ends the process in silence
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+def main(words: list[str] | None = None) -> None:
+    """The entry point `flotta-p2p`, which ends the process. `words`: the command line, else that of the process."""
+    end_quietly()  # while the commands are loaded there is nothing to tell
     from flotta_p2p.commands.main import cli
 
-    if loud:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main(words)
+    try:
+        cli.main(words)
+    except SystemExit as end:
+        end_interrupted(end.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from actors.adapters.control_client import ControlClient
 from actors.adapters.curve_sockets import CurveKeys, harden, set_keys
 from actors.adapters.entropy import SystemEntropy
 from actors.adapters.route import DIRECT, Route, Way, fetch_by
-from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError
-from protocol.ids import node_id, parse_id
-from protocol.key_statement import Certified, parse_address, verify_key_statement
+from protocol.errors import Code, DeniedError, FlottaError, RemoteProtocolError, UnreachableError
+from protocol.ids import format_project_id, node_id, parse_id
+from protocol.key_statement import Certified, hints_match, parse_address, verify_key_statement
 from protocol.limits import HANDSHAKE_LIMIT_MS, NODE_PORT
 from protocol.machines.contract import Publish, Received, Send
 from protocol.machines.events import Arrived, DialDoor, Outgoing, Transmit
@@ -151,7 +151,7 @@ class Door:
         raise UnreachableError(
             Code.NODE_UNREACHABLE,
             f"the node at {self.address} did not answer within {limit_s:g} s",
-            next_step="check that the token is one of its projects and that it runs (`flotta-p2p status` there)",
+            next_step="see whether it still runs (`flotta-p2p status` there)",
         )
 
     def _dial(self, target: Certified) -> None:
@@ -230,8 +230,33 @@ class DoorChannel:
         self._door.close()
 
     def _knock(self) -> None:
-        target, _ = self._door.knock(statement_at(self._door.address, self._route), "submitter")
+        target = statement_at(self._door.address, self._route)
+        try:
+            self._door.knock(target, "submitter")
+        except UnreachableError as error:
+            if error.code != Code.NODE_UNREACHABLE:
+                raise
+            raise not_let_in(self._door.address, target, self._project) from error
         self._node = target.node
+
+
+def not_let_in(address: str, target: Certified, project: ProjectKey) -> FlottaError:
+    """Why a door stays shut that says nothing to those who do not know its tokens. The node's public key statement
+    tells the holder of a token, and nobody else, whether the node holds it too.
+    """
+    if hints_match(target, [project.hint(target.node)]):
+        return UnreachableError(
+            Code.NODE_UNREACHABLE,
+            f"the node at {address} knows the token's project, but its door did not open: the way to that port is not "
+            "open, or too many knock there",
+            next_step=f"flotta-p2p doctor --to {address}",
+        )
+    return DeniedError(
+        Code.PROJECT_UNKNOWN,
+        f"the node at {address} did not open its door: it does not know the token's project, "
+        f"{format_project_id(project.project_id)}, or it has left its projects",
+        next_step="compare this id with `flotta-p2p project list` there; the token may be another project's, or old",
+    )
 
 
 def statement_at(address: str, route: Route = DIRECT) -> Certified:

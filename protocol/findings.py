@@ -4,7 +4,7 @@ by itself. Each function turns facts into one finding; who gathers the facts is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from protocol.errors import Code
@@ -154,13 +154,17 @@ def join(address: str, state: str, attempts: int, problem: str) -> Finding:
     return _failed(name, seen, step, Code.NODE_UNREACHABLE)
 
 
-def scheduler(name: str, state: str, unanswered: int, silent_ms: int | None) -> Finding:
-    """One of those that a client polls; `silent_ms` None: never heard in this life of the node."""
+def scheduler(name: str, state: str, unanswered: int, silent_ms: int | None, addresses: Sequence[str] = ()) -> Finding:
+    """One of those that a client polls, through which it is reached; `silent_ms` None: never heard in this life of the
+    node. `addresses`: where they are known.
+    """
     if state != "silent":
         return _ok(f"scheduler {name}", state)
-    heard = "never in this life of the node" if silent_ms is None else f"{span(silent_ms)} ago"
-    seen = f"{many(unanswered, 'poll')} without an answer; the last answer came {heard}"
-    step = "see what its operator says, and look at the way: flotta-p2p doctor --to ADDRESS"
+    heard = "since this node started" if silent_ms is None else f"for {span(silent_ms)}"
+    at = f" from {', '.join(addresses)}" if addresses else ""
+    seen = f"silent {heard}: no answer{at} to {many(unanswered, 'poll')}; this client is reached through it"
+    ways = " or ".join(f"flotta-p2p doctor --to {address}" for address in addresses or ("ADDRESS",))
+    step = f"{ways} looks at the way there; then ask its operator whether it runs"
     return _failed(f"scheduler {name}", seen, step, Code.NODE_UNREACHABLE)
 
 

@@ -115,6 +115,8 @@ INVITATIONS_MAX: Final = 64  # remembered invitations of one node; its operator 
 KEPT_JOINS_MAX: Final = 16  # join addresses in the work directory; its operator adds them, 1.5 KiB each
 STRANGERS_MAX: Final = 256  # discovered nodes without a common project; anybody on the LAN grows it; 1 KiB each
 DOOR_SESSIONS_MAX: Final = 256  # half-done enrolments; whoever knows a door key grows it; 5 KiB each, 2 s each
+# of them at the door of one invitation, which is for one node: who holds an old one leaves the others their room
+DOOR_SESSIONS_PER_INVITATION_MAX: Final = 4
 SUBMITTER_IDLE_MS: Final = 120_000  # a submitter that asked nothing so long is hung up; four of its longest polls
 PROJECTS_MAX: Final = 64  # one scrypt (16 MiB, 60 ms) at start for each
 SOURCES_MAX: Final = 64  # data sources of one node

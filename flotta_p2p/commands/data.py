@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from flotta_p2p.commands.options import CONFIG, FILE, Place, found_config, json_option, place_options
-from flotta_p2p.commands.output import show
+from flotta_p2p.commands.output import counting, show
 
 if TYPE_CHECKING:
     from flotta_p2p.configuration.schema import Configuration
     from flotta_p2p.table_check import Problem
     from protocol.columns import Column
     from protocol.plan.tasks import SourceFile
+
+HOLDERS_AT_ONCE: Final = 16  # connections to this machine's node, which has limits.CONTROL_CLIENTS_MAX
 
 
 @click.group(no_args_is_help=True)
@@ -74,8 +76,8 @@ def list_all(place: Place, network: bool, project: str | None, as_json: bool) ->
     if (place.to or project) and not network:
         raise click.UsageError("--to and --project go with --network: this node's own sources are listed without them")
     if network:
-        offered = _offered(place, project)
-        show(network_values(offered), network_lines(offered), as_json=as_json)
+        offered, more = _offered(place, project, as_json=as_json)
+        show(network_values(offered, more), network_lines(offered, more), as_json=as_json)
         return
     from flotta_p2p.commands.places import workdir_of
     from flotta_p2p.sources import known_sources, running_sources
@@ -199,14 +201,26 @@ def _check_projects(place: Place, projects: tuple[str, ...]) -> None:
         )
 
 
-def _offered(place: Place, project: str | None) -> list[tuple[str, Any, Any]]:
-    """(name of the project, source, what its holder publishes or the error) for each source that the node knows."""
-    from flotta_p2p.commands.places import link_to
+def _offered(place: Place, project: str | None, *, as_json: bool) -> tuple[list[Any], dict[str, int]]:
+    """(name of the project, source, what its holder publishes or the error) for each source that the node lists, and
+    how many more it knows of each project.
+    """
+    from contextlib import ExitStack, closing
+
+    from flotta_p2p.channels import ControlChannel
+    from flotta_p2p.commands.places import link_to, workdir_of
     from flotta_p2p.offers import offers
 
-    with link_to(place, project) as link:
-        named = link.named_projects(project)
-        return [(name, *one) for name, project_id in named.items() for one in offers(link.channel, project_id)]
+    listed: list[Any] = []
+    more: dict[str, int] = {}
+    with link_to(place, project) as link, ExitStack() as stack, counting("sources asked", as_json=as_json) as asked:
+        others = range(HOLDERS_AT_ONCE - 1) if place.to is None else ()  # at a door each would knock anew
+        besides = [stack.enter_context(closing(ControlChannel(workdir_of(place)))) for _ in others]
+        for name, project_id in link.named_projects(project).items():
+            found = offers((link.channel, *besides), project_id, asked)
+            listed += [(name, *one) for one in found.sources]
+            more[name] = found.more
+    return listed, more
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from flotta_p2p.table_check import Problem, problems
 from protocol.columns import Column, ColumnRules
 from protocol.errors import DataError, FlottaError
 from protocol.ids import format_id
+from protocol.limits import PARTICIPANTS_MAX
 from protocol.plan.tasks import SourceFile, TableReport
 from protocol.wire.peers import ListedSource, Schema
 from protocol.words import many
@@ -148,8 +149,9 @@ def _column(one: Column) -> dict[str, Any]:
 # --- the network ----------------------------------------------------------------------------------
 
 
-def network_values(offers: Iterable[Offer]) -> dict[str, Any]:
-    return {"sources": [_offer(*one) for one in offers]}
+def network_values(offers: Iterable[Offer], more: Mapping[str, int]) -> dict[str, Any]:
+    """`more`: project → how many sources the node knows besides."""
+    return {"sources": [_offer(*one) for one in offers], "sources_not_shown": dict(more)}
 
 
 def _offer(project: str, source: ListedSource, told: Schema | FlottaError) -> dict[str, Any]:
@@ -160,12 +162,15 @@ def _offer(project: str, source: ListedSource, told: Schema | FlottaError) -> di
     return {**values, "columns": columns, "columns_all": told.columns_all, "code": told.code, "problem": told.problem}
 
 
-def network_lines(offers: Sequence[Offer]) -> Iterator[str]:
+def network_lines(offers: Sequence[Offer], more: Mapping[str, int]) -> Iterator[str]:
     if not offers:
         yield "No holder of this project is known here. Next: flotta-p2p peers"
     for project, source, told in offers:
         yield f"{source.name}/{source.source}  project {project}, node {format_id(source.node)}"
         yield f"  {_told(told)}"
+    for project, count in more.items():
+        if count:
+            yield f"{many(count, 'more source')} of {project} known and not shown: a node lists {PARTICIPANTS_MAX}."
 
 
 def _told(told: Schema | FlottaError) -> str:

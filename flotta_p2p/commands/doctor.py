@@ -12,6 +12,7 @@ import click
 
 from flotta_p2p.commands.options import Place, json_option, place_options
 from flotta_p2p.commands.output import show, show_marked, table
+from flotta_p2p.commands.suggestions import completed
 
 if TYPE_CHECKING:
     from flotta_p2p.doctor.finding import Finding
@@ -106,7 +107,7 @@ def _values(one: Finding) -> dict[str, str]:
         "check": one.check,
         "verdict": one.verdict,
         "seen": one.seen,
-        "next_step": one.next_step,
+        "next_step": completed(one.next_step),
         "code": one.code.value if one.code is not None else "",
     }
 
@@ -114,7 +115,7 @@ def _values(one: Finding) -> dict[str, str]:
 def _text(one: Finding) -> str:
     """The check and what it saw; each further fault and the next step on a line of its own."""
     code = f" [{one.code}]" if one.code is not None and one.verdict == "wrong" else ""
-    paragraphs = f"{one.seen}{code}".splitlines() + ([f"Next: {one.next_step}"] if one.next_step else [])
+    paragraphs = f"{one.seen}{code}".splitlines() + ([f"Next: {completed(one.next_step)}"] if one.next_step else [])
     lines = [line for paragraph in paragraphs for line in _wrapped(paragraph)]
     return f"{one.check:<{_CHECK_CHARS}}  " + ("\n" + " " * _TEXT_AT).join(lines)
 

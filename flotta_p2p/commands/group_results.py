@@ -11,23 +11,26 @@ from typing import Any, Final
 import msgspec
 
 from flotta_p2p.commands.output import clean, table
-from flotta_p2p.commands.results import SUCCEEDED, all_withheld, holder_name, sd_of
+from flotta_p2p.commands.results import SUCCEEDED, all_withheld, holder_name, more_of, number, sd_of, without_zeros
 from protocol.ids import format_job_id
-from protocol.plan.tasks import ColumnSummary, GroupedSummary, GroupsOfSource, GroupSummary, Key
+from protocol.plan.tasks import GroupedSummary, GroupsOfSource, GroupSummary, Key
 
 _MISSING: Final = "(missing)"
 
 
 def group_values(job_id: bytes, result: GroupedSummary, names: dict[str, str]) -> dict[str, Any]:
-    """The result for --json: each key is a map of column and value, null for missing."""
+    """The result for --json: each key is a map of column and value, null for missing; a number is null where it is
+    withheld.
+    """
     values = msgspec.to_builtins(result)
     for plain, group in zip(values["groups"], result.groups, strict=True):
         plain["key"] = dict(zip(result.by, group.key, strict=True))
         for name, column in group.columns.items():
-            plain["columns"][name]["sd"] = sd_of(column)
+            plain["columns"][name] |= more_of(column)
     for one in values["coverage"]["by_source"]:
         one["name"] = names.get(one["source"], "")
-    return {"job": format_job_id(job_id), "state": SUCCEEDED, **values}
+        one.update(dict.fromkeys(("rows", "groups", "groups_withheld")) if one["withheld"] else {})
+    return {"job": format_job_id(job_id), "state": SUCCEEDED, **without_zeros(values)}
 
 
 def group_lines(result: GroupedSummary, names: dict[str, str]) -> Iterator[str]:
@@ -68,7 +71,7 @@ def _column_table(result: GroupedSummary, keys: list[tuple[str, ...]], name: str
     }
     asked = {header: values for header, values in statistics.items() if any(value is not None for value in values)}
     rows = [
-        (*key, *_counts(group, name), *(_number(values[at], group.columns[name]) for values in asked.values()))
+        (*key, *_counts(group, name), *(number(values[at], group.columns[name]) for values in asked.values()))
         for at, (key, group) in enumerate(zip(keys, result.groups, strict=True))
     ]
     return _keyed_table(result, ("rows", "sources", "present", "missing", *asked), rows)
@@ -87,12 +90,6 @@ def _counts(group: GroupSummary, name: str) -> tuple[str, str, str, str]:
     column = group.columns[name]
     counts = (str(column.present), str(column.missing)) if column.sources else ("withheld", "withheld")
     return str(group.rows), f"{column.sources} of {group.sources}", *counts
-
-
-def _number(value: float | None, column: ColumnSummary) -> str:
-    if value is None:
-        return "undefined" if column.sources else "withheld"
-    return repr(value)
 
 
 def _shown_keys(result: GroupedSummary) -> list[tuple[str, ...]]:
@@ -148,7 +145,8 @@ def _withheld_lines(result: GroupedSummary, names: dict[str, str]) -> Iterator[s
     yield "Withheld"
     yield from (f"  by {', '.join(who)}: {what}" for what, who in sources.items())
     if columns:
-        yield f'Next: leave out the rows without a value, with --where "not ({_in_filter(min(columns))} is None)"'
+        empty = " or ".join(f"{_in_filter(column)} is None" for column in sorted(columns))
+        yield f'Next: leave out the rows without a value, with --where "not ({empty})"'
 
 
 def _in_filter(column: str) -> str:

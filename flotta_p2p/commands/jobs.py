@@ -10,6 +10,7 @@ import click
 
 from flotta_p2p.commands.options import Place, duration, json_option, place_options
 from flotta_p2p.commands.output import Interrupted, clean, progress, show
+from flotta_p2p.commands.suggestions import completed_line
 
 if TYPE_CHECKING:
     from flotta_p2p.submission import JobClient
@@ -19,7 +20,7 @@ PREFIX_CHARS_MIN: Final = 6
 
 
 @click.command()
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def jobs(place: Place, as_json: bool) -> None:
     """The newest jobs that the node leads. Through a door, only your own.
@@ -28,6 +29,7 @@ def jobs(place: Place, as_json: bool) -> None:
     Examples:
       flotta-p2p jobs
       flotta-p2p jobs --to node.example.org --token-file heart.token
+      flotta-p2p jobs --to node.example.org --project heart
     """
     from flotta_p2p.commands.places import link_to
     from flotta_p2p.commands.results import job_values, jobs_lines
@@ -50,7 +52,7 @@ def job() -> None:
 
 @job.command("show")
 @click.argument("job_id", metavar="ID")
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def show_job(place: Place, job_id: str, as_json: bool) -> None:
     """All that is known of a job.
@@ -77,7 +79,7 @@ def show_job(place: Place, job_id: str, as_json: bool) -> None:
     metavar="TIME",
     help="Stop waiting after this time (exit code 6); else wait until it ends.",
 )
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def wait_for_job(place: Place, job_id: str, limit: int | None, as_json: bool) -> int:
     """Wait until a job has ended. Shows its result, or why it has none.
@@ -98,7 +100,7 @@ def wait_for_job(place: Place, job_id: str, limit: int | None, as_json: bool) ->
 
 @job.command("cancel")
 @click.argument("job_id", metavar="ID")
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def cancel_job(place: Place, job_id: str, as_json: bool) -> None:
     """Cancel a job, signed with the key that submitted it. A job that has ended stays as it is.
@@ -122,7 +124,7 @@ def cancel_job(place: Place, job_id: str, as_json: bool) -> None:
 
 @job.command("result")
 @click.argument("job_id", metavar="ID")
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def job_result(place: Place, job_id: str, as_json: bool) -> int:
     """The result of a job that succeeded, or why there is none.
@@ -221,7 +223,7 @@ def tell_end(client: JobClient, status: JobStatus, *, as_json: bool) -> int:
             error |= {"job": format_job_id(status.job_id), "next_step": cause.next_step}
             show({"error": error, "status": job_values(status)}, (), as_json=True)
         else:
-            click.echo(clean(f"flotta-p2p: {job_sentence(status)}"), err=True)
+            click.echo(clean(f"flotta-p2p: {completed_line(job_sentence(status))}"), err=True)
         return exit_codes.JOB_FAILED
     result, answer = client.result(status.job_id, status.scheduler)
     names = answer.holder_names

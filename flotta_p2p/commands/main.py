@@ -23,6 +23,7 @@ from flotta_p2p.commands.peers import peers
 from flotta_p2p.commands.projects import project
 from flotta_p2p.commands.removing import remove_jobs
 from flotta_p2p.commands.submitting import send, sign, submit
+from flotta_p2p.interrupting import raising
 from protocol.errors import FlottaError
 
 _USAGE: Final = "usage"  # the code of errors of the command line itself
@@ -49,7 +50,8 @@ class Commands(click.Group):
 
     def _run(self, words: list[str], prog_name: str, *, as_json: bool) -> int:
         try:
-            code = super().main(words, prog_name, standalone_mode=False)
+            with raising():
+                code = super().main(words, prog_name, standalone_mode=False)
             return code if isinstance(code, int) else exit_codes.OK
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from protocol.errors import AddressError
+from flotta_p2p.commands.output import Interrupted
+from flotta_p2p.commands.suggestions import completed
+from protocol.errors import AddressError, FlottaError
 from protocol.ids import parse_id
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Place:
     to: str | None = None
     proxy: Proxy | None = None
     token_file: Path | None = None
+    project: str | None = None  # whose token opens the door of `to`
     key: Path | None = None
 
 
@@ -119,6 +122,9 @@ _PROXY: Final = click.option(
     metavar="URL",
     help="The way to ADDRESS: socks5://host:port or http://host:port; else the configuration's settings.proxy.",
 )
+_PROJECT: Final = click.option(
+    "--project", metavar="NAME", help="With --to: the project whose token opens the door, by its name or id here."
+)
 _KEY: Final = click.option(
     "--key", type=FILE, envvar="FLOTTA_KEY", help="The person's key file; else $FLOTTA_KEY, else the default key."
 )
@@ -138,15 +144,16 @@ def found_config(given: Path | None) -> Path | None:
 
 
 def place_options(
-    *, token: bool = False, to: bool = False, key: bool = False, way: bool = False
+    *, token: bool = False, to: bool = False, key: bool = False, way: bool = False, project: bool = False
 ) -> Callable[[Command], Command]:
     """Adds the options of a Place, which the command takes as `place`. `to`: the way to a node elsewhere, and who asks
-    there; `way`: the way alone.
+    there; `way`: the way alone; `project`: for a command that names its project for nothing but the door.
     """
     wanted = (
         ("to", _TO, to or way),
         ("proxy", _PROXY, to or way),
         ("token_file", _TOKEN, token or to),
+        ("project", _PROJECT, project),
         ("key", _KEY, key or to),
     )
     options = (*_NODE, *(option for _, option, is_wanted in wanted if is_wanted))
@@ -158,7 +165,11 @@ def place_options(
             place = Place(**{name: given.pop(name) for name in names})
             if place.workdir is None:
                 place = replace(place, config=found_config(place.config))
-            return command(place=place, **given)
+            try:
+                return command(place=place, **given)
+            except (FlottaError, Interrupted) as error:
+                error.next_step = completed(error.next_step)
+                raise
 
         return cast(Command, add_options(options)(wrapped))
 

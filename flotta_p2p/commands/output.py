@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 import click
 
+from flotta_p2p.commands.suggestions import completed_line
 from protocol.errors import Code, FlottaError, StorageError
 from protocol.wire.jobs import JobStatus
 
@@ -37,8 +38,8 @@ def clean(text: str) -> str:
 
 def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     """The result of a command: `values` as one JSON document, or `lines` for people. Raises StorageError."""
-    for line in (json.dumps(values, indent=2),) if as_json else map(clean, lines):
-        _write(line)
+    for line in (json.dumps(values, indent=2),) if as_json else map(completed_line, lines):
+        _write(line if as_json else clean(line))
 
 
 def show_marked(mark: str, colour: str, text: str) -> None:
@@ -144,6 +145,22 @@ def progress(*, as_json: bool) -> Iterator[Progress]:
             yield bar
     else:
         yield _Lines()
+
+
+@contextmanager
+def counting(what: str, *, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal that hears `done, of`; nothing where standard error is a pipe or file, or with --json."""
+    if as_json or not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 class _Lines:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -100,20 +100,55 @@ def checked_token(text: str) -> SecretText:
 
 
 def find_token(place: Place, project: str | None) -> SecretText:
-    """The project's token: --token-file, $FLOTTA_TOKEN, the known project of that name, or the person's own words."""
+    """The project's token: --token-file, $FLOTTA_TOKEN, the known project of that name, or the person's own words.
+
+    Raises DeniedError(PROOF_WRONG) when a token is given and another one is known here by the name `project`.
+    """
     if place.token_file is not None:
-        return token_from_file(place.token_file)
+        return _as_named(place, project, token_from_file(place.token_file))
     if TOKEN_VARIABLE in os.environ:
-        return checked_token(os.environ[TOKEN_VARIABLE])
-    if project is not None and (known := known_projects(place).get(project)) is not None:
-        return known
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            Code.TOKEN_MALFORMED,
-            "the project's token is needed here",
-            next_step=f"give it with --token-file FILE or in {TOKEN_VARIABLE}",
+        return _as_named(place, project, checked_token(os.environ[TOKEN_VARIABLE]))
+    known = known_projects(place) if project is not None else {}
+    if project is not None and (found := _known_token(known, project)) is not None:
+        return found
+    if sys.stdin.isatty():
+        return ask_token(f"the project {project}" if project is not None else "the project")
+    step = f"give its token with --token-file FILE or in {TOKEN_VARIABLE}"
+    if project is None or not known:
+        raise ConfigError(Code.TOKEN_MALFORMED, "the project's token is needed here", next_step=step)
+    names = ", ".join(sorted(known))
+    raise DeniedError(
+        Code.PROJECT_UNKNOWN,
+        f'no project "{project}" is known here; known are {names}',
+        next_step=f"name one, or {step}",
+    )
+
+
+def _known_token(known: Mapping[str, SecretText], project: str) -> SecretText | None:
+    """By name, else by id."""
+    wanted = project_id_in(project) if project not in known else None
+    ids = {ProjectKey.derive(token.reveal()).project_id: token for token in known.values()} if wanted else {}
+    return known.get(project) or ids.get(wanted or b"")
+
+
+def _as_named(place: Place, project: str | None, token: SecretText) -> SecretText:
+    """The token, unless the projects that are known here say that the name is not its own. A name that they do not
+    know may be one of the node that is asked.
+    """
+    known: Mapping[str, SecretText] = {}
+    with suppress(ConfigError):  # who brings a token needs no node here, nor one whose configuration is sound
+        known = known_projects(place) if project is not None else {}
+    own = next((name for name, one in known.items() if one == token), None)
+    if project is None or project_id_in(project) is not None or own == project:
+        return token
+    if project in known or own is not None:
+        raise DeniedError(
+            Code.PROOF_WRONG,
+            f"the token that was given is {f'that of {own}' if own is not None else 'another one'}, "
+            f'not that of the project "{project}"',
+            next_step="leave out the name or the token, or name the project by its id",
         )
-    return ask_token(f"the project {project}" if project is not None else "the project")
+    return token
 
 
 def project_key(place: Place, project: str | None) -> ProjectKey:
@@ -250,10 +285,12 @@ def link_to(place: Place, project: str | None = None) -> Iterator[Link]:
     """Through the door with --to, else over the control socket of this machine's node."""
     channel: Channel
     with ExitStack() as stack:
+        if place.to is None and place.project is not None:
+            raise click.UsageError("--project goes with --to: this machine's node is asked for all its projects")
         if place.to is None:
             channel, held = ControlChannel(workdir_of(place)), None
         else:
-            key = project_key(place, project)
+            key = project_key(place, project or place.project)
             person = person_key(place.key)
             route = stack.enter_context(route_of(place))
             channel, held = DoorChannel(place.to, key, person, route), key.project_id

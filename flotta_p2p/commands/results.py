@@ -128,13 +128,26 @@ def holder_name(label: str, names: dict[str, str]) -> str:
 
 
 def result_values(job_id: bytes, summary: Summary, names: dict[str, str]) -> dict[str, Any]:
-    """The result for --json: floats in Python's shortest exact form."""
+    """The result for --json: floats in Python's shortest exact form; null for what is withheld."""
     values = msgspec.to_builtins(summary)
     for name, column in summary.columns.items():
-        values["columns"][name]["sd"] = sd_of(column)
+        values["columns"][name] |= more_of(column)
     for one in values["coverage"]["by_source"]:
         one["name"] = names.get(one["source"], "")
-    return {"job": format_job_id(job_id), "state": SUCCEEDED, **values}
+    return {"job": format_job_id(job_id), "state": SUCCEEDED, **without_zeros(values)}
+
+
+def more_of(column: ColumnSummary) -> dict[str, Any]:
+    """What --json tells of a column besides, or in place of, its fields: a count that no source let out is no zero."""
+    withheld: dict[str, Any] = {"present": None, "missing": None} if not column.sources else {}
+    return {"sd": sd_of(column), "withheld": not column.sources, **withheld}
+
+
+def without_zeros(values: dict[str, Any]) -> dict[str, Any]:
+    """The result with null as its sums over sources, when not one of them let anything out."""
+    if not values["coverage"]["sources_counted"]:
+        values["rows"] = values["coverage"]["rows"] = None
+    return values
 
 
 def result_lines(summary: Summary, names: dict[str, str]) -> Iterator[str]:
@@ -181,13 +194,19 @@ def _columns_table(columns: dict[str, ColumnSummary]) -> list[str]:
     rows = [
         (
             name,
-            str(column.present),
-            str(column.missing),
-            *("undefined" if values[at] is None else repr(values[at]) for _, values in statistics),
+            *((str(column.present), str(column.missing)) if column.sources else ("withheld", "withheld")),
+            *(number(values[at], column) for _, values in statistics),
         )
         for at, (name, column) in enumerate(columns.items())
     ]
     return table(headers, rows, right=frozenset(range(1, len(headers))))
+
+
+def number(value: float | None, column: ColumnSummary) -> str:
+    """A statistic of a column in a table."""
+    if value is None:
+        return "undefined" if column.sources else "withheld"
+    return repr(value)
 
 
 def sd_of(column: ColumnSummary) -> float | None:

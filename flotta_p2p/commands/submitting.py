@@ -88,7 +88,7 @@ def sign(place: Place, given: Given, output: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("order", type=FILE)
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def send(place: Place, order: Path, as_json: bool) -> None:
     """Submit a signed order file. Sending it again is harmless: it is the same job.

@@ -11,6 +11,7 @@ from flotta_p2p.configuration.schema import Document, Policy
 from flotta_p2p.faults import Faults
 from protocol.errors import Code, ConfigError
 from protocol.limits import NAME_CHARS_MAX
+from protocol.names import is_name
 from protocol.secret_text import SecretText
 from protocol.tokens import check_token
 
@@ -146,12 +147,12 @@ class Checks:
             self._check_token(entry)
         except ConfigError as error:
             near = difflib.get_close_matches(text[:NAME_CHARS_MAX], known, n=1, cutoff=0.6)
-            names = f'did you mean "{near[0]}"?' if near else f"its projects are {', '.join(known) or 'none'}."
+            meant = f'; did you mean "{near[0]}"?' if near else "."
             sentence = (
-                f"this is no project of this node; {names} Make or join it with"
-                f" `flotta-p2p project new` or `project add`. As a token it is refused: {error.sentence}"
+                f"this is no project of this node; its projects are {', '.join(sorted(known)) or 'none'}{meant} Make or"
+                f" join it with `flotta-p2p project new` or `project add`. As a token it is refused: {error.sentence}"
             )
-            self._fault(key, sentence, error.code)
+            self._fault(key, sentence, Code.PROJECT_UNKNOWN if is_name(text) else error.code)
         return entry
 
     def _check_token(self, token: SecretText) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from flotta_p2p.configuration.shapes import (
     ADDRESS,
+    ADDRESS_OF_ANOTHER,
     BOOLEAN,
     DAY_MS,
     INTERFACE,
@@ -143,10 +144,10 @@ class Join(Section, frozen=True, kw_only=True):
     ] = None
     url: Annotated[
         Address | None,
-        ADDRESS,
+        ADDRESS_OF_ANOTHER,
         Key(
             "address of a node to join by: `host:port`, also as `http://host:port` or `https://host:port`, which mean "
-            "the same. A client needs it, or an address that `flotta-p2p join` has kept",
+            "the same; without a port it is 1456. A client needs it, or an address that `flotta-p2p join` has kept",
             "node.example.org:1456",
             "none: found by discovery, or joined by `flotta-p2p join`",
         ),

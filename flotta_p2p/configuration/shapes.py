@@ -14,6 +14,7 @@ import msgspec
 from protocol.errors import AddressError, Code, ConfigError
 from protocol.ids import parse_id
 from protocol.key_statement import parse_address
+from protocol.limits import NODE_PORT
 from protocol.names import NAME_PATTERN, NAME_RULE, is_name
 from protocol.proxies.proxy import PROXY_RULE, parse_proxy
 from protocol.secret_text import SecretText
@@ -179,9 +180,9 @@ def _interface(text: str) -> str:
     return "127.0.0.1" if text.lower() == "localhost" else str(ipaddress.IPv4Address(text))
 
 
-def _address(text: str) -> Address:
+def _address(text: str, default_port: int | None = None) -> Address:
     try:
-        host, port = parse_address(text)
+        host, port = parse_address(text, default_port=default_port)
     except AddressError as error:
         raise ValueError from error
     scheme = text.partition("://")[0] if text.startswith(("http://", "https://")) else ""
@@ -204,6 +205,9 @@ TOKEN: Final = Value("a project token", _token, secret=True)
 TOKEN_OR_PROJECT: Final = Value("a project token or the name of a project", _secret, secret=True)
 INTERFACE: Final = Value('an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost"', _interface)
 ADDRESS: Final = Value("host:port, http://host:port or https://host:port", _address)
+ADDRESS_OF_ANOTHER: Final = Value(
+    "host, host:port, http://host:port or https://host:port", lambda text: _address(text, NODE_PORT)
+)
 PERSON: Final = Value("a person id", _id)
 NODE: Final = Value("a node id", _id)
 PORT: Final = whole(1, 65_535)

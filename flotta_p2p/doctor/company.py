@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from actors.adapters.clock import SystemClock
 from flotta_p2p.doctor.finding import Finding, note, of_health, ok, wrong
@@ -50,17 +50,27 @@ def peers(patient: Patient) -> Iterator[Finding]:
             step = "compare `flotta-p2p project list` on both sides, and add the token that is missing"
             yield note(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
         else:
-            where = ", ".join(one["addresses"]) or "no address"
-            step = (
-                f"see whether it runs, whether both machines can open connections to each other ({where}), and whether "
-                "it still holds this project's token (`flotta-p2p project list` on both sides)"
-            )
-            yield note(name, f"{one['presence']}{heard or ', not heard since this node started'}; {common}", step)
+            seen = f"{one['presence']}{heard or ', not heard since this node started'}; {common}"
+            yield note(name, seen, _step_to(patient, one))
     if patient.peers["peers"] and not any(one["projects"] for one in patient.peers["peers"]):
         step = "compare `flotta-p2p project list` here and there: the token of this node is another one"
         yield wrong("peers", "none of them shares a project with this node", step, Code.PROJECT_UNKNOWN)
     if not patient.peers["peers"]:
         yield note("peers", "none: nobody with a common project was met", "flotta-p2p peers shows who is in sight")
+
+
+def _step_to(patient: Patient, peer: dict[str, Any]) -> str:
+    """What to do about a peer that is not there. A client opens connections to its schedulers alone."""
+    assert patient.status is not None
+    ways = {one["node"]: one["name"] for one in patient.status["schedulers"]}
+    token = "whether it still holds this project's token (`flotta-p2p project list` on both sides)"
+    if peer["node"] in ways:
+        return f"this client depends on it: see scheduler {peer['name']} below"
+    if ways:
+        through = f"this client reaches it through {', '.join(ways.values())} alone: see first whether that answers"
+        return f"{through}, then whether {peer['name']} runs, and {token}"
+    where = ", ".join(peer["addresses"]) or "no address"
+    return f"see whether it runs, whether both machines can open connections to each other ({where}), and {token}"
 
 
 def strangers(patient: Patient) -> Iterator[Finding]:
@@ -83,9 +93,11 @@ def joins(patient: Patient) -> Iterator[Finding]:
 
 
 def schedulers(patient: Patient) -> Iterator[Finding]:
-    """Of a client: whether those that it polls answer."""
+    """Of a client: whether those that it polls answer. Through them alone it is reached, and reaches others."""
     for one in patient.status["schedulers"] if patient.status is not None else ():
-        found = findings.scheduler(one["name"], one["state"], one["unanswered"], one["silent_ms"])
+        known = patient.peers["peers"] if patient.peers is not None else ()
+        addresses = [address for peer in known if peer["node"] == one["node"] for address in peer["addresses"]]
+        found = findings.scheduler(one["name"], one["state"], one["unanswered"], one["silent_ms"], addresses)
         yield of_health(found)
 
 

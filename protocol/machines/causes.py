@@ -21,15 +21,17 @@ def told(task: Task, outcome: Outcome, holders: Holders) -> Cause:
 
 def silent(task: Task, silent_ms: int, holders: Holders) -> Cause:
     """A lease was lost. Of a task that must not run twice nobody knows whether it ran."""
-    name = holders.name(task.node)
-    return _cause(
-        task,
-        holders,
-        Code.OUTCOME_UNKNOWN if task.effect == "once" else Code.HOLDER_LOST,
-        f"the holder {name} has been silent for {silent_ms / 1000:g} s: "
-        "it is down, cut off, or no longer in the project",
-        f"start {name} again and submit again, or name the other holders with --holders",
-    )
+    name, way = holders.name(task.node), holders.way_name(task.node)
+    sentence = f"the holder {name} has been silent for {silent_ms / 1000:g} s: "
+    if way:
+        sentence += f"it is a client that is reached through {way}, and one of the two is down or cut off"
+        first = f"see whether {way} runs, and then {name}"
+    else:
+        sentence += "it is down, cut off, or no longer in the project"
+        first = f"start {name} again"
+    code = Code.OUTCOME_UNKNOWN if task.effect == "once" else Code.HOLDER_LOST
+    step = f"{first}; submit again, or name the other holders with --holders"
+    return _cause(task, holders, code, sentence, step)
 
 
 def late(task: Task, deadline_ms: int, holders: Holders) -> Cause:

@@ -196,6 +196,7 @@ class Received(Record, frozen=True):
     reply_to: bytes = b""
     fence: int = 0
     boot_id: int = 0
+    via: bytes = b""  # the peer that passed it on
 
 
 def unexpected(message: object) -> InvariantBroken:

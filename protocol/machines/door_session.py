@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from protocol import standalone
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import format_id
 from protocol.key_statement import Certified, verify_key_statement
+from protocol.limits import DOOR_SESSIONS_PER_INVITATION_MAX
 from protocol.machines.contract import Now, Received, Refuse
 from protocol.machines.events import Encountered, InvitationAnswered
 from protocol.machines.joiner import VERSION, Joiner
@@ -60,6 +63,12 @@ def joining_node(hello: Hello, sender: bytes, now: Now, *, alone: bool = False) 
     if certified.node != sender or certified.statement.curve_key != hello.curve_key:
         raise RemoteProtocolError(Code.SENDER_WRONG, "the statement is another node's")
     return certified
+
+
+def crowded(sessions: Mapping[bytes, Session], door: ProjectKey, hello: Hello) -> bool:
+    """Whether so many use one invitation already that whoever else comes with it has to come again."""
+    at_it = sum(session.project.project_id == door.project_id for session in sessions.values())
+    return hello.role == "invited" and at_it >= DOOR_SESSIONS_PER_INVITATION_MAX
 
 
 def waiting(event: Received) -> Refuse:

@@ -53,7 +53,7 @@ from protocol.machines.contract import (
     unexpected,
 )
 from protocol.machines.credentials import Credentials
-from protocol.machines.door_session import Knock, Session, joining_node, not_granted, too_late, waiting
+from protocol.machines.door_session import Knock, Session, crowded, joining_node, not_granted, too_late, waiting
 from protocol.machines.events import (
     DialDoor,
     DoorsOpened,
@@ -317,7 +317,7 @@ class Enrolment:
         project = self._doors.get(event.project)
         if project is None or event.session in self._sessions or len(self._sessions) >= DOOR_SESSIONS_MAX:
             return self._unexpected("Hello")
-        if (hello.role == "invited") != (event.project in self._invitations):
+        if (hello.role == "invited") != (event.project in self._invitations) or crowded(self._sessions, project, hello):
             return self._unexpected("Hello")
         try:
             certified = joining_node(hello, event.sender, now, alone=self._allowed.alone)

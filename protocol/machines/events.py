@@ -231,11 +231,12 @@ class PeerAdmitted(Record, frozen=True):
 
 
 class PeerSeen(Record, frozen=True):
-    """A peer came within reach, or its offer changed."""
+    """A peer came within reach, or its offer changed. `via`: the peer through which it speaks; empty: by itself."""
 
     node: bytes
     name: str
     sources: tuple[SourceOffer, ...]
+    via: bytes = b""
 
 
 class MembersPartlyKnown(Record, frozen=True):

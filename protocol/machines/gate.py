@@ -192,6 +192,7 @@ class Gate:
             reply_to=opened.header.reply_to,
             fence=opened.header.fence,
             boot_id=opened.header.boot_id,
+            via=event.via,
         )
         return (*self._note_boot(event.node, link, opened), Publish(event=received))
 
@@ -221,10 +222,11 @@ class Gate:
         return self._relayed_newcomer(event.node, None, hop.projects)
 
     def _relayed_newcomer(self, node: bytes, key: bytes | None, projects: frozenset[bytes]) -> Link:
-        """Who was a peer before a ban has its replay window still."""
+        """Who was a peer before a ban, or has shown its credential already, has its replay window still."""
+        before = self._former.get(node) or self._sessions.get(RELAY_SESSION + node)
         link = Link("relayed", key, projects)
         link.dialled = False
-        link.window = self._former[node].window if node in self._former else link.window
+        link.window = before.window if before is not None else link.window
         return link
 
     def _rules(self, link: Link, now: Now) -> FrameRules:

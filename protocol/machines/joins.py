@@ -73,11 +73,16 @@ class Joins:
         if join is not None and join.state == "asking":
             join.state = "knocking"
 
-    def joined(self, addresses: Iterable[str]) -> None:
-        """The node at these addresses is a peer."""
+    def joined(self, addresses: Iterable[str], *, through_another: bool = False) -> list[Publish]:
+        """The node at these addresses is a peer. One that a client met `through_another` is not yet joined: it may be
+        one of those from where a statement came, which are asked once more, and then it is dialled as well.
+        """
+        if through_another:
+            return [self.ask(address) for address, join in self._joins.items() if join.state == "knocking"]
         for address in addresses:
             if address in self._joins:
                 self._joins[address].state, self._joins[address].problem = "joined", ""
+        return []
 
     def retry(self, address: str, sentence: str, now: Now) -> Effects:
         """It failed, with the reason; the next try comes later each time."""

@@ -285,8 +285,9 @@ class Membership:
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
-        self._joins.joined((event.heard_at, *certified.statement.addresses))
-        return (self._stored(node), *self._admit(node), *self._partly())
+        joined = self._joins.joined(peer.addresses, through_another=self._client and not peer.heard_at)
+        greets_first = certified.is_client and not self._client  # ours would overtake what lets it hear us
+        return (self._stored(node), *self._admit(node)[: 1 if greets_first else 2], *self._partly(), *joined)
 
     def _stored(self, node: bytes) -> Persist:
         put = Put(kind=kinds.PEER, key=node, value=encode_record(self._peers[node].row()))
@@ -328,14 +329,11 @@ class Membership:
         effects: list[Persist | Publish | Send] = []
         if certified.statement.sequence > peer.certified.statement.sequence:
             peer.certified = certified
-            effects.append(self._stored(event.sender))
-            effects += self._admit(event.sender)[:1]
+            effects += [self._stored(event.sender), *self._admit(event.sender)[:1]]
             effects += self._search.tell_again(certified, peer.heard_at)
         missing = self._common(event.sender) - common
         peer.greeted(now, sources, settled=not missing)
-        effects.append(self._seen(event.sender))
-        if self._client and any(self._search.is_member(peer.certified, project) for project in missing):
-            effects.append(Publish(event=met_again(peer)))  # it holds the token still, and forgot that we do
+        effects += [self._seen(event.sender, event.via), *self._search.forgotten(peer, missing if self._client else ())]
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
         wanted = 0
@@ -354,9 +352,9 @@ class Membership:
         peer = self._peers.get(certified.node)
         return self._search.introduced(certified, peer.proved if peer is not None else frozenset())
 
-    def _seen(self, node: bytes) -> Publish:
+    def _seen(self, node: bytes, via: bytes) -> Publish:
         peer = self._peers[node]
-        return Publish(event=PeerSeen(node=node, name=peer.certified.statement.name, sources=peer.sources))
+        return Publish(event=PeerSeen(node=node, name=peer.certified.statement.name, sources=peer.sources, via=via))
 
     def _heard(self, node: bytes, heartbeat: Heartbeat, now: Now) -> Effects:
         peer = self._peers.get(node)
@@ -440,10 +438,11 @@ class Membership:
         peer = self._peers.get(node)
         effects: list[Persist | Publish | Send] = []
         if peer is not None:
-            if certified.statement.sequence > peer.certified.statement.sequence:
-                peer.certified = certified
-                effects.append(self._stored(node))
-                effects += self._admit(node)
+            newest = max(peer.certified, certified, key=lambda one: one.statement.sequence)
+            to_dial = self._client and event.typed and not peer.heard_at  # it was met through another scheduler
+            if to_dial or newest is not peer.certified:
+                peer.certified, peer.heard_at = newest, event.heard_at if to_dial else peer.heard_at
+                effects += [self._stored(node), *self._admit(node)]
             self._joins.joined((event.heard_at,))
         elif not self._strangers.add(certified) or not self._strangers.may_be_met(certified):
             return ()

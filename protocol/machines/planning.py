@@ -18,6 +18,7 @@ class Holder(Record, frozen=True):
 
     name: str
     sources: tuple[SourceOffer, ...]
+    via: bytes = b""  # of a client: the scheduler of its own that passes its frames on
 
 
 class Holders:
@@ -36,14 +37,14 @@ class Holders:
         offers = (SourceOffer(name=name, project=one) for name, all_ in sorted(sources.items()) for one in sorted(all_))
         self._known[self._own_id] = Holder(name=self._own_name, sources=tuple(offers))
 
-    def seen(self, node: bytes, name: str, sources: tuple[SourceOffer, ...]) -> None:
-        self._known[node] = Holder(name=name, sources=sources)
+    def seen(self, node: bytes, name: str, sources: tuple[SourceOffer, ...], via: bytes = b"") -> None:
+        self._known[node] = Holder(name=name, sources=sources, via=via)
 
     def gone(self, node: bytes) -> None:
         """It offers nothing any more; jobs that it is in still name it."""
         holder = self._known.get(node)
         if holder is not None:
-            self.seen(node, holder.name, ())
+            self.seen(node, holder.name, (), holder.via)
 
     def keep_only(self, admits: Callable[[bytes], bool]) -> None:
         for node in [node for node in self._known if node != self._own_id and not admits(node)]:
@@ -53,6 +54,11 @@ class Holders:
         """For people: the name that the node gives itself, and the beginning of its id."""
         holder = self._known.get(node)
         return f"{holder.name if holder else 'node'} ({short_id(node)})"
+
+    def way_name(self, node: bytes) -> str:
+        """As `name`, of the peer through which the node is reached; empty where it is reached directly."""
+        holder = self._known.get(node)
+        return self.name(holder.via) if holder is not None and holder.via else ""
 
     def names(self, participants: tuple[Participant, ...]) -> dict[str, str]:
         """Label of each participant → the name of its node."""

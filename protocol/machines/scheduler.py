@@ -176,8 +176,8 @@ class Scheduler:
             case MembersPartlyKnown():
                 self._gathering.partly = True
                 return ()
-            case PeerSeen(node=node, name=name, sources=sources):
-                self._holders.seen(node, name, sources)
+            case PeerSeen(node=node, name=name, sources=sources, via=via):
+                self._holders.seen(node, name, sources, via)
                 return ()
             case PeerLeft(node=node):
                 self._holders.gone(node)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from protocol.key_statement import Certified, hints_match
 from protocol.limits import PEERS_SOUGHT, SEEK_MS, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish
 from protocol.machines.events import Discovered, Encountered
+from protocol.machines.neighbours import Peer, met_again
 from protocol.tokens import ProjectKey
 
 
@@ -86,6 +87,13 @@ class Search:
     def tell_again(self, certified: Certified, heard_at: str) -> list[Publish]:
         """Of a peer: a crash may have come between the proofs of two projects, or it holds another one now."""
         return self.tell(Discovered(certified=certified, heard_at=heard_at), known=True)
+
+    def forgotten(self, peer: Peer, missing: Iterable[bytes]) -> list[Publish]:
+        """Of a client: projects are `missing` in a peer's greeting that were proved to it. If its hints show one of
+        them, it has forgotten the proof, and nobody knocks at a client: all is proved anew.
+        """
+        known = any(self.is_member(peer.certified, project) for project in missing)
+        return [Publish(event=met_again(peer))] if known else []
 
     def more(self) -> list[Publish]:
         """Takes up members that were passed over while there was no room."""

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from protocol.errors import Code, WorkflowError
 from protocol.limits import FILTER_DEPTH_MAX, FILTER_TERMS_MAX, FILTER_VALUES_MAX
+from protocol.plan.filter_hints import EXAMPLE, hint
 from protocol.record import Record
 
 Relation = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -90,7 +91,6 @@ _RELATIONS: dict[type[ast.cmpop], Relation] = {
     ast.Gt: ">",
     ast.GtE: ">=",
 }
-_EXAMPLE = "for example: age >= 40 and sex == 'female' and not (site is None)"
 
 
 def parse_filter(text: str) -> Filter:
@@ -102,6 +102,14 @@ def parse_filter(text: str) -> Filter:
     """
     if len(text) > 64 * FILTER_TERMS_MAX:
         raise _malformed("the filter text is too long")
+    try:
+        return _parsed(text)
+    except WorkflowError as error:
+        error.next_step = hint(text)
+        raise
+
+
+def _parsed(text: str) -> Filter:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # `age > 40and sex` is read by Python with a warning, by us not at all
@@ -173,4 +181,4 @@ def _constant(node: ast.expr) -> Value:
 
 
 def _malformed(sentence: str) -> WorkflowError:
-    return WorkflowError(Code.FILTER_MALFORMED, sentence, next_step=_EXAMPLE)
+    return WorkflowError(Code.FILTER_MALFORMED, sentence, next_step=EXAMPLE)

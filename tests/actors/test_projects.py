@@ -14,6 +14,7 @@ from actors.projects import Held, HoldProjects, ProjectsActor
 from actors.timers import TimerService
 from protocol.ids import node_id
 from protocol.key_statement import hints_match, verify_key_statement
+from protocol.limits import PROJECTS_MAX
 from protocol.machines.contract import TimerFired
 from protocol.machines.events import Departed, JoinsKept, KeptJoin, ProjectsHeld
 from protocol.signing import SigningKey
@@ -27,7 +28,7 @@ OLD, NEW = (
 
 
 def projects_actor(
-    sequences: Iterator[int], read: Callable[[], Held], timers: TimerService, told: Journal
+    sequences: Iterator[int], read: Callable[[], Held], timers: TimerService, told: Journal, name: str = "Anna"
 ) -> ChildSpec:
     return ChildSpec(
         "projects",
@@ -37,7 +38,7 @@ def projects_actor(
             curve_public=b"c" * 32,
             seal_public=b"s" * 32,
             addresses=("127.0.0.1:1",),
-            name="Anna",
+            name=name,
             sequences=sequences,
             read=read,
             clock=SystemClock(),
@@ -95,3 +96,13 @@ def test_a_node_that_leaves_says_so_and_departs_a_moment_later(monkeypatch: pyte
     last = tellings(told)[-1]
     assert last.left and last.projects == ()
     assert verify_key_statement(last.statement, SystemClock().now().wall_ms).statement.hints == ()
+
+
+@pytest.mark.parametrize(("name", "room"), [("Anna", True), ("n" * 64, False)])
+def test_projects_whose_hints_have_no_room_are_logged(name: str, room: bool, caplog: pytest.LogCaptureFixture) -> None:
+    held = Held(projects=tuple(ProjectKey(bytes([number]) * 32) for number in range(PROJECTS_MAX)))
+    with timers_running() as timers:
+        spec = projects_actor(itertools.count(), lambda: held, timers, Journal(), name)
+        with tree([spec], timers=timers):
+            pass
+    assert ("has room for the hints of" in caplog.text) == (not room)

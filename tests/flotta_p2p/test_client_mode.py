@@ -49,6 +49,7 @@ def test_a_client_takes_part_in_jobs_of_its_scheduler_and_of_a_node_that_it_neve
         (scheduler,) = clara.status()["schedulers"]
         assert scheduler["name"] == "Anna" and scheduler["state"] == "answered"
         assert anna.status()["door"]["passed_on"] > 0
+        assert "type-not-allowed" not in clara.status()["door"]["refused"]
         with pytest.raises(DeniedError) as refused:
             clara.run_job(QUESTION)
         assert refused.value.code == Code.POLICY_DENIED and "--to" in (refused.value.next_step or "")
@@ -60,7 +61,7 @@ def test_columns_of_a_client_are_told_through_its_scheduler_and_those_of_nodes_t
         wait_until(lambda: all(one["state"] == "ready" for node in nodes for one in node.status()["sources"]), 20)
         for asking in (bert, clara):
             with asking.control() as channel:
-                told = {source.name: schema for source, schema in offers(channel, PROJECT)}
+                told = {source.name: schema for source, schema in offers([channel], PROJECT).sources}
             assert told.keys() == {"Anna", "Bert", "Clara"}
             for schema in told.values():
                 assert isinstance(schema, Schema) and not schema.problem, schema

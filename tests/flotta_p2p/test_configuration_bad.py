@@ -50,8 +50,10 @@ ONE_FAULT = {
         'line 1: node.interface: expected an IPv4 address of this machine, "0.0.0.0" for all of them or "localhost", '
         'saw "eth0"'
     ),
-    "join: {url: lab}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab"',
-    "join: {url: 'lab:²'}": 'line 1: join.url: expected host:port, http://host:port or https://host:port, saw "lab:²"',
+    "node: {url: lab}": 'line 1: node.url: expected host:port, http://host:port or https://host:port, saw "lab"',
+    "join: {url: 'lab:²'}": (
+        'line 1: join.url: expected host, host:port, http://host:port or https://host:port, saw "lab:²"'
+    ),
     "settings: {proxy: 'ftp://ada:secret@proxy:21'}": (
         "line 1: settings.proxy: this is no address of a proxy; write socks5://[user:password@]host:port or "
         "http://[user:password@]host:port"
@@ -171,9 +173,18 @@ def test_a_misspelt_project_is_refused_with_the_nearest_one(tmp_path: Path) -> N
     text = f"{PROJECTS}  - {{name: heart-study, token: {TOKEN_A}}}\n" + SOURCE.replace(TOKEN_A, "hart-study") + "}"
     (fault,) = faults(tmp_path, text)
     assert fault.startswith(
-        'site.yaml line 5: datasources[0].token[0]: this is no project of this node; did you mean "heart-study"? '
+        "site.yaml line 5: datasources[0].token[0]: this is no project of this node; its projects are heart-study; "
+        'did you mean "heart-study"? '
     )
     assert "Next:" not in fault
+
+
+def test_a_project_that_the_node_does_not_know_has_a_code_of_its_own_and_one_that_cannot_be_a_name_that_of_tokens(
+    tmp_path: Path,
+) -> None:
+    text = f"{PROJECTS}  - {{name: heart, token: {TOKEN_A}}}\n" + SOURCE
+    assert refusal(tmp_path, text.replace(f"[{TOKEN_A}]", "[stroke]") + "}").code == Code.PROJECT_UNKNOWN
+    assert refusal(tmp_path, text.replace(f"[{TOKEN_A}]", "['a b c d']") + "}").code == Code.TOKEN_WEAK
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -120,7 +120,13 @@ def test_the_database_is_in_memory_unless_a_file_is_named(tmp_path: Path, databa
 
 
 @pytest.mark.parametrize(
-    "join, first, url", [("{}", True, None), ("{url: a:1}", False, "a:1"), ("{first: false}", False, None)]
+    "join, first, url",
+    [
+        ("{}", True, None),
+        ("{url: a:1}", False, "a:1"),
+        ("{url: lab.example.org}", False, "lab.example.org:1456"),  # as `flotta-p2p join` takes it
+        ("{first: false}", False, None),
+    ],
 )
 def test_a_node_is_the_first_unless_it_is_told_to_join(tmp_path: Path, join: str, first: bool, url: str | None) -> None:
     found = read(tmp_path, f"join: {join}")

@@ -79,6 +79,22 @@ def test_hints_that_do_not_fit_are_left_out_and_the_rest_still_matches() -> None
     assert 0 < len(kept) < PROJECTS_MAX and kept == hints[: len(kept)]
 
 
+def test_the_hints_of_all_projects_fit_beside_a_usual_name_and_address() -> None:
+    hints = tuple(bytes([number]) * 8 for number in range(PROJECTS_MAX))
+    usual = {"name": "n" * 6, "addresses": ("192.168.100.100:65535",), "sequence": 2**63, "hints": hints}
+    assert verify_key_statement(sign_key_statement(KeyStatement(**(FIELDS | usual)), KEY), 0).statement.hints == hints
+
+
+def test_the_largest_statement_that_a_configuration_allows_fits_and_shows_some_projects() -> None:
+    hints = tuple(bytes([number]) * 8 for number in range(PROJECTS_MAX))
+    url = "h" * 253 + ":65535"
+    others = tuple(f"192.168.100.{number}:65535" for number in range(100, 99 + ADDRESSES_PER_NODE_MAX))
+    largest = {"name": "n" * 64, "addresses": (url, *others), "sequence": 2**63, "hints": hints}
+    data = sign_key_statement(KeyStatement(**(FIELDS | largest)), KEY)
+    assert len(data) <= TXT_STATEMENT_BYTES_MAX
+    assert len(verify_key_statement(data, 0).statement.hints) == 18
+
+
 def test_members_recognise_a_node_and_others_do_not() -> None:
     certified = statement(KEY)
     assert hints_match(certified, [PROJECT.hint(certified.node)])

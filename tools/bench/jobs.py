@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 from actors.adapters.clock import SystemClock
 from actors.adapters.entropy import SystemEntropy
-from flotta_p2p.demo.fleet import Fleet
-from flotta_p2p.demo.interrupts import Interrupts
-from flotta_p2p.demo.meeting import Member, await_meeting, await_members
-from flotta_p2p.demo.narration import Narrator
+from flotta_p2p.demo.meeting import Member
 from flotta_p2p.order_options import OrderOptions
 from flotta_p2p.submission import JobClient, prepare_order
 from protocol.plan.artifact import Artifact, Query, summary_artifact
 from protocol.plan.operations import SummaryParameters
 from protocol.signing import SigningKey
-from protocol.tokens import ProjectKey, new_token
 from protocol.wire.jobs import JobStatus
-from tools.bench.rows import PAUSE_S, REST_S, Row, Scale, spread
+from tools.bench.nodes import at_rest, running
+from tools.bench.rows import PAUSE_S, Row, Scale, spread
 
 
 def summaries(scale: Scale) -> Iterator[Row]:
     """One after the other on three nodes that have met; the first one after a rest."""
-    token = new_token(SystemEntropy().bytes(20))
-    with _running(token) as members:
-        time.sleep(REST_S)
-        artifact = _artifact(token)
-        first = _job(members[0], artifact)
-        later = [_job(members[0], artifact, after_s=PAUSE_S) for _ in range(scale.repeats)]
+    with running() as network:
+        at_rest()
+        artifact, leader = _artifact(network.project), network.members[0]
+        first = _job(leader, artifact)
+        later = [_job(leader, artifact, after_s=PAUSE_S) for _ in range(scale.repeats)]
     totals = [job["result"] for job in later]
     rounds = [job["measured"] - job["prepared"] for job in later]
     yield Row(
@@ -41,19 +36,9 @@ def summaries(scale: Scale) -> Iterator[Row]:
     yield Row("  of it: merge and fetch", spread([job["result"] - job["measured"] for job in later], "ms"))
 
 
-@contextmanager
-def _running(token: str) -> Iterator[list[Member]]:
-    interrupts = Interrupts()
-    with interrupts, Fleet(token, None, interrupts) as fleet, ExitStack() as channels:
-        quiet = Narrator(quiet=True)
-        members = await_members(fleet, channels, quiet)
-        await_meeting(fleet, members, quiet)
-        yield members
-
-
-def _artifact(token: str) -> Artifact:
+def _artifact(project: bytes) -> Artifact:
     parameters = SummaryParameters(statistics=("count", "mean", "variance"))
-    return summary_artifact(ProjectKey.derive(token).project_id, Query(columns=("body_mass_g",)), parameters)
+    return summary_artifact(project, Query(columns=("body_mass_g",)), parameters)
 
 
 def _job(member: Member, artifact: Artifact, *, after_s: float = 0.0) -> dict[str, float]:

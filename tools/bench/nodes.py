@@ -94,11 +94,11 @@ def at_rest() -> None:
 
 
 @contextmanager
-def running(nodes: int) -> Iterator[Network]:
-    """So many nodes on this machine, each with a small table; they are gone afterwards."""
+def running(nodes: int | None = None) -> Iterator[Network]:
+    """So many nodes on this machine, each with a small table, or else the demo's three; they are gone afterwards."""
     token = new_token(SystemEntropy().bytes(20))
     interrupts = Interrupts()
-    shares = {f"node{number:02}": _TABLE for number in range(nodes)}
+    shares = None if nodes is None else {f"node{number:02}": _TABLE for number in range(nodes)}
     began = time.perf_counter()
     with interrupts, Fleet(token, None, interrupts, shares) as fleet, ExitStack() as channels:
         quiet = Narrator(quiet=True)

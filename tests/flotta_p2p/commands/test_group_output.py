@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from msgspec.structs import replace
+
 from flotta_p2p.commands.group_results import group_lines, group_values
 from protocol.plan.tasks import (
     ColumnSummary,
@@ -97,6 +99,24 @@ def test_what_is_withheld_is_said_with_its_reason_and_the_next_step() -> None:
         "  by South/south: everything: fewer than 10 rows",
         "Next: leave out the rows without a value, with --where \"not (col('body mass') is None)\"",
     ]
+
+
+def test_all_columns_that_were_withheld_stand_in_the_hint() -> None:
+    one = result(("f",), columns={"age": LONE, "body mass": LONE})
+    north = replace(one.coverage.by_source[0], columns_withheld=("body mass", "age"))
+    lines = list(group_lines(replace(one, coverage=replace(one.coverage, by_source=(north,))), NAMES))
+    assert lines[-1].endswith("--where \"not (age is None or col('body mass') is None)\"")
+
+
+def test_what_is_withheld_is_null_in_json_as_it_is_no_zero_in_the_table() -> None:
+    values = group_values(b"j" * 32, result(("f",), columns={"age": LONE}), NAMES)
+    age = values["groups"][0]["columns"]["age"]
+    assert (age["present"], age["missing"], age["withheld"]) == (None, None, True)
+    north, south = values["coverage"]["by_source"]
+    assert (south["rows"], south["groups"], south["groups_withheld"]) == (None, None, None)
+    assert (north["rows"], north["groups"], north["groups_withheld"]) == (33, 1, 3)
+    none = group_values(b"j" * 32, result(), NAMES)
+    assert none["rows"] is None and none["coverage"]["rows"] is None
 
 
 def test_a_result_of_no_groups_says_so() -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from flotta_p2p.commands.output import clean, show_error, table
 from flotta_p2p.commands.results import job_sentence, job_values, jobs_lines, result_lines, result_values
@@ -72,9 +73,22 @@ def test_results_show_the_numbers_exactly_as_computed() -> None:
     text = "\n".join(result_lines(summary(), NAMES))
     assert "0.30000000000000004" in text
     assert "1.4142135623730951" in text
-    assert "undefined" in text
     values = result_values(b"j" * 32, summary(), NAMES)
     assert json.loads(json.dumps(values))["columns"]["age"]["mean"] == 0.1 + 0.2
+
+
+def test_a_column_that_every_source_withheld_is_no_zero_in_the_table_nor_in_json() -> None:
+    lines = list(result_lines(summary(), NAMES))
+    assert next(line for line in lines if line.startswith("bmi")).split() == ["bmi", *["withheld"] * 5]
+    columns = result_values(b"j" * 32, summary(), NAMES)["columns"]
+    assert (columns["bmi"]["present"], columns["bmi"]["missing"], columns["bmi"]["withheld"]) == (None, None, True)
+    assert (columns["age"]["present"], columns["age"]["missing"], columns["age"]["withheld"]) == (30, 2, False)
+
+
+def test_rows_that_no_source_let_out_are_null_in_json() -> None:
+    nothing = replace(summary(), rows=0, coverage=replace(summary().coverage, sources_counted=0, rows=0))
+    values = result_values(b"j" * 32, nothing, NAMES)
+    assert values["rows"] is None and values["coverage"]["rows"] is None
 
 
 def test_results_say_who_took_part_and_what_was_withheld_and_why() -> None:

@@ -45,8 +45,24 @@ def test_a_scheduler_that_answers_no_polls_is_wrong_and_since_when(tmp_path: Pat
     silent = scheduler("silent", unanswered=7, silent_ms=3 * 60_000)
     finding = one(company.schedulers(running(tmp_path, status={"schedulers": [silent]})))
     assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
-    assert "7 polls" in finding.seen and "3 min ago" in finding.seen
+    assert "7 polls" in finding.seen and "silent for 3 min" in finding.seen
     assert one(company.schedulers(running(tmp_path, status={"schedulers": [scheduler("answered")]}))).verdict == "ok"
+
+
+def test_a_client_whose_scheduler_is_silent_is_sent_to_that_address_and_not_to_direct_connections(
+    tmp_path: Path,
+) -> None:
+    north = peer("North", "away", silent_ms=180_000)
+    behind = peer("South", "away", addresses=[], silent_ms=180_000)
+    silent = scheduler("silent", unanswered=7, node=north["node"])
+    client = running(tmp_path, {"schedulers": [silent]}, {"peers": [north, behind]})
+    finding = one(company.schedulers(client))
+    assert "192.168.1.20:1456" in finding.seen
+    assert finding.next_step.startswith("flotta-p2p doctor --to 192.168.1.20:1456 ")
+    to_north, to_south = company.peers(client)
+    assert "see scheduler North" in to_north.next_step
+    assert "through North alone" in to_south.next_step
+    assert not any("to each other" in each.next_step for each in (to_north, to_south))
 
 
 # --- retention and quota -----------------------------------------------------------------------

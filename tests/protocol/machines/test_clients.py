@@ -16,10 +16,12 @@ from protocol.limits import HEARTBEAT_INTERVAL_MS, PEER_AWAY_MS, SENDER_FRAMES_B
 from protocol.machines.contract import Now, Publish, Received, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
 from protocol.machines.events import (
+    RELAY_SESSION,
     Arrived,
     Counted,
     DialDoor,
     Encountered,
+    Introduce,
     Outgoing,
     PeerAdmitted,
     PeerProved,
@@ -43,6 +45,7 @@ CLIENT, SCHEDULER, NODE, OTHER_CLIENT = 0, 1, 2, 3
 KEYS = {number: node_key(40 + number) for number in range(4)}
 IDS = {number: node_id(key.public_key) for number, key in KEYS.items()}
 Alter = Callable[[bytes], bytes]
+BEAT = Heartbeat()
 
 
 class Party:
@@ -170,6 +173,7 @@ def test_a_client_and_a_node_that_it_cannot_dial_become_peers_through_its_schedu
     trio.beat(NODE, CLIENT)
     assert trio.beats_heard(NODE, CLIENT) == trio.beats_heard(CLIENT, NODE) == 1
     assert all((one, other) not in {(CLIENT, NODE), (NODE, CLIENT)} for one, other, _ in trio.carried)
+    assert {one.via for one in trio.parties[NODE].heard} == {IDS[SCHEDULER]}  # to be named when silent
 
 
 def test_a_client_hears_its_own_scheduler_straight() -> None:
@@ -223,10 +227,10 @@ def test_a_frame_of_one_node_is_not_believed_as_another_s() -> None:
     assert trio.parties[NODE].counted[-1].code == Code.SENDER_WRONG
 
 
-def seal_beat(trio: Trio, sender: int) -> bytes:
-    """A heartbeat of `sender` for the node, as its gate signs it."""
+def seal_beat(trio: Trio, sender: int, receiver: int = NODE, message: Any = BEAT) -> bytes:
+    """A heartbeat of `sender`, or another message, as its gate signs it."""
     gate = Gate(KEYS[sender], 2, {})
-    says = trio.parties[NODE].says
+    says = trio.parties[receiver].says
     gate.step(
         PeerAdmitted(
             node=says.node,
@@ -239,7 +243,7 @@ def seal_beat(trio: Trio, sender: int) -> bytes:
         ),
         now(),
     )
-    (effect,) = gate.step(Outgoing(send=Send(message=Heartbeat(), to=says.node)), now())
+    (effect,) = gate.step(Outgoing(send=Send(message=message, to=says.node)), now())
     assert isinstance(effect, Publish) and isinstance(effect.event, Transmit)
     return effect.event.raw
 
@@ -534,3 +538,21 @@ def test_the_address_of_a_node_that_was_banned_for_a_while_is_joined_again() -> 
     assert [one.state for one in machine.snapshot().joins] == ["asking"]
     effects = machine.step(PeersAllowed(), now())
     assert news(effects, StatementWanted) == [StatementWanted(address="10.0.0.1:1456")]
+
+
+def test_a_credential_is_believed_once_also_when_the_client_shows_its_own_again() -> None:
+    """The node answered before: its answer is not believed again because a session was opened anew."""
+    trio = Trio()
+    newcomer = Introduce(
+        session=RELAY_SESSION + IDS[NODE],
+        node_key=trio.parties[NODE].says.node_key,
+        seal_key=trio.parties[NODE].says.statement.seal_key,
+        project=PROJECT.project_id,
+    )
+    credential = Credential(statement=b"", proof=b"", answer_wanted=False)
+    trio.publish(CLIENT, newcomer)
+    raw = seal_beat(trio, NODE, CLIENT, credential)
+    for _ in range(2):
+        trio.feed(CLIENT, "gate", Arrived(raw=raw, node=IDS[NODE], via=IDS[SCHEDULER]))
+        trio.publish(CLIENT, newcomer)
+    assert [one.code for one in trio.parties[CLIENT].counted if one.code == Code.REPLAYED] == [Code.REPLAYED]

@@ -9,7 +9,7 @@ import pytest
 from protocol.errors import Code, RemoteProtocolError
 from protocol.ids import node_id
 from protocol.invitation import Invitation, parse_invitation
-from protocol.limits import HANDSHAKE_LIMIT_MS, INVITATION_LIFE_MS
+from protocol.limits import DOOR_SESSIONS_PER_INVITATION_MAX, HANDSHAKE_LIMIT_MS, INVITATION_LIFE_MS
 from protocol.machines.admission import Admission
 from protocol.machines.contract import Now, Publish, Refuse, Send, SetTimer, TimerFired
 from protocol.machines.enrolment import Enrolment
@@ -166,6 +166,16 @@ def test_who_has_the_invitation_gets_the_token_and_is_no_peer_by_it() -> None:
     assert isinstance(granted, Granted) and (granted.token, granted.name) == (TOKEN, "heart")
     assert guest.joiner.target.data == inviter.says.data  # what the guest keeps to join by
     assert inviter.machines["gate"].snapshot().peers == 0 and inviter.refused() == []
+
+
+def test_one_invitation_takes_few_sessions_at_the_door_until_their_time_is_over() -> None:
+    inviter = Inviter()
+    invitation = inviter.invite()
+    crowd = [Guest(invitation, session=b"in:%d" % number) for number in range(DOOR_SESSIONS_PER_INVITATION_MAX + 1)]
+    answers = [guest.send(guest.joiner.hello, inviter) for guest in crowd]
+    assert [len(one) for one in answers] == [1] * DOOR_SESSIONS_PER_INVITATION_MAX + [0]
+    inviter.feed("enrolment", TimerFired(name=next(name for name in inviter.timers if name.startswith("session:"))))
+    assert isinstance(Guest(invitation, session=b"in:late").knock(inviter), Granted)
 
 
 def test_the_token_is_in_no_repr_of_what_is_told_within_the_node() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from protocol.limits import LEASE_GRACE_MS, RENEWALS_PER_LEASE
 from protocol.machines.attempts import Lease
 from protocol.machines.contract import TimerFired
+from protocol.machines.events import PeerSeen
 from protocol.wire.jobs import AskCancel, Stop
-from tests.protocol.builders import cancel_of, signed
+from protocol.wire.peers import SourceOffer
+from tests.protocol.builders import PROJECT, cancel_of, signed
 from tests.protocol.fleet import Fleet
 from tests.protocol.machines.test_jobs_whole import SILENCE_MS, hangs_on
 
@@ -78,3 +80,18 @@ def test_a_scheduler_that_slept_through_a_lease_reads_first_what_was_said_meanwh
     fleet.run_for(LEASE_GRACE_MS)
     ended = fleet.status(job_id)
     assert ended.state == "failed" and ended.cause is not None and ended.cause.node == silent.id
+
+
+def test_of_a_client_that_is_silent_the_scheduler_through_which_it_is_reached_is_named_too() -> None:
+    fleet = Fleet(3, compute=hangs_on(2))
+    _, way, client = fleet.nodes
+    offers = tuple(SourceOffer(name=name, project=PROJECT.project_id) for name in client.sources)
+    fleet.step(fleet.leader, "scheduler", PeerSeen(node=client.id, name=client.name, sources=offers, via=way.id))
+    an_order, job_id = signed()
+    fleet.submit(an_order)
+    fleet.run()
+    client.cut_off = True
+    cause = fleet.end(job_id).cause
+    assert cause is not None and cause.node == client.id
+    assert "n2 (" in cause.sentence and "reached through n1 (" in cause.sentence
+    assert cause.next_step.startswith("see whether n1 (")

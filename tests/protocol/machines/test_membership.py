@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from protocol import kinds
 from protocol.errors import Code
 from protocol.ids import node_id
@@ -206,3 +208,49 @@ def test_the_own_address_typed_is_a_named_problem() -> None:
     machine.step(Discovered(certified=statement(OWN_KEY), heard_at=ADDRESS, typed=True), now())
     assert "this node itself" in machine.snapshot().joins[0].problem
     assert machine.snapshot().strangers == ()
+
+
+def test_it_tells_through_whom_a_peer_speaks() -> None:
+    machine, _ = with_peer()
+    (seen,) = news(machine.step(received(greeting(), PEER, via=b"s" * 32), now()), PeerSeen)
+    assert seen.via == b"s" * 32
+
+
+def test_a_client_that_proved_itself_greets_first_and_is_greeted_all_the_same_when_it_does_not() -> None:
+    """A greeting of ours would overtake the credential without which the client refuses it."""
+    machine, _ = new()
+    client = statement(PEER_KEY, addresses=())
+    effects = machine.step(PeerProved(certified=client, project=PROJECT.project_id), now())
+    assert news(effects, PeerAdmitted) and not messages(effects, Greeting)
+    (asked,) = messages(machine.step(TimerFired(name="beat"), now(HEARTBEAT_INTERVAL_MS)), Greeting)
+    assert asked.answer_wanted
+
+
+def test_a_client_dials_each_of_its_schedulers_also_one_that_it_met_through_another_first() -> None:
+    """Else it would be cut off with the first, though the second was typed for just that."""
+    machine = Membership(OWN, "own", SOURCES, (ADDRESS,), {}, client=True)
+    machine.step(ProjectsHeld(projects=(PROJECT,), statement=statement(OWN_KEY, addresses=()).data), now())
+    machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now())
+    through_another = machine.step(PeerProved(certified=SAYS, project=PROJECT.project_id), now())
+    (admitted,) = news(through_another, PeerAdmitted)
+    assert admitted.addresses == () and machine.snapshot().joins[0].state != "joined"
+    assert [one.address for one in news(through_another, StatementWanted)] == [ADDRESS]
+    found = machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now())
+    (admitted,) = news(found, PeerAdmitted)
+    assert ADDRESS in admitted.addresses and machine.snapshot().joins[0].state == "joined"
+    assert not news(machine.step(Discovered(certified=SAYS, heard_at=ADDRESS, typed=True), now()), PeerAdmitted)
+
+
+@pytest.mark.parametrize(("client", "hints", "again"), [(True, 2, True), (True, 1, False), (False, 2, False)])
+def test_a_client_proves_itself_anew_to_a_peer_that_forgot_one_of_its_projects(
+    client: bool, hints: int, again: bool
+) -> None:
+    """The hints of the peer show whether it still holds the project that its greeting lacks."""
+    both = (PROJECT, OTHER_PROJECT)
+    says = statement(PEER_KEY, projects=both[:hints])
+    machine = Membership(OWN, "own", SOURCES, (), {}, client=client)
+    machine.step(ProjectsHeld(projects=both, statement=statement(OWN_KEY).data), now())
+    for project in both:
+        machine.step(PeerProved(certified=says, project=project.project_id, heard_at=ADDRESS), now())
+    effects = machine.step(received(greeting(statement=says.data, projects=(PROJECT.project_id,)), PEER), now())
+    assert [one.again for one in news(effects, Encountered)] == ([True] if again else [])
