@@ -204,7 +204,7 @@ _WRITES = st.one_of(
 _GROUPS = st.lists(st.lists(st.lists(_WRITES, max_size=4).map(tuple), max_size=4), max_size=4)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=_GROUPS)
 def test_any_history_leaves_what_its_accepted_batches_say(store: Store, groups: list[list[tuple[Write, ...]]]) -> None:
     for kind, rows in store.load([SEEN_BOOT, ATTEMPT]).items():

@@ -141,7 +141,7 @@ def sources_of(
     return sources
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     holders=st.lists(
         st.tuples(st.one_of(rows_of, few_keys), st.integers(1, 8), st.integers(1, 6)), min_size=1, max_size=5
@@ -159,7 +159,7 @@ def test_any_holders_give_the_groups_of_the_pooled_rows_under_the_same_rule(
     assert as_told(federated_groups(groups_of("sex"), sources), 1) == pooled(only, 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.lists(st.tuples(sexes, stages, numbers, numbers), min_size=1, max_size=60), seed=st.integers(0, 2**32))
 def test_neither_the_split_of_the_rows_nor_the_order_of_holders_changes_a_bit(
     tmp_path_factory: pytest.TempPathFactory, rows: Rows, seed: int

@@ -76,7 +76,7 @@ cell = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shares=st.lists(st.lists(st.tuples(cell, cell), max_size=30), min_size=1, max_size=4),
     cohort=st.integers(1, 8),

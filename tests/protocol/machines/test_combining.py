@@ -181,7 +181,7 @@ def said(sent: list[Send]) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
     return sorted(acknowledged), sorted(one.message_id for one in sent if isinstance(one.message, Stop))
 
 
-@settings(max_examples=15, deadline=None)  # each makes two networks
+@settings(max_examples=15)  # each makes two networks
 @given(st.lists(st.booleans(), min_size=8, max_size=8), st.lists(st.integers(1, 5), min_size=1))
 def test_a_worker_answers_the_same_in_turns_as_in_single_steps(good: list[bool], sizes: list[int]) -> None:
     """The tasks of a job end in any groups: the same rows of attempts, and the same outcomes, each once."""
