@@ -23,8 +23,9 @@ $(VENV)/.development: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.product  ## Three nodes on this machine answer a signed question
 	$(BIN)/flotta-p2p demo
 
+# Tests with real processes run alone, the others on two processors. A failure among these is told after those have run.
 test: check  ## All checks and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m "not system"; others=$$?; $(BIN)/python -m pytest -m system && exit $$others
 
 check: $(VENV)/.development  ## Lint, types, import contracts, tables in docs
 	$(BIN)/ruff check .

@@ -127,7 +127,7 @@ def message_id(sender: bytes, audience: bytes, boot_id: int, owner: str, counter
 
 def length_safe(*fields: bytes) -> bytes:
     """The fields, each after its length in 4 bytes: different lists of fields never give the same bytes."""
-    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
 
 
 def check_character(part: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from protocol.limits import (
@@ -35,6 +36,7 @@ from protocol.machines.contract import (
     SetTimer,
     StartTask,
     TimerFired,
+    Write,
 )
 from protocol.machines.delivery import Courier
 from protocol.tokens import ProjectKey
@@ -59,7 +61,7 @@ _TRUST_NS_MAX = 200_000_000  # until the tokens are derived: one scrypt for each
 class _Held:
     """Effects of one step that wait for their commit, or for the steps before them."""
 
-    def __init__(self, effects: tuple[Effect, ...], *, committed: bool) -> None:
+    def __init__(self, effects: list[Effect], *, committed: bool) -> None:
         self.effects = effects
         self.committed = committed
 
@@ -227,7 +229,7 @@ class Node:
         """Into the mailbox, unless the machine is down; its turn comes soon, unless it falls before."""
         if machine in self.machines:
             self._mailboxes[machine].append(event)
-            self._later_for(machine, self._world.rng.randrange(_TURN_NS_MAX), self._turn)
+            self.later(self._world.rng.randrange(_TURN_NS_MAX), partial(self._turn, machine), machine)
 
     def _turn(self, name: MachineName) -> None:
         """Some of what waits, at least one; of what an earlier turn took along nothing is left."""
@@ -257,33 +259,33 @@ class Node:
         elif not isinstance(event, events.Outgoing):
             self._world.note(self, name, type(event).__name__, getattr(event, "name", ""))
 
-    def later(self, delay_ns: int, action: Callable[[], None]) -> None:
-        """Unless this life is over by then; while the node is paused it waits."""
-        life = self.life
+    def later(self, delay_ns: int, action: Callable[[], None], machine: MachineName | None = None) -> None:
+        """Unless this life, or that of the machine, is over by then; while the node is paused it waits."""
+        incarnation = self.incarnations[machine] if machine is not None else 0
+        self._world.after(delay_ns, partial(self._due, self.life, machine, incarnation, action))
 
-        def act() -> None:
-            if not self.up or self.life != life:
-                return
-            if self.paused:
-                self._deferred.append(act)
-            else:
-                action()
-
-        self._world.after(delay_ns, act)
-
-    def _later_for(self, name: MachineName, delay_ns: int, action: Callable[[MachineName], None]) -> None:
-        """Unless this machine has fallen by then."""
-        incarnation = self.incarnations[name]
-        self.later(delay_ns, lambda: action(name) if self.incarnations[name] == incarnation else None)
+    def _due(self, life: int, machine: MachineName | None, incarnation: int, action: Callable[[], None]) -> None:
+        if not self.up or self.life != life:
+            return
+        if self.paused:
+            self._deferred.append(partial(self._due, life, machine, incarnation, action))
+        elif machine is None or self.incarnations[machine] == incarnation:
+            action()
 
     # --- the transaction rule ----------------------------------------------------------------------------------------
 
     def _take(self, name: MachineName, effects: Effects) -> None:
-        writes = tuple(write for effect in effects if isinstance(effect, Persist) for write in effect.writes)
-        step = _Held(tuple(effect for effect in effects if not isinstance(effect, Persist)), committed=not writes)
+        writes: list[Write] = []
+        others: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Persist):
+                writes += effect.writes
+            else:
+                others.append(effect)
+        step = _Held(others, committed=not writes)
         self._held[name].append(step)
         if writes:
-            self._committer.write(Batch(name, self.incarnations[name], writes, step.commit))
+            self._committer.write(Batch(name, self.incarnations[name], tuple(writes), step.commit))
         else:
             self._perform_ready(name)
 
@@ -291,12 +293,12 @@ class Node:
         """A batch is synced: its step's effects are carried out, unless its machine has fallen meanwhile."""
         if batch.incarnation == self.incarnations[batch.machine]:
             batch.done()
-            self._later_for(batch.machine, delay_ns, self._perform_ready)
+            self.later(delay_ns, partial(self._perform_ready, batch.machine), batch.machine)
 
     def refused(self, batch: Batch, delay_ns: int) -> None:
         """Its machine falls when it hears of it."""
         if batch.incarnation == self.incarnations[batch.machine]:
-            self._later_for(batch.machine, delay_ns, lambda name: self.fall(name, "a commit was refused"))
+            self.later(delay_ns, partial(self.fall, batch.machine, "a commit was refused"), batch.machine)
 
     def _perform_ready(self, name: MachineName) -> None:
         held = self._held[name]
@@ -308,6 +310,8 @@ class Node:
 
     def _perform(self, name: MachineName, effect: Effect) -> None:
         match effect:
+            case Publish():
+                self._publish(effect.event)
             case Send():
                 self._world.checkers.sending(self, name, effect)
                 self.deliver("gate", events.Outgoing(send=effect))
@@ -318,8 +322,6 @@ class Node:
                 self._set_timer(name, effect)
             case ClearTimer():
                 self._timers.pop((name, effect.name), None)
-            case Publish():
-                self._publish(effect.event)
             case StartTask():
                 self.tasks.start(effect)
             case KillTask():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
-import hypothesis
 import pytest
+from hypothesis import settings
 
 from tests.leaks import nothing_left_behind
 
-# No test measures time: what an example takes says more about the machine than about the program.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# An example may take long where the machine does other things too; a test that hangs is ended by pytest-timeout.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +21,11 @@ def leak_check() -> Iterator[None]:
     """No test leaves a thread or an actor behind."""
     with nothing_left_behind():
         yield
+
+
+@pytest.fixture
+def own_runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder for this test alone. Its path is short, whatever TMPDIR is: that of a socket has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="f", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from typing import Any, Literal
 
 from protocol.errors import Code
@@ -159,6 +159,9 @@ class PeersAllowed(Record, frozen=True):
 
     def admits(self, node: bytes) -> bool:
         return not self.alone and node not in self.banned and (self.named is None or node in self.named)
+
+    def admits_all(self, nodes: KeysView[bytes]) -> bool:
+        return nodes.isdisjoint(self.banned) and (self.named is None or nodes <= self.named)
 
 
 class PeerWaiting(Record, frozen=True):

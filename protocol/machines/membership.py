@@ -182,7 +182,7 @@ class Membership:
         assert len(self._peers) <= PEERS_MAX
         self._strangers.check()
         self._search.check()
-        assert self._own_id not in self._peers and all(map(self._strangers.allowed.admits, self._peers))
+        assert self._own_id not in self._peers and self._strangers.allowed.admits_all(self._peers.keys())
 
     def snapshot(self) -> MembershipSnapshot:
         return MembershipSnapshot(

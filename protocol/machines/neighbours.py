@@ -153,6 +153,8 @@ def introductions(
     """Key statements of peers within reach that are in one of the projects `common` to the asker and this node; with
     each salt others. Clients, whom nobody can dial, are left out.
     """
+    if number <= 0:
+        return ()  # as in most greetings: nobody is looked through for nothing
     seed = asker.node + salt.to_bytes(8)
     known = [
         peer

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _SCALAR_BASES: Final = (type(None), bool, int, float, str, bytes)
 _SCALARS: Final = frozenset(_SCALAR_BASES)
+_SKIPPER: Final = msgspec.msgpack.Decoder(msgspec.Raw)
 _BYTES_AS_BYTES: Final = (bytes,)  # msgspec would turn bytes into base64 text otherwise
 
 
@@ -47,10 +48,12 @@ def decode(data: bytes, *, bytes_max: int) -> Any:
     if len(data) > bytes_max:
         raise RemoteProtocolError(Code.BODY_MALFORMED, f"at most {bytes_max} bytes are read here, {len(data)} came")
     try:
-        _check_shape(data)
-        return _unpack(data)
+        _check_claims(data)
+        value = _unpack(data)
+        _check_depth(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise RemoteProtocolError(Code.BODY_MALFORMED, f"not a value of this wire: {error}") from error
+    return value
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
@@ -128,60 +131,24 @@ def _no_extension(code: int, _data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
-# For each first byte of a value: how many bytes of it are fixed, how many bytes of big-endian length follow
-# the first one, and how many values one item of that length stands for (0: the length counts bytes, not
-# values).
-def _layout(first: int) -> tuple[int, int, int]:
-    if 0xC4 <= first <= 0xC6:  # bin
-        return 1, 1 << (first - 0xC4), 0
-    if 0xC7 <= first <= 0xC9:  # ext: one byte of type stands between length and data
-        return 2, 1 << (first - 0xC7), 0
-    if 0xD9 <= first <= 0xDB:  # str
-        return 1, 1 << (first - 0xD9), 0
-    if first in (0xDC, 0xDD):  # array
-        return 1, 2 << (first - 0xDC), 1
-    if first in (0xDE, 0xDF):  # map
-        return 1, 2 << (first - 0xDE), 2
-    if 0xA0 <= first <= 0xBF:  # short str
-        return 1 + (first & 0x1F), 0, 0
-    fixed = {0xCA: 5, 0xCB: 9} | {base + n: 1 + (1 << n) for base in (0xCC, 0xD0) for n in range(4)}
-    fixed |= {0xD4 + n: 2 + (1 << n) for n in range(5)}  # fixext
-    return fixed.get(first, 1), 0, 0
+def _check_claims(data: bytes) -> None:
+    """Refuse containers that claim more values than came, before anything is allocated for them.
 
-
-_LAYOUTS: Final = tuple(_layout(first) for first in range(256))
-
-
-def _check_shape(data: bytes) -> None:
-    """Refuse deep nesting and containers that claim more values than there are bytes, before anything is
-    allocated.
-
-    The parser reserves room for a claimed array at once: 64 KiB of nested claims cost it 70 MB. Raises
-    ValueError. Input that ends too early passes here and is refused by the parser.
+    The parser reserves room for a claimed array at once: 64 KiB of nested claims cost it 70 MB. Reading for a Raw only
+    steps over the bytes. Raises ValueError.
     """
-    end = len(data)
-    position = 0
-    missing = [1]  # values still to come in each open container, outermost first
-    while missing and position < end:
-        if missing[-1] == 0:
-            missing.pop()
-            continue
-        missing[-1] -= 1
-        first = data[position]
-        fixed, length_bytes, values_per_item = _LAYOUTS[first]
-        if length_bytes:
-            length = int.from_bytes(data[position + 1 : position + 1 + length_bytes], "big")
-        elif 0x80 <= first <= 0x9F:  # short map, short array
-            length, values_per_item = first & 0x0F, 1 if first & 0x10 else 2
-        else:
-            length = 0
-        position += fixed + length_bytes
-        if values_per_item == 0:
-            position += length
-            continue
-        values = length * values_per_item
-        if values > end - position:
-            raise ValueError(f"a container claims {values} values where {max(end - position, 0)} bytes are left")
-        missing.append(values)
-        if len(missing) > MSGPACK_DEPTH_MAX + 1:
-            raise ValueError(f"nested deeper than {MSGPACK_DEPTH_MAX}")
+    try:
+        _SKIPPER.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_depth(value: Any, levels: int = MSGPACK_DEPTH_MAX) -> None:
+    """Raises ValueError for a value nested deeper than so many containers."""
+    if not isinstance(value, dict | list):
+        return
+    if levels == 0:
+        raise ValueError(f"nested deeper than {MSGPACK_DEPTH_MAX}")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if type(inner) not in _SCALARS:
+            _check_depth(inner, levels - 1)

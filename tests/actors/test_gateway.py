@@ -104,8 +104,7 @@ def read(client: ControlClient) -> Any:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def world(tmp_path: Path, own_runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr("actors.child_spec.RESTART_BACKOFF_MS_MIN", 5)
     with running(tmp_path) as one:
         yield one

@@ -18,14 +18,9 @@ from tests.flotta_p2p.nodes import running
 from tests.system.jobs import fresh_token
 from tests.system.nodes import running_node
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("own_runtime")]
 
 Tree = dict[str, type[SupervisedActor]]
-
-
-@pytest.fixture(autouse=True)
-def runtime_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
 
 
 @pytest.fixture(scope="module")

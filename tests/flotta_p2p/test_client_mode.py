@@ -21,6 +21,8 @@ from tests.system.processes import wait_until
 PROJECT = ProjectKey.derive(TOKEN).project_id
 QUESTION = summary_artifact(PROJECT, Query(columns=("value",)), SummaryParameters(statistics=("count", "mean")))
 
+pytestmark = pytest.mark.usefixtures("own_runtime")
+
 
 @contextmanager
 def company(folder: Path) -> Iterator[tuple[RunningNode, RunningNode, RunningNode]]:
@@ -33,12 +35,6 @@ def company(folder: Path) -> Iterator[tuple[RunningNode, RunningNode, RunningNod
         clara = stack.enter_context(running(folder / "clara", name="Clara", port=1, join=join, mode="client"))
         wait_until(lambda: all(len(one.present()) == 2 for one in (anna, bert, clara)), 30)
         yield anna, bert, clara
-
-
-@pytest.fixture(autouse=True)
-def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "run").mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
 
 
 def test_a_client_takes_part_in_jobs_of_its_scheduler_and_of_a_node_that_it_never_dialled(tmp_path: Path) -> None:

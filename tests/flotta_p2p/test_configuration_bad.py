@@ -12,6 +12,7 @@ from protocol.limits import CONFIG_BYTES_MAX, CONFIG_FAULTS_MAX
 from tests.flotta_p2p.configuration_files import TOKEN_A, TOKEN_B, faults, refusal
 
 SOURCE = f"datasources:\n- {{name: iris, type: csv, path: iris.csv, token: [{TOKEN_A}]"
+AT_ONCE_S = 2  # of computing: what else the machine does at that time is not the fault of the file
 PROJECTS = "node:\n  token_projects_initial:\n"
 TOP_KEYS = "the keys here are workdir, mode, node, join, datasources, database, settings"
 A_NAME = "a name of 1 to 64 ASCII letters, digits, dots, hyphens or underscores, the first a letter or digit"
@@ -196,9 +197,9 @@ def test_all_faults_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) 
 
 def test_a_file_of_nothing_but_faults_is_answered_at_once(tmp_path: Path) -> None:
     text = "".join(f"k{number}: 1\n" for number in range(20_000))
-    began = time.monotonic()
+    began = time.thread_time()
     lines = faults(tmp_path, text)
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < AT_ONCE_S
     assert len(lines) == CONFIG_FAULTS_MAX + 1 and lines[-1] == "site.yaml: reading ended here, after 50 faults"
 
 
@@ -215,9 +216,9 @@ def test_a_file_of_nothing_but_faults_is_answered_at_once(tmp_path: Path) -> Non
     ids=["brackets", "braces", "dashes", "question marks", "3,000 brackets", "indents"],
 )
 def test_deep_nesting_is_refused_at_once(tmp_path: Path, text: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     found = "\n".join(faults(tmp_path, text))
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < AT_ONCE_S
     assert "lists and keys are nested deeper than 32 levels" in found
 
 

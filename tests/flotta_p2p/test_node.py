@@ -27,7 +27,7 @@ from tests.leaks import nothing_left_behind
 from tests.system.nodes import descendants
 from tests.system.processes import wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("own_runtime")]
 
 RECOVERY_S: Final = 2.0
 ACTORS: Final = (
@@ -54,11 +54,6 @@ ACTORS: Final = (
 
 class Poison:
     """A message that crashes whatever actor takes it."""
-
-
-@pytest.fixture(autouse=True)
-def runtime_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
 
 
 @contextmanager

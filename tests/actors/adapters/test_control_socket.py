@@ -23,6 +23,8 @@ from protocol.wire.control import HEAD, AskPeers, AskStatus, Report, encode_cont
 from tests.actors.tree import LIMIT_S, Journal
 from tests.system.processes import wait_until
 
+pytestmark = pytest.mark.usefixtures("own_runtime")
+
 
 class Node:
     """A control server, whose requests the test answers."""
@@ -42,14 +44,6 @@ class Node:
         one.settimeout(LIMIT_S)
         one.connect(str(control_path(self.workdir)))
         return one
-
-
-@pytest.fixture(autouse=True)
-def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
 
 
 @pytest.fixture

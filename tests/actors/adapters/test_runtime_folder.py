@@ -12,10 +12,7 @@ import pytest
 from actors.adapters.runtime_folder import SocketFolder, runtime_folder
 from protocol.errors import Code, ConfigError
 
-
-@pytest.fixture(autouse=True)
-def own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_runtime")
 
 
 def test_a_folder_is_this_users_alone_and_leaves_with_its_owner() -> None:

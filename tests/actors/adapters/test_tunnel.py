@@ -35,12 +35,7 @@ from tests.system.processes import wait_until
 LIMIT_S: Final = 10.0
 KINDS: Final = ("socks5", "http")
 
-
-@pytest.fixture(autouse=True)
-def own_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("r")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("own_runtime")
 
 
 @contextmanager

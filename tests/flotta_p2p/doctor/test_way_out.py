@@ -30,10 +30,7 @@ from tests.servers import server, strange_server
 KEY = SigningKey(b"k" * 32)
 KINDS = ("socks5", "http")
 
-
-@pytest.fixture(autouse=True)
-def own_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
+pytestmark = pytest.mark.usefixtures("own_runtime")
 
 
 def found(out: WayOut) -> dict[str, Finding]:

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
-from protocol.limits import MIB, MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
+from protocol.limits import KIB, MIB, MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
 from protocol.record import Record
 from protocol.wire.codec import decode, decode_record, encode, encode_record
 
@@ -89,6 +90,31 @@ def test_what_is_no_plain_value_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode(data, bytes_max=MIB)
     assert caught.value.code == Code.BODY_MALFORMED
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        pytest.param(b"\xdc\xff\xff", id="arrays"),
+        pytest.param(b"\xdd\x00\x00\xff\xff", id="long arrays"),
+        pytest.param(b"\x92\xdc\xff\xff", id="arrays in small ones"),
+        pytest.param(b"\xde\x01\x00\xa1a", id="maps"),
+        pytest.param(b"\xdf\x00\x00\x01\x00\xa1a", id="long maps"),
+        pytest.param(b"\xc6\x7f\xff\xff\xff", id="bytes"),
+        pytest.param(b"\xdb\x7f\xff\xff\xff", id="texts"),
+    ],
+)
+@pytest.mark.parametrize("depth", [1, 15, 300, 13_000])
+def test_a_claim_of_more_values_than_came_takes_no_memory(claim: bytes, depth: int) -> None:
+    data = claim * depth
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            decode(data, bytes_max=MIB)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 100 * KIB
 
 
 @pytest.mark.parametrize(("size", "passes"), [(99, True), (100, True), (101, False)])
