@@ -110,7 +110,7 @@ def way_out(patient: Patient) -> Iterator[Finding]:
     name, told = "way out", patient.configuration
     if patient.status is None:
         if told is not None and told.settings.proxy is not None:
-            step = "flotta-p2p doctor --to ADDRESS, with the same -c, tries it"
+            step = "flotta-p2p doctor --to ADDRESS tries it"
             yield note(name, f"by {told.settings.proxy}, while the node runs", step)
         return
     values = patient.status["way_out"]
