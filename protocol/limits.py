@@ -178,6 +178,7 @@ TASK_RUN_MS_MAX: Final = 300_000  # a child that computes longer is killed
 INLINE_BYTES_MAX: Final = 192 * KIB  # a product that travels whole inside a message; larger ones go by chunks
 PRODUCT_BYTES_MAX: Final = 64 * MIB  # what one task may produce; its program grows it; its manifest has 9 KiB
 CHUNK_BYTES: Final = 256 * KIB  # of a large product; a frame of it is short on a slow link, 4 make 1 MiB
+PIECES_AHEAD_MAX: Final = 4  # chunks between a child and its node that are not answered yet; 1 MiB, one commit for all
 CHUNKS_ASKED_MAX: Final = 8  # of one task's inputs, asked for and not yet there; 2 MiB of memory at both ends
 CHUNK_RETRY_MS: Final = 2_000  # a chunk that has not come by then is asked for again; 1 MiB/s fills the window in it
 CHUNK_PATIENCE_MS: Final = 60_000  # without one new chunk for so long a task fails, naming who did not send it

@@ -16,7 +16,7 @@ import msgspec
 from actors.child_bootstrap import Channel, adopt_parent_death, limit_resources, parent_pid
 from actors.failpoints import Point, reached
 from flotta_p2p.federated import groups, probe
-from flotta_p2p.federated.conversation import Ask, Conversation, ask_nobody, hand_over, whole
+from flotta_p2p.federated.conversation import NOBODY, Conversation, Talk, hand_over, whole
 from flotta_p2p.federated.group_merging import read_group_measure
 from flotta_p2p.federated.merging import read_measure
 from flotta_p2p.federated.summary import measure, merge, prepare
@@ -48,16 +48,16 @@ class _Task(NamedTuple):
     inputs: tuple[bytes, ...]
 
 
-def answer(data: bytes, ask: Ask = ask_nobody) -> bytes:
+def answer(data: bytes, talk: Talk = NOBODY) -> bytes:
     """The answer to one encoded request. Never raises an Exception or a panic of Polars."""
-    answered = encode_record(_answer(data, ask))
+    answered = encode_record(_answer(data, talk))
     reached(Point.TASK_COMPUTED)
     return answered
 
 
-def _answer(data: bytes, ask: Ask) -> ChildAnswer:
+def _answer(data: bytes, talk: Talk) -> ChildAnswer:
     try:
-        return _product(data, ask)
+        return _product(data, talk)
     except FlottaError as error:
         return Fault(code=error.code.value, sentence=error.sentence, next_step=error.next_step)
     except MemoryError:
@@ -78,13 +78,13 @@ def _internal(error: BaseException) -> Fault:
     )
 
 
-def _product(data: bytes, ask: Ask) -> Product:
+def _product(data: bytes, talk: Talk) -> Product:
     request = decode_record(data, ChildRequest, bytes_max=CHILD_MESSAGE_BYTES_MAX)
     if isinstance(request, InspectRequest):
         return Product(data=_inspection(request))
     if isinstance(request, CheckRequest):
         return Product(data=_report(request))
-    return hand_over(_computed(request, ask), request.inline_bytes, ask)
+    return hand_over(_computed(request, talk), request.inline_bytes, talk)
 
 
 def _inspection(request: InspectRequest) -> bytes:
@@ -99,14 +99,14 @@ def _report(request: CheckRequest) -> bytes:
     return encode_record(check_table(request.source))
 
 
-def _computed(request: TaskRequest, ask: Ask) -> bytes:
+def _computed(request: TaskRequest, talk: Talk) -> bytes:
     program = _PROGRAMS.get(request.operation)
     if program is None:
         raise WorkflowError(Code.OPERATION_UNKNOWN, f'no program for the operation "{request.operation[:64]}"')
     if len(request.labels) != len(request.inputs):
         raise WorkflowError(Code.TASK_NOT_DERIVED, "the inputs of a task and their labels differ in number")
     artifact = read_artifact(request.artifact)
-    return program(_Task(artifact, request, tuple(whole(carried, ask) for carried in request.inputs)))
+    return program(_Task(artifact, request, tuple(whole(carried, talk) for carried in request.inputs)))
 
 
 def _statistics(record: msgspec.Struct) -> bytes:
@@ -170,7 +170,7 @@ def main() -> None:
     conversation = Conversation(Channel())
     with contextlib.suppress(UnreachableError):  # the node is gone, and so is who wants the answer
         for request in conversation.requests():
-            conversation.answer(answer(request, conversation.ask))
+            conversation.answer(answer(request, conversation))
 
 
 if __name__ == "__main__":

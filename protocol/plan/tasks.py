@@ -64,7 +64,7 @@ class Product(Record, frozen=True, tag="product"):
 
 
 class Piece(Record, frozen=True, tag="piece"):
-    """The next chunk of a large product. The child waits for PieceTaken, so that nothing piles up."""
+    """The next chunk of a large product. The child waits for PieceTaken when PIECES_AHEAD_MAX are on their way."""
 
     data: bytes
 

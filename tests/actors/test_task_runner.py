@@ -24,7 +24,7 @@ from actors.ports import ChildGone, ChildStarted, SpawnerEvent
 from actors.task_runner import TaskRunnerActor
 from flotta_p2p.programs import CHILD_PROGRAMS
 from protocol.columns import Column, schema_digest
-from protocol.limits import CHILD_PIPELINE_MAX, TASK_SLOTS
+from protocol.limits import CHILD_PIPELINE_MAX, CHUNK_BYTES, PIECES_AHEAD_MAX, TASK_SLOTS
 from protocol.machines.contract import KillTask, NextPiece, StartTask, TimerFired
 from protocol.machines.events import TaskDied, TaskFaulted, TaskPiece, TaskProduced
 from protocol.plan.artifact import artifact_bytes, probe_artifact
@@ -139,18 +139,22 @@ LARGE = bytes(range(250)) * 2_500  # 625,000 bytes: three chunks
 PROBE = artifact_bytes(probe_artifact(b"p" * 16, ProbeParameters(bytes=625_000), gather=True))
 
 
-def test_a_large_product_is_told_piece_by_piece_each_after_the_one_before_was_stored() -> None:
+def test_a_large_product_is_told_piece_by_piece_and_no_more_than_a_few_before_the_first_was_stored() -> None:
+    size = 2 * PIECES_AHEAD_MAX * CHUNK_BYTES
+    probe = artifact_bytes(probe_artifact(b"p" * 16, ProbeParameters(bytes=size), gather=True))
     with running() as it:
-        it.start(b"k", operation="probe.work", artifact=PROBE)
-        pieces = []
-        for number in range(3):
-            piece = it.end()
-            assert isinstance(piece, TaskPiece) and (piece.key, piece.number) == (b"k", number)
-            assert it.ends.empty()
-            pieces.append(piece.data)
+        it.start(b"k", operation="probe.work", artifact=probe)
+        pieces = [it.end() for _ in range(PIECES_AHEAD_MAX)]
+        assert it.ends.empty()
+        while len(pieces) < 2 * PIECES_AHEAD_MAX:
             it.go_on(b"k")
-        assert it.end() == TaskProduced(key=b"k", product=b"", pieces=3)
-        assert b"".join(pieces) == hashlib.shake_128(PROBE).digest(625_000)
+            pieces.append(it.end())
+        assert it.ends.empty()
+        assert [(piece.key, piece.number) for piece in pieces] == [(b"k", number) for number in range(len(pieces))]
+        for _ in range(PIECES_AHEAD_MAX):
+            it.go_on(b"k")
+        assert it.end() == TaskProduced(key=b"k", product=b"", pieces=len(pieces))
+        assert b"".join(piece.data for piece in pieces) == hashlib.shake_128(probe).digest(size)
 
 
 def test_a_child_gets_the_chunks_of_its_inputs_and_small_tasks_behind_it_wait_their_turn() -> None:
