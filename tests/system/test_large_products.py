@@ -11,10 +11,11 @@ import pytest
 
 from flotta_p2p.demo.fleet import free_ports
 from flotta_p2p.order_options import OrderOptions
-from protocol.limits import MIB, PROBE_BYTES_MAX
-from protocol.plan.artifact import Artifact, artifact_bytes, probe_artifact
-from protocol.plan.operations import ProbeParameters
+from protocol.limits import HISTOGRAM_BINS_MAX, MIB, PROBE_BYTES_MAX
+from protocol.plan.artifact import Artifact, Query, artifact_bytes, probe_artifact, summary_artifact
+from protocol.plan.operations import Bins, ProbeParameters, SummaryParameters
 from protocol.plan.products import Manifest
+from protocol.plan.tasks import Summary
 from protocol.tokens import ProjectKey
 from protocol.wire.jobs import JobStatus
 from tests.system.jobs import client, fresh_token, new_order, sees
@@ -151,3 +152,30 @@ def test_a_large_product_of_a_client_behind_a_router_comes_through_its_scheduler
         for leader in ("First", "Second"):
             nodes[leader].wait_until(lambda node: sees(node, 2), 40)
             assert result_of(nodes[leader], submit(nodes[leader], artifact)) == expected(artifact, size)
+
+
+@pytest.mark.timeout(120)
+def test_histograms_of_many_columns_are_asked_and_answered_by_chunks(tmp_path: Path) -> None:
+    columns = [f"c{number:02}" for number in range(40)]
+    table = ",".join(columns) + "\n" + "".join(",".join(str(row) for _ in columns) + "\n" for row in range(100))
+    token, [port] = fresh_token(), free_ports(1)
+    bins = dict.fromkeys(columns, Bins(low=0, high=1_000, count=HISTOGRAM_BINS_MAX))
+    question = summary_artifact(
+        ProjectKey.derive(token).project_id,
+        Query(columns=tuple(columns)),
+        SummaryParameters(statistics=("count", "histogram"), bins=bins),
+    )
+    open_to_all = "    policy: {minimum_cohort: 1, minimum_cell: 1}\n"
+    with (
+        running_node(tmp_path, name="Lab", port=port, token=token, csv_text=table, extra_yaml=open_to_all) as node,
+        client(node) as jobs,
+    ):
+        prepared = new_order(question, LEASES)
+        jobs.submit(jobs.prove(prepared))
+        status = jobs.wait(prepared.job_id, limit_s=60)
+        assert status.state == "succeeded", status.cause
+        summary, answer = jobs.result(prepared.job_id, status.scheduler)
+        assert isinstance(answer.product, Manifest) and isinstance(summary, Summary)
+        for column in columns:
+            histogram = summary.columns[column].histogram
+            assert histogram is not None and histogram.counts[:101] == (1,) * 100 + (0,)
