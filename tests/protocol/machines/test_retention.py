@@ -36,7 +36,7 @@ from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.stored_results import RetentionRules
 from protocol.plan.order import SignedOrder
 from protocol.plan.plan import Outcome, sign_outcome
-from protocol.plan.products import Manifest, is_large_result, product_digest
+from protocol.plan.products import Manifest, is_large_result, manifest_of, product_digest
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.jobs import (
     AskCancel,
@@ -166,6 +166,7 @@ def test_a_live_job_is_never_due_however_old_it_is() -> None:
 def ended_row(number: int, ended_ms: int = WALL_MS, product: bytes = b"", submitter: bytes = b"") -> JobRow:
     """Of a job that succeeded with this product, or one of its own."""
     product = product or b"product %d" % number
+    carried = manifest_of(product) if is_large_result(len(product)) else product
     job_id = number.to_bytes(32)
     outcome = Outcome(
         version=1,
@@ -175,7 +176,7 @@ def ended_row(number: int, ended_ms: int = WALL_MS, product: bytes = b"", submit
         epoch=1,
         state="succeeded",
         inputs=(),
-        digest=product_digest(product),
+        digest=product_digest(carried),
         size_bytes=len(product),
     )
     return JobRow(
