@@ -15,7 +15,7 @@ from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, 
 from protocol.machines.events import Arrived, PeerAdmitted
 from protocol.machines.jobs import JobRow, TaskRow, restore_job
 from protocol.plan.plan import Outcome, check_product, verify_outcome
-from protocol.plan.products import Manifest, chunks_in, inline_bytes, manifest_of, product_digest, resource_of
+from protocol.plan.products import Manifest, chunks_in, is_large_result, manifest_of, product_digest, resource_of
 from protocol.wire.codec import decode_record
 from protocol.wire.frame import parse_header
 from protocol.wire.jobs import ENDED, JobResult, JobStatus, Results, Tasks
@@ -218,7 +218,7 @@ class Checkers:
             row = decode_record(value, JobRow, bytes_max=ROW_BYTES_MAX)
             if row.state == "succeeded":
                 named.add(row.digest)
-                if row.result_bytes > inline_bytes(0):
+                if is_large_result(row.result_bytes):
                     stored = node.store.resource(row.digest) or b""
                     named.update(decode_record(stored, Manifest, bytes_max=ROW_BYTES_MAX).chunks)
         if node.store.resources() != named:

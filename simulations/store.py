@@ -32,7 +32,7 @@ class VirtualStore:
     def __init__(self) -> None:
         self._tables: dict[str, dict[bytes, bytes]] = {kind: {} for kind in sorted(kinds.KINDS)}
         self._resources: dict[bytes, bytes] = {}
-        self._holders: dict[bytes, int] = {}
+        self._keeps: dict[bytes, int] = {}
         self._parts: dict[bytes, tuple[bytes, ...]] = {}
         self._waiting: deque[Batch] = deque()
         self.audit_rows = 0
@@ -77,15 +77,15 @@ class VirtualStore:
         if digest not in self._resources:
             self._parts[digest] = tuple(dict.fromkeys(parts))
             for part in self._parts[digest]:
-                self._holders[part] += 1
+                self._keeps[part] += 1
         self._resources[digest] = data
-        self._holders[digest] = self._holders.get(digest, 0) + 1
+        self._keeps[digest] = self._keeps.get(digest, 0) + 1
 
     def _release(self, digests: tuple[bytes, ...]) -> None:
         for digest in digests:
-            self._holders[digest] = self._holders.get(digest, 0) - 1
-            if self._holders[digest] < 1:
-                del self._holders[digest]
+            self._keeps[digest] = self._keeps.get(digest, 0) - 1
+            if self._keeps[digest] < 1:
+                del self._keeps[digest]
                 self._resources.pop(digest, None)
                 self._release(self._parts.pop(digest, ()))
 

@@ -40,7 +40,7 @@ _CONNECTION_PRAGMAS = (
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the platter; no effect elsewhere
     "PRAGMA checkpoint_fullfsync = ON",
 )
-_ONE_MORE: Final = "UPDATE resources SET holders = holders + 1 WHERE digest = ?"
+_ONE_MORE: Final = "UPDATE resources SET keeps = keeps + 1 WHERE digest = ?"
 # An attempt's key is that of its job and four bytes; `||` of two blobs is text for SQLite.
 _OLD_LOGS: Final = f"""DELETE FROM job_events WHERE n IN (
     SELECT n FROM job_events AS event WHERE wall_ms < ?
@@ -213,8 +213,8 @@ class SqliteMetadata:
 
     def _release(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
-            self._db.execute("UPDATE resources SET holders = holders - 1 WHERE digest = ?", (digest,))
-            gone = "DELETE FROM resources WHERE digest = ? AND holders < 1 RETURNING digest"
+            self._db.execute("UPDATE resources SET keeps = keeps - 1 WHERE digest = ?", (digest,))
+            gone = "DELETE FROM resources WHERE digest = ? AND keeps < 1 RETURNING digest"
             if self._db.execute(gone, (digest,)).fetchall():
                 self._gone.add(digest)
                 parts = "DELETE FROM resource_parts WHERE whole = ? RETURNING part"

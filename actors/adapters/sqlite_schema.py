@@ -67,21 +67,21 @@ def _let_jobs_be_removed(db: apsw.Connection, schema: str) -> None:
         db.execute(statement.format(schema=schema))
 
 
-# A resource stays as long as somebody holds it; what is there already is held by the scheduler. A large one has parts,
+# A resource stays as long as somebody keeps it; what is there already the scheduler keeps. A large one has parts,
 # which stay as long as it does.
-_HOLDERS = (
-    "ALTER TABLE {schema}.resources ADD COLUMN holders INTEGER NOT NULL DEFAULT 1",
+_KEEPS = (
+    "ALTER TABLE {schema}.resources ADD COLUMN keeps INTEGER NOT NULL DEFAULT 1",
     """CREATE TABLE {schema}.resource_parts(
         whole BLOB NOT NULL, part BLOB NOT NULL, PRIMARY KEY(whole, part)) STRICT, WITHOUT ROWID""",
 )
 
 
-def _count_holders(db: apsw.Connection, schema: str) -> None:
-    for statement in _HOLDERS:
+def _count_keeps(db: apsw.Connection, schema: str) -> None:
+    for statement in _KEEPS:
         db.execute(statement.format(schema=schema))
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables, _let_jobs_be_removed, _count_holders)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create_tables, _let_jobs_be_removed, _count_keeps)
 
 
 def number(db: apsw.Connection, sql: str) -> int:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     metavar="TIME",
     help="All that ended longer ago than this: 12h, 30d. Through a door, only your own.",
 )
-@place_options(to=True)
+@place_options(to=True, project=True)
 @json_option
 def remove_jobs(place: Place, job_ids: tuple[str, ...], ended_before: int | None, as_json: bool) -> int:
-    """Remove ended jobs with their results, for good. What it was asked for before is no mistake.
+    """Remove ended jobs with their results, for good. One that was removed before is no mistake.
 
     The operator of the node removes any, a submitter the own ones. A job that runs is cancelled first: job cancel.
 
@@ -53,10 +53,10 @@ def _remove_ended(client: JobClient, ended_ms_ago: int, *, as_json: bool) -> int
     from protocol.ids import format_job_id
 
     portions = list(client.remove_ended(ended_ms_ago))
-    removed = [format_job_id(job_id) for portion in portions for job_id in portion.job_ids]
+    removed = [{"job": format_job_id(job_id), "already": False} for portion in portions for job_id in portion.job_ids]
     freed_bytes = sum(portion.freed_bytes for portion in portions)
     line = f"Removed {many(len(removed), 'job')}; {size(freed_bytes)} of results are free."
-    show({"removed": removed, "freed_bytes": freed_bytes}, (line,), as_json=as_json)
+    show({"removed": removed, "freed_bytes": freed_bytes, "refused": []}, (line,), as_json=as_json)
     return exit_codes.OK
 
 
@@ -91,9 +91,9 @@ def _values(removed: Sequence[JobRemoved], refused: Sequence[FlottaError]) -> di
         "removed": [
             {
                 "job": format_job_id(one.job_id),
+                "already": one.already,
                 "removed_ms": one.removed_ms,
                 "by": one.by,
-                "already": one.already,
                 "freed_bytes": one.freed_bytes,
             }
             for one in removed

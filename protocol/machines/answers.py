@@ -14,7 +14,7 @@ from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
 from protocol.machines.events import ResourceFound, ResourceWanted
 from protocol.machines.job_book import JobBook
 from protocol.machines.jobs import Job, JobRow
-from protocol.plan.products import Carried, Manifest, chunk_digest, inline_bytes
+from protocol.plan.products import Carried, Manifest, chunk_digest, is_large_result
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import (
     ENDED,
@@ -110,7 +110,7 @@ class Answers:
     def chunk(self, event: Received, ask: AskResultChunk) -> Effects:
         """Its manifest is read first: it says whether this is a chunk of that result."""
         row = self._with_result(event, ask.job_id)
-        if row.result_bytes <= inline_bytes(0):
+        if not is_large_result(row.result_bytes):
             raise DeniedError(Code.RESULT_NOT_READY, "the result of this job has no chunks")
         return self._read(event, row)
 
@@ -140,8 +140,6 @@ class Answers:
             return ()
         row, event = asked
         data = found.data
-        if data is not None and row.result_bytes > inline_bytes(0):
-            return self._large(row, event, data)
         if data is None:
             refusal = Refuse(
                 code=Code.RESULT_NOT_READY,
@@ -151,6 +149,8 @@ class Answers:
                 next_step="submit again",
             )
             return (refusal,)
+        if is_large_result(row.result_bytes):
+            return self._large(row, event, data)
         return (tell(event, self._result(row, data)),)
 
     def _large(self, row: JobRow, event: Received, data: bytes) -> Effects:

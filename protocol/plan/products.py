@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -18,7 +18,7 @@ from protocol.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PRODUCT_BYTES_MAX, TA
 from protocol.record import Record
 from protocol.wire.codec import encode_record
 
-DIGEST_BYTES = 32
+DIGEST_BYTES: Final = 32
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
@@ -76,9 +76,14 @@ def carried_bytes(carried: Carried) -> int:
 
 def inline_bytes(products: int) -> int:
     """How large a product may be that is carried whole, when a task takes so many: all of them fit into one message.
-    Larger ones are carried as manifests; so is a result, which no task takes, beyond `inline_bytes(0)`.
+    Larger ones are carried as manifests.
     """
     return min(INLINE_BYTES_MAX, TASK_INPUT_BYTES_MAX // max(1, products))
+
+
+def is_large_result(size_bytes: int) -> bool:
+    """Whether the result of a job, which no task takes, is carried as a manifest."""
+    return size_bytes > inline_bytes(0)
 
 
 def is_next_piece(sizes: Sequence[int], piece: bytes) -> bool:
@@ -87,4 +92,5 @@ def is_next_piece(sizes: Sequence[int], piece: bytes) -> bool:
 
 
 def chunks_in(carried: Carried) -> tuple[bytes, ...]:
+    """The digests of its chunks, in their order; none if it is carried whole."""
     return () if isinstance(carried, bytes) else carried.chunks

@@ -62,12 +62,12 @@ def test_a_flood_of_refusals_is_one_line_now_and_one_with_their_number_later(
 def test_health_is_a_line_when_something_begins_and_a_line_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="flotta-p2p")
     journal = journal_with(HandClock())
-    full = findings.disk("/work", Disk(free_bytes=0, all_bytes=1 << 40, free_files=1, read_only=False))
+    full = findings.disk("/srv/node", Disk(free_bytes=0, all_bytes=1 << 40, free_files=1, read_only=False))
     gone = findings.source("heart", "gone", 0, "no such file", "put it back", "source-missing")
     journal.handle(HealthChanged(unwell=(full, gone), begun=(full, gone), ended=()))
-    well = findings.disk("/work", Disk(free_bytes=1 << 40, all_bytes=1 << 40, free_files=1 << 20, read_only=False))
+    well = findings.disk("/srv/node", Disk(free_bytes=1 << 40, all_bytes=1 << 40, free_files=1 << 20, read_only=False))
     journal.handle(HealthChanged(unwell=(), begun=(), ended=(well,)))
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in said] == ["ERROR", "INFO"], "the actor of a source tells of it itself"
-    assert said[0][1].startswith("health, disk: the disk of /work has 0 KiB free") and "Next: make room" in said[0][1]
-    assert said[1][1] == "health, disk: well again: 1024.0 GiB free of 1024.0 GiB for /work"
+    assert said[0][1].startswith("health, disk: the disk of /srv/node has 0 KiB free") and "Next: make room" in said[0][1]
+    assert said[1][1] == "health, disk: well again: 1024.0 GiB free of 1024.0 GiB for /srv/node"

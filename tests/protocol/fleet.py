@@ -87,7 +87,7 @@ class Node:
         self.running: dict[bytes, StartTask] = {}
         self.pieces: dict[bytes, list[tuple[int, bytes]]] = {}  # of large products: what their children still have
         self.told: dict[bytes, int] = {}
-        self.holders: dict[bytes, int] = {}  # of each resource
+        self.keeps: dict[bytes, int] = {}  # of each resource
         self.parts: dict[bytes, tuple[bytes, ...]] = {}
         self.boot = 0
         self.cut_off = False
@@ -144,15 +144,15 @@ class Node:
         if digest not in self.resources:
             self.parts[digest] = tuple(dict.fromkeys(parts))
             for part in self.parts[digest]:
-                self.holders[part] += 1
+                self.keeps[part] += 1
         self.resources[digest] = data
-        self.holders[digest] = self.holders.get(digest, 0) + 1
+        self.keeps[digest] = self.keeps.get(digest, 0) + 1
 
     def _release(self, digests: tuple[bytes, ...]) -> None:
         for digest in digests:
-            self.holders[digest] -= 1
-            if not self.holders[digest]:
-                del self.holders[digest], self.resources[digest]
+            self.keeps[digest] -= 1
+            if not self.keeps[digest]:
+                del self.keeps[digest], self.resources[digest]
                 self._release(self.parts.pop(digest))
 
     def whole(self, product: Carried) -> bytes:

@@ -37,7 +37,7 @@ INTERVAL_MS = 3_600_000
 GOOD_DISK = Disk(free_bytes=100 << 30, all_bytes=200 << 30, free_files=1 << 20, read_only=False)
 DUE = TimerFired(name="check")
 HEALTHY = Observed(
-    disks=(DiskSeen(path="/work", disk=GOOD_DISK),),
+    disks=(DiskSeen(path="/srv/node", disk=GOOD_DISK),),
     results_bytes=0,
     store_ms=3,
     sources=(),
@@ -56,7 +56,7 @@ def seen(**changes: Any) -> Observed:
 
 
 def with_disk(**changes: Any) -> Observed:
-    return seen(disks=(DiskSeen(path="/work", disk=msgspec.structs.replace(GOOD_DISK, **changes)),))
+    return seen(disks=(DiskSeen(path="/srv/node", disk=msgspec.structs.replace(GOOD_DISK, **changes)),))
 
 
 def with_source(state: str, problem: str = "", code: str = "") -> Observed:
@@ -139,17 +139,17 @@ def test_while_something_is_not_well_it_looks_again_soon(interval_ms: int, again
 # --- what it finds -----------------------------------------------------------------------------------------------
 
 FINDINGS: dict[str, tuple[Observed, str, Verdict, str]] = {
-    "a disk with room": (HEALTHY, "disk", "ok", "100.0 GiB free of 200.0 GiB for /work"),
+    "a disk with room": (HEALTHY, "disk", "ok", "100.0 GiB free of 200.0 GiB for /srv/node"),
     "a disk that gets full": (with_disk(free_bytes=DISK_FREE_BYTES_GOOD - 1), "disk", "warning", "MiB free of"),
     "a disk that is nearly full": (with_disk(free_bytes=DISK_FREE_BYTES_MIN - 1), "disk", "failed", "no new job"),
     "a disk with exactly the least": (with_disk(free_bytes=DISK_FREE_BYTES_MIN), "disk", "warning", "64.0 MiB free"),
     "a disk for few files": (with_disk(free_files=5), "disk", "failed", "room for 5 more files"),
     "a disk that is read only": (with_disk(read_only=True), "disk", "failed", "can only be read"),
     "a disk that is not there": (
-        seen(disks=(DiskSeen(path="/work", reason="cannot be looked at: No such file"),)),
+        seen(disks=(DiskSeen(path="/srv/node", reason="cannot be looked at: No such file"),)),
         "disk",
         "failed",
-        "the disk of /work cannot be looked at",
+        "the disk of /srv/node cannot be looked at",
     ),
     "the worse of two disks": (
         seen(disks=(*HEALTHY.disks, *with_disk(read_only=True).disks)),
@@ -176,7 +176,7 @@ FINDINGS: dict[str, tuple[Observed, str, Verdict, str]] = {
     "a join that works": (with_join(""), "join lab:1456", "ok", "asking"),
     "a join that fails": (with_join("nobody is there. Next: look"), "join lab:1456", "failed", "after 3 attempts"),
     "a scheduler that answers": (with_scheduler("answered"), "scheduler north", "ok", "answered"),
-    "a scheduler that is silent": (with_scheduler("silent"), "scheduler north", "failed", "4 polls without an answer"),
+    "a scheduler that is silent": (with_scheduler("silent"), "scheduler north", "failed", "no answer to 4 polls"),
     "no clock to compare": (HEALTHY, "clock", "ok", "no peer is present"),
     "a clock like that of the peers": (with_peers(500, -900), "clock", "ok", "at most 0.9 s off"),
     "a clock that is a little off": (with_peers(CLOCK_OFFSET_MS_GOOD + 1), "clock", "warning", "p0 by 30 s (ahead)"),

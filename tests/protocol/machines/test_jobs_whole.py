@@ -111,11 +111,11 @@ def test_a_node_whose_disk_is_full_leads_no_new_job_and_brings_those_that_it_lea
     fleet = Fleet(2)
     known, job_id = signed()
     fleet.submit(known)
-    full = findings.disk("/work", Disk(free_bytes=0, all_bytes=1, free_files=1, read_only=False))
+    full = findings.disk("/srv/node", Disk(free_bytes=0, all_bytes=1, free_files=1, read_only=False))
     fleet.step(fleet.leader, "scheduler", HealthChanged(unwell=(full,), begun=(full,), ended=()))
     refused = fleet.submit(signed(order(nonce=b"o" * 16))[0])
     assert isinstance(refused, Refuse) and refused.code == Code.DISK_FULL and refused.next_step
-    assert "/work" not in refused.sentence, "others learn nothing of this node's folders"
+    assert "/srv/node" not in refused.sentence, "others learn nothing of this node's folders"
     assert fleet.submit(known).job_id == job_id, "the same order again is no new job"
     assert fleet.end(job_id).state == "succeeded"
     assert isinstance(fleet.ask(AskResult(job_id=job_id)), JobResult)

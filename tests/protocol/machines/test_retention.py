@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -11,15 +12,16 @@ from hypothesis import strategies as st
 
 from protocol import kinds
 from protocol.errors import Code
-from protocol.ids import format_id, node_id
+from protocol.ids import JOB_ID_BYTES, format_id, node_id
 from protocol.limits import (
     CLOCK_CONFIRM_MS,
     CLOCK_TOLERANCE_MS,
     JOBS_REMOVED_MAX,
     MEASURE_BYTES_MAX,
-    MIB,
     ORDER_LIFE_MS,
+    RECORD_BYTES_MAX,
     REMOVED_KEEP_MS,
+    RESOURCE_BYTES_MAX,
     RETENTION_JOBS_AT_ONCE,
     RETENTION_LOOK_MS,
 )
@@ -34,7 +36,7 @@ from protocol.machines.scheduler import SchedulerSnapshot
 from protocol.machines.stored_results import RetentionRules
 from protocol.plan.order import SignedOrder
 from protocol.plan.plan import Outcome, sign_outcome
-from protocol.plan.products import product_digest
+from protocol.plan.products import Manifest, is_large_result, manifest_of, product_digest
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.jobs import (
     AskCancel,
@@ -164,6 +166,7 @@ def test_a_live_job_is_never_due_however_old_it_is() -> None:
 def ended_row(number: int, ended_ms: int = WALL_MS, product: bytes = b"", submitter: bytes = b"") -> JobRow:
     """Of a job that succeeded with this product, or one of its own."""
     product = product or b"product %d" % number
+    carried = manifest_of(product) if is_large_result(len(product)) else product
     job_id = number.to_bytes(32)
     outcome = Outcome(
         version=1,
@@ -173,7 +176,7 @@ def ended_row(number: int, ended_ms: int = WALL_MS, product: bytes = b"", submit
         epoch=1,
         state="succeeded",
         inputs=(),
-        digest=product_digest(product),
+        digest=product_digest(carried),
         size_bytes=len(product),
     )
     return JobRow(
@@ -492,10 +495,11 @@ def test_a_span_is_told_as_the_operator_wrote_it(ms: int, words: str) -> None:
 
 # --- any history -------------------------------------------------------------------------------------------------
 
-PRODUCTS = (b"a" * 100, b"b" * 5_000, b"c" * MEASURE_BYTES_MAX)
-QUOTA = 2 * MIB
+PRODUCTS = (b"a" * 100, b"b" * 5_000, hashlib.shake_128(b"c").digest(MEASURE_BYTES_MAX))
+QUOTA = 3 * MEASURE_BYTES_MAX
 _ACTIONS = st.one_of(
     st.tuples(st.just("submit"), st.integers(0, 2)),
+    st.tuples(st.just("submit-and-wait"), st.integers(0, 2)),
     st.tuples(st.just("remove"), st.integers(0, 30)),
     st.tuples(st.just("remove-ended"), st.sampled_from([0, HOUR_MS])),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
@@ -505,41 +509,53 @@ _ACTIONS = st.one_of(
 )
 
 
-def holds(fleet: Fleet, submitted: dict[bytes, bytes], removed: set[bytes]) -> None:
+def holds(fleet: Fleet, submitted: set[bytes], removed: set[bytes]) -> None:
     rows = {
-        key: decode_record(value, JobRow, bytes_max=MIB) for key, value in fleet.leader.rows.get(kinds.JOB, {}).items()
+        key: decode_record(value, JobRow, bytes_max=RECORD_BYTES_MAX)
+        for key, value in fleet.leader.rows.get(kinds.JOB, {}).items()
     }
     gone = set(fleet.leader.rows.get(kinds.REMOVED, {}))
-    assert submitted.keys() == rows.keys() | gone, "an accepted job is kept, or removed by name"
+    assert submitted == rows.keys() | gone, "an accepted job is kept, or removed by name"
     assert not rows.keys() & gone
     assert removed <= gone
-    named = {row.digest for row in rows.values() if row.digest}
-    assert fleet.leader.resources.keys() == named, "every result that a row names is stored, and no other"
-    assert view(fleet).used_bytes == sum(len(data) for data in fleet.leader.resources.values())
+    results = {row.digest: row.result_bytes for row in rows.values() if row.digest}
+    named = set(results) | {key[JOB_ID_BYTES:] for key in fleet.leader.rows.get(kinds.CHUNK, {})}
+    for digest, size_bytes in results.items():
+        stored = fleet.leader.resources[digest]
+        if is_large_result(size_bytes):
+            manifest = decode_record(stored, Manifest, bytes_max=RESOURCE_BYTES_MAX)
+            named.update(manifest.chunks)
+            stored = fleet.leader.whole(manifest)
+        assert len(stored) == size_bytes
+    assert fleet.leader.resources.keys() == named, "what rows name is stored, and nothing else"
+    assert view(fleet).used_bytes == sum(results.values())
     assert view(fleet).used_bytes + view(fleet).reserved_bytes <= QUOTA
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(_ACTIONS, max_size=25))
 def test_whatever_ends_is_removed_and_restarts_what_is_stored_is_what_the_rows_name(
     actions: list[tuple[str, int]],
 ) -> None:
     product = {"of": PRODUCTS[0]}
 
-    def compute(_node: Node, start: StartTask) -> Any:
-        return TaskProduced(key=start.key, product=product["of"])
+    def compute(node: Node, start: StartTask) -> Any:
+        small = product_of(node, start)
+        return msgspec.structs.replace(small, product=product["of"]) if start.request.operation == "summary.merge" else small
 
     fleet = Fleet(2, compute=compute, retention=RetentionRules(keep_ms=3 * HOUR_MS, quota_bytes=QUOTA))
-    submitted: dict[bytes, bytes] = {}
+    submitted: set[bytes] = set()
     removed: set[bytes] = set()
     for number, (action, value) in enumerate(actions):
-        chosen = list(submitted)[value % len(submitted)] if submitted else b"?" * 32
+        chosen = sorted(submitted)[value % len(submitted)] if submitted else b"?" * 32
         match action:
-            case "submit":
+            case "submit" | "submit-and-wait":
                 product["of"] = PRODUCTS[value]
                 an_order, job_id = new_order(fleet, number)
                 if isinstance(fleet.ask(Submit(order=an_order)), JobStatus):
-                    submitted[job_id] = b""
+                    submitted.add(job_id)
+                if action == "submit-and-wait":
+                    fleet.run_for(20_000)
             case "remove":
                 if isinstance(fleet.ask(AskRemove(job_id=chosen)), JobRemoved):
                     removed.add(chosen)
@@ -554,3 +570,4 @@ def test_whatever_ends_is_removed_and_restarts_what_is_stored_is_what_the_rows_n
             case "jump":
                 fleet.now = Now(fleet.now.boot_ns, fleet.now.wall_ms + value)
         holds(fleet, submitted, removed)
+    assert bool(submitted) == any(action.startswith("submit") for action, _ in actions)
