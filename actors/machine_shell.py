@@ -174,8 +174,8 @@ class MachineActor(SupervisedActor):
             self._perform_all(self._held.popleft().effects)
 
     def _keep_early(self, message: Any) -> None:
-        """Keep an event for the machine to come. A timer can only be an earlier incarnation's."""
-        if isinstance(message, TimerFired):
+        """Keep an event for the machine to come. A timer and a resource can only be an earlier incarnation's."""
+        if isinstance(message, TimerFired | ResourceFetched):
             return
         if len(self._early) < INBOX_MESSAGES_MAX:
             self._early.append(message)

@@ -23,8 +23,11 @@ from protocol.errors import Code, RemoteProtocolError
 from protocol.limits import (
     CHILD_MEMORY_BYTES_MAX,
     CHILD_MESSAGE_BYTES_MAX,
+    CHILD_SAYS_BYTES_MAX,
     CHILD_SPARE_MS,
+    CHUNK_BYTES,
     INSPECT_LIMIT_MS,
+    PIECES_AHEAD_MAX,
     SPAWN_PAUSE_MS,
     TASK_SLOTS,
     WARM_MS,
@@ -74,8 +77,8 @@ class TaskRunnerActor(SupervisedActor):
         self._timers = timers
         self._children: dict[str, Child] = {}  # limits.TASK_SLOTS
         self._waiting = Queue()
-        self._keys: set[bytes] = set()  # limits.TASKS_LIVE_PER_WORKER_MAX: of tasks that wait or are in a child
-        self._wanting: dict[int, str] = {}  # limits.TASK_SLOTS: ticket → child that waits for a chunk
+        self._works: dict[bytes, Work] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX: tasks that wait or are in a child
+        self._wanting: dict[int, str] = {}  # limits.PIECES_AHEAD_MAX for each slot: ticket → child
         self._tickets = 0
         self._count = 0
         self._pausing = False  # after a spawn that failed
@@ -91,8 +94,8 @@ class TaskRunnerActor(SupervisedActor):
                 self._start(start, reply_to)
             case TaskWanted(effect=KillTask(key=key)):
                 self._kill(key)
-            case TaskWanted(effect=NextPiece(key=key)):
-                self._next_piece(key)
+            case TaskWanted(effect=NextPiece(key=key, run=run)):
+                self._next_piece(key, run)
             case ResourceFetched(ticket=ticket, data=data):
                 self._give_piece(ticket, data)
             case InspectWanted(source=source, reply_to=reply_to):
@@ -123,17 +126,19 @@ class TaskRunnerActor(SupervisedActor):
         """A worker that was restarted wants its running tasks again: they go on, unless it has forgotten what it was
         told of a large product.
         """
-        if start.key in self._keys:
-            if not any(work.key == start.key and work.pieces for one in self._children.values() for work in one.works):
-                return
-            self._kill(start.key)
-        self._keys.add(start.key)
+        known = self._works.get(start.key)
+        if known is not None and not known.pieces:
+            known.run = start.run
+            return
+        self._kill(start.key)
         request = start.request
         if start.source:
             request = msgspec.structs.replace(request, source=self._sources.get(start.source))
         message = encode_record(request)
         chunks = frozenset(digest for carried in request.inputs for digest in chunks_in(carried))
         work = Work(start.job_id, start.key, message, start.limit_ms, reply_to, request.operation, chunks)
+        work.run = start.run
+        self._works[start.key] = work
         self._waiting.add(work)
         if not work.light:
             self._in_use = True
@@ -141,9 +146,8 @@ class TaskRunnerActor(SupervisedActor):
 
     def _kill(self, key: bytes) -> None:
         """The machine has already ended the task; what its child still says about it is not heard."""
-        if key not in self._keys:
+        if self._works.pop(key, None) is None:
             return
-        self._keys.remove(key)
         self._waiting.remove(key)
         for name, child in self._children.items():
             if child.take_away(key):
@@ -162,7 +166,7 @@ class TaskRunnerActor(SupervisedActor):
             self._piece(name, work, said)
             return
         child.works.popleft()
-        self._keys.discard(work.key)
+        self._works.pop(work.key, None)
         if child.works:
             self._limit(name, child.works[0])
         elif work.is_inspection:
@@ -175,27 +179,40 @@ class TaskRunnerActor(SupervisedActor):
     # --- large products, piece by piece ------------------------------------------------------------
 
     def _piece(self, name: str, work: Work, said: Piece | PieceWanted) -> None:
+        """A child that says more than it may, or asks for what is not its own, is sent home."""
+        work.unanswered += 1
+        if work.unanswered > PIECES_AHEAD_MAX:
+            self._send_home(name)
+            return
         match said:
-            case Piece(data=data):
+            case Piece(data=data) if len(data) <= CHUNK_BYTES:
                 work.pieces += 1
-                work.reply_to.tell(TaskPiece(key=work.key, number=work.pieces - 1, data=data))
+                work.reply_to.tell(TaskPiece(key=work.key, number=work.pieces - 1, data=data, run=work.run))
             case PieceWanted(digest=digest) if digest in work.chunks:
                 self._tickets += 1
                 self._wanting[self._tickets] = name
                 self._store.tell(FetchResource(ticket=self._tickets, digest=digest, reply_to=self.address))
             case _:
-                self._send_home(name)  # it asks for what is not its own
+                self._send_home(name)
 
-    def _next_piece(self, key: bytes) -> None:
+    def _next_piece(self, key: bytes, run: int) -> None:
         for name, child in self._children.items():
-            if child.works and child.works[0].key == key and not child.silenced:
-                self._spawner.send(name, encode_record(PieceTaken()))
+            if child.works and (child.works[0].key, child.works[0].run) == (key, run) and not child.silenced:
+                self._answer(name, PieceTaken())
 
     def _give_piece(self, ticket: int, data: bytes | None) -> None:
         """A chunk that is not there any more ends its child, and with it the task."""
         name = self._wanting.pop(ticket, "")
-        given = data is not None and self._spawner.send(name, encode_record(PieceGiven(data=data)))
-        if not given and name in self._children:
+        if name in self._children and data is not None:
+            self._answer(name, PieceGiven(data=data))
+        elif name in self._children:
+            self._send_home(name)
+
+    def _answer(self, name: str, answer: PieceTaken | PieceGiven) -> None:
+        child = self._children[name]
+        if child.works:
+            child.works[0].unanswered -= 1
+        if not self._spawner.send(name, encode_record(answer)):
             self._send_home(name)
 
     # --- the end of a child ------------------------------------------------------------------------
@@ -222,7 +239,7 @@ class TaskRunnerActor(SupervisedActor):
                 self._died(work, child, gone.reason, f"no process could be started for it ({detail})")
 
     def _died(self, work: Work, child: Child, ended: str, detail: str) -> None:
-        self._keys.discard(work.key)
+        self._works.pop(work.key, None)
         if work.is_inspection:
             fault = Fault(code=Code.TASK_CRASHED, sentence=f"the process that read it ended ({detail})")
             work.reply_to.tell(Inspected(fault=fault))
@@ -309,7 +326,7 @@ class TaskRunnerActor(SupervisedActor):
 
 def _read(answer: bytes) -> ChildSays:
     try:
-        said: ChildSays = decode_record(answer, ChildSays, bytes_max=CHILD_MESSAGE_BYTES_MAX)
+        said: ChildSays = decode_record(answer, ChildSays, bytes_max=CHILD_SAYS_BYTES_MAX)
     except RemoteProtocolError:
         return _NONSENSE
     return said
@@ -320,7 +337,7 @@ def _outcome(work: Work, said: ChildSays) -> TaskProduced | TaskFaulted | Inspec
         case Product(data=data) if work.is_inspection:
             return _inspected(data)
         case Product(data=data, pieces=pieces):
-            return TaskProduced(key=work.key, product=data, pieces=pieces)
+            return TaskProduced(key=work.key, product=data, pieces=pieces, run=work.run)
         case Fault(code=code, sentence=sentence, next_step=next_step) if not work.is_inspection:
             return TaskFaulted(key=work.key, code=code, sentence=sentence, next_step=next_step)
         case Fault():

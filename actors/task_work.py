@@ -39,6 +39,8 @@ class Work:
         self.light = known is not None and known.light
         self.chunks = chunks  # what its child may ask for
         self.pieces = 0  # of its product, that its child has told
+        self.unanswered = 0  # of what its child said, limits.PIECES_AHEAD_MAX
+        self.run = 0  # as the worker names it
 
     @property
     def is_inspection(self) -> bool:

@@ -183,6 +183,7 @@ CHUNKS_ASKED_MAX: Final = 8  # of one task's inputs, asked for and not yet there
 CHUNK_RETRY_MS: Final = 2_000  # a chunk that has not come by then is asked for again; 1 MiB/s fills the window in it
 CHUNK_PATIENCE_MS: Final = 60_000  # without one new chunk for so long a task fails, naming who did not send it
 CHUNKS_LENT_MAX: Final = 64  # chunks being read for others at once, 16 MiB; peers grow it, the rest ask again
+CHUNKS_HELD_BYTES_MAX: Final = 8 * 1024 * MIB  # of all live tasks; peers grow it
 TASK_FETCH_BYTES_MAX: Final = 1024 * MIB  # of all large products that one task takes; its child has 2 GiB
 MEASURE_BYTES_MAX: Final = 4 * MIB  # statistics of a holder or of all; 256 columns of 1,000 bins have 3.6 MB
 # products that one task takes; a message of tasks holds so much beside an order and a plan of STATEMENT_BYTES_MAX each
@@ -268,6 +269,7 @@ CHILD_FILES_MAX: Final = 64  # descriptors open at once in a child; numpy, Polar
 CHILDREN_MAX: Final = 256  # children of one node at once: task slots, discovery, flame nodes; three descriptors each
 CHILD_KEY_CHARS_MAX: Final = 128  # the caller's name of a child
 CHILD_MESSAGE_BYTES_MAX: Final = 16 * MIB  # one message to or from a child; a result is far smaller, a column is not
+CHILD_SAYS_BYTES_MAX: Final = 2 * MIB  # what a child says of one task or table; more would take seconds to read
 CHILD_OUTBOX_BYTES_MAX: Final = 2 * CHILD_MESSAGE_BYTES_MAX  # waiting for one child to read; each counts 1 KiB or more
 CHILD_CHANNEL_CLOSED_MS: Final = 1_000  # a child that closed its channel has so long to exit
 CHILD_END_MS: Final = 2_000  # from SIGKILL to the end of a process; only one stuck in the kernel takes longer

@@ -327,7 +327,7 @@ class Node:
             case KillTask():
                 self.tasks.kill(effect.key)
             case NextPiece():
-                self.tasks.next_piece(effect.key)
+                self.tasks.next_piece(effect.key, effect.run)
             case Persist():
                 raise Violation("writes are committed, not performed")
             case _:

@@ -74,10 +74,11 @@ class VirtualStore:
                     pass  # read by the checkers as it is synced; no machine reads it back
 
     def _keep(self, digest: bytes, data: bytes, parts: tuple[bytes, ...]) -> None:
-        if digest not in self._resources:
-            self._parts[digest] = tuple(dict.fromkeys(parts))
-            for part in self._parts[digest]:
-                self._keeps[part] += 1
+        known = self._parts.get(digest, ())
+        new = [part for part in dict.fromkeys(parts) if part not in known]
+        self._parts[digest] = (*known, *new)
+        for part in new:
+            self._keeps[part] += 1
         self._resources[digest] = data
         self._keeps[digest] = self._keeps.get(digest, 0) + 1
 

@@ -11,6 +11,7 @@ from protocol.errors import Code
 from protocol.machines.contract import StartTask
 from protocol.machines.events import TaskDied, TaskFaulted, TaskPiece, TaskProduced
 from protocol.plan.products import chunks_of
+from protocol.plan.tasks import TaskRequest
 from simulations.products import product_of
 from simulations.violation import Violation
 
@@ -35,6 +36,7 @@ class Tasks:
         self._starters: dict[bytes, int] = {}  # incarnation of the worker that started a task last
         self._pieces: dict[bytes, deque[bytes]] = {}  # of large products that are being told: what is left
         self._told: dict[bytes, int] = {}  # and how many pieces were
+        self._runs: dict[bytes, int] = {}  # as the worker names them
         self._count = 0
 
     def start(self, effect: StartTask) -> None:
@@ -44,8 +46,13 @@ class Tasks:
             raise Violation(f"{self._node.name} starts a task that it runs already: {effect.key.hex()[:12]}")
         self._starters[effect.key] = incarnation
         self._world.checkers.task_starts(self._node, effect)
+        self._runs[effect.key] = effect.run
         if effect.key in self._running and effect.key not in self._pieces:
             return
+        inputs = [self._node.store.whole(carried) for carried in effect.request.inputs]
+        if None in inputs:
+            raise Violation(f"{self._node.name} starts a task without all that it takes: {effect.key.hex()[:12]}")
+        request = msgspec.structs.replace(effect.request, inputs=tuple(inputs))
         self._pieces.pop(effect.key, None)  # the worker has forgotten what it was told of it: the child begins anew
         self._count += 1
         started = self._running[effect.key] = (self._count, self._world.now_ns)
@@ -54,7 +61,7 @@ class Tasks:
 
         def end() -> None:
             if self._running.get(effect.key) == started:
-                self._end(effect)
+                self._end(effect, request)
 
         self._world.after(duration_ms * 1_000_000, end)
 
@@ -75,37 +82,33 @@ class Tasks:
     def idle(self) -> bool:
         return not self._running
 
-    def next_piece(self, key: bytes) -> None:
+    def next_piece(self, key: bytes, run: int) -> None:
         """The worker has stored the last one."""
         pieces = self._pieces.get(key)
-        if pieces is None:
+        if pieces is None or run != self._runs[key]:
             return
         if pieces:
             number, self._told[key] = self._told[key], self._told[key] + 1
-            self._node.deliver("worker", TaskPiece(key=key, number=number, data=pieces.popleft()))
+            self._node.deliver("worker", TaskPiece(key=key, number=number, data=pieces.popleft(), run=run))
             return
         del self._pieces[key], self._running[key]
-        self._node.deliver("worker", TaskProduced(key=key, product=b"", pieces=self._told.pop(key)))
+        self._node.deliver("worker", TaskProduced(key=key, product=b"", pieces=self._told.pop(key), run=run))
 
-    def _end(self, effect: StartTask) -> None:
-        event = self._end_of(effect)
+    def _end(self, effect: StartTask, request: TaskRequest) -> None:
+        event = self._end_of(effect, request)
         if isinstance(event, TaskProduced) and len(event.product) > effect.request.inline_bytes:
             self._pieces[effect.key], self._told[effect.key] = deque(chunks_of(event.product)), 0
-            self.next_piece(effect.key)
+            self.next_piece(effect.key, self._runs[effect.key])
         else:
             del self._running[effect.key]
             self._node.deliver("worker", event)
 
-    def _end_of(self, effect: StartTask) -> TaskProduced | TaskFaulted | TaskDied:
+    def _end_of(self, effect: StartTask, request: TaskRequest) -> TaskProduced | TaskFaulted | TaskDied:
         options, rng, chaos = self._world.options, self._world.rng, self._world.chaos
         if chaos and rng.random() < options.task_faults:
             return TaskFaulted(key=effect.key, code=PLANTED_FAULT, sentence="the file is gone")
         if chaos and rng.random() < options.task_deaths:
             return TaskDied(key=effect.key, reason=rng.choice(_DEATHS))
-        inputs = [self._node.store.whole(carried) for carried in effect.request.inputs]
-        if None in inputs:
-            raise Violation(f"{self._node.name} starts a task without all that it takes: {effect.key.hex()[:12]}")
-        request = msgspec.structs.replace(effect.request, inputs=tuple(inputs))
         product = product_of(self._node.own_id, effect.source, request)
         self._world.checkers.produced(self._node, effect.key, product)
         return TaskProduced(key=effect.key, product=product)

@@ -15,6 +15,7 @@ One thread uses an object of this class; only this class writes the file.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,6 @@ _CONNECTION_PRAGMAS = (
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the platter; no effect elsewhere
     "PRAGMA checkpoint_fullfsync = ON",
 )
-_ONE_MORE: Final = "UPDATE resources SET keeps = keeps + 1 WHERE digest = ?"
 # An attempt's key is that of its job and four bytes; `||` of two blobs is text for SQLite.
 _OLD_LOGS: Final = f"""DELETE FROM job_events WHERE n IN (
     SELECT n FROM job_events AS event WHERE wall_ms < ?
@@ -204,21 +204,25 @@ class SqliteMetadata:
                 assert_never(write)
 
     def _keep(self, digest: bytes, size_bytes: int, parts: Sequence[bytes]) -> None:
-        if self._db.execute(f"{_ONE_MORE} RETURNING digest", (digest,)).fetchall():
-            return
-        self._db.execute("INSERT INTO resources(digest, bytes) VALUES(?, ?)", (digest, size_bytes))
+        """What is there already, also as a part of another, gets the parts that it did not have."""
+        known = "ON CONFLICT(digest) DO UPDATE SET keeps = keeps + 1"
+        self._db.execute(f"INSERT INTO resources(digest, bytes) VALUES(?, ?) {known}", (digest, size_bytes))
         for part in dict.fromkeys(parts):
-            self._db.execute("INSERT INTO resource_parts VALUES(?, ?)", (digest, part))
-            self._db.execute(_ONE_MORE, (part,))
+            new = "INSERT OR IGNORE INTO resource_parts VALUES(?, ?) RETURNING part"
+            if self._db.execute(new, (digest, part)).fetchall():
+                self._db.execute("UPDATE resources SET keeps = keeps + 1 WHERE digest = ?", (part,))
 
     def _release(self, digests: Sequence[bytes]) -> None:
-        for digest in digests:
+        """One keep less of each, and of the parts of those that go. A part may have parts, to any depth."""
+        waiting = deque(digests)
+        while waiting:
+            digest = waiting.popleft()
             self._db.execute("UPDATE resources SET keeps = keeps - 1 WHERE digest = ?", (digest,))
             gone = "DELETE FROM resources WHERE digest = ? AND keeps < 1 RETURNING digest"
             if self._db.execute(gone, (digest,)).fetchall():
                 self._gone.add(digest)
-                parts = "DELETE FROM resource_parts WHERE whole = ? RETURNING part"
-                self._release([bytes(part) for (part,) in self._db.execute(parts, (digest,)).fetchall()])  # type: ignore[arg-type]
+                parts = self._db.execute("DELETE FROM resource_parts WHERE whole = ? RETURNING part", (digest,))
+                waiting.extend(bytes(part) for (part,) in parts.fetchall())  # type: ignore[arg-type]
 
     def _known(self, kind: str) -> str:
         if kind not in KINDS:

@@ -76,7 +76,7 @@ class AttemptRow(Record, frozen=True):
     started_ms: int = 0
     ended_ms: int = 0
     makers: tuple[tuple[int, bytes], ...] = ()  # where an input is large: of each the index of its task, and the node
-    takers: tuple[bytes, ...] = ()  # the nodes whose tasks take the product
+    takers: tuple[bytes, ...] = ()  # the nodes whose tasks take the product; of a result its scheduler
     inline_bytes: int = INLINE_BYTES_MAX  # a larger product is carried as a manifest
 
     @classmethod
@@ -91,7 +91,7 @@ class AttemptRow(Record, frozen=True):
     ) -> AttemptRow:
         """A task that this worker runs from now on. Raises DeniedError(RESULT_TOO_LARGE) for more than it can take."""
         makers = _makers(task, offer.inputs, tasks)
-        takers = [one for one in tasks if task.index in one.inputs]
+        takers = [one for one in tasks if task.index in one.inputs and takes_products(one)]
         return cls(
             job_id=verified.job_id,
             index=offer.index,
@@ -108,8 +108,8 @@ class AttemptRow(Record, frozen=True):
             lease_ms=verified.order.limits.lease_ms,
             started_ms=now_wall_ms,
             makers=makers,
-            takers=tuple(dict.fromkeys(one.node for one in takers)),
-            inline_bytes=inline_bytes(max((len(one.inputs) for one in takers if takes_products(one)), default=0)),
+            takers=tuple(dict.fromkeys(one.node for one in takers)) if task is not tasks[-1] else (event.sender,),
+            inline_bytes=inline_bytes(max((len(one.inputs) for one in takers), default=0)),
         )
 
     @classmethod
@@ -142,7 +142,7 @@ class AttemptRow(Record, frozen=True):
     def key(self) -> bytes:
         return self.job_id + self.index.to_bytes(4)
 
-    def start_task(self) -> StartTask:
+    def start_task(self, run: int) -> StartTask:
         """The shell adds where the source lies."""
         request = TaskRequest(
             operation=self.operation,
@@ -152,8 +152,14 @@ class AttemptRow(Record, frozen=True):
             labels=self.labels,
             inline_bytes=self.inline_bytes,
         )
-        limit_ms = TASK_RUN_MS_MAX
-        return StartTask(key=self.key, job_id=self.job_id, source=self.source, request=request, limit_ms=limit_ms)
+        return StartTask(
+            key=self.key,
+            job_id=self.job_id,
+            source=self.source,
+            request=request,
+            limit_ms=TASK_RUN_MS_MAX,
+            run=run,
+        )
 
     def changed(self, **changes: Any) -> AttemptRow:
         return msgspec.structs.replace(self, **changes)
@@ -181,14 +187,24 @@ class AttemptRow(Record, frozen=True):
 
 
 def _makers(task: Task, inputs: tuple[Carried, ...], tasks: tuple[Task, ...]) -> tuple[tuple[int, bytes], ...]:
-    large_bytes = sum(one.size_bytes for one in inputs if isinstance(one, Manifest))
+    large = [
+        (one.size_bytes, tasks[index])
+        for index, one in zip(task.inputs, inputs, strict=True)
+        if isinstance(one, Manifest)
+    ]
+    if large and not takes_products(task):
+        raise DeniedError(Code.TASK_NOT_DERIVED, f"{task.operation} takes no products")
+    for size_bytes, maker in large:
+        if size_bytes > operation(maker.operation).product_bytes_max:
+            raise DeniedError(Code.RESULT_TOO_LARGE, f"no task of {maker.operation} makes {size_bytes} bytes")
+    large_bytes = sum(size_bytes for size_bytes, _ in large)
     if large_bytes > TASK_FETCH_BYTES_MAX:
         raise DeniedError(
             Code.RESULT_TOO_LARGE,
             f"{task.operation} takes products of {large_bytes} bytes, at most {TASK_FETCH_BYTES_MAX} can be fetched",
             next_step="ask for less, or of fewer holders",
         )
-    return tuple((index, tasks[index].node) for index in task.inputs) if large_bytes else ()
+    return tuple((index, tasks[index].node) for index in task.inputs) if large else ()
 
 
 def results_of(rows: Sequence[AttemptRow], key: SigningKey) -> Results:

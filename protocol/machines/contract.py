@@ -136,6 +136,7 @@ class StartTask(Record, frozen=True):
     source: str  # name of a data source of this node, or empty; the shell knows the file
     request: TaskRequest
     limit_ms: int
+    run: int = 0  # names this start of the task: what an earlier child of it still says is told apart
 
 
 class KillTask(Record, frozen=True):
@@ -146,6 +147,7 @@ class NextPiece(Record, frozen=True):
     """The last piece of a large product is stored: its child may go on with the next one."""
 
     key: bytes
+    run: int = 0  # as in StartTask
 
 
 class Publish(Record, frozen=True):

@@ -305,6 +305,7 @@ class TaskProduced(Record, frozen=True):
     key: bytes
     product: bytes
     pieces: int = 0
+    run: int = 0  # as in StartTask
 
 
 class TaskPiece(Record, frozen=True):
@@ -313,6 +314,7 @@ class TaskPiece(Record, frozen=True):
     key: bytes
     number: int
     data: bytes
+    run: int = 0
 
 
 class TaskFaulted(Record, frozen=True):

@@ -228,6 +228,8 @@ class Job:
             raise DeniedError(Code.EPOCH_OLD, "an outcome of an older epoch or attempt")
         if state.state != "offered":
             raise DeniedError(Code.ALREADY_RUN, "the task has its outcome already")
+        if outcome.size_bytes > operation(state.task.operation).product_bytes_max:
+            raise RemoteProtocolError(Code.RESULT_TOO_LARGE, f"no task of {state.task.operation} makes so much")
         if outcome.state == "succeeded" and outcome.inputs != self._input_digests(state.task):
             raise RemoteProtocolError(Code.RESULT_ALTERED, "an outcome computed from other inputs")
 

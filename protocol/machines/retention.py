@@ -155,7 +155,8 @@ class Retention:
             case AskRemove(job_id=job_id):
                 return self._remove_one(event, job_id, now)
             case AskRemoveEnded(ended_ms_ago=ended_ms_ago):
-                return self._remove_ended(event, now.wall_ms - ended_ms_ago, now)
+                sure_ms = min(now.wall_ms, self._clock.look(now))  # a clock that jumped ahead is not believed yet
+                return self._remove_ended(event, sure_ms - ended_ms_ago, now)
         raise unexpected(event.message)
 
     def _remove_one(self, event: Received, job_id: bytes, now: Now) -> Effects:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from protocol import kinds
-from protocol.errors import Code, RemoteProtocolError, UnreachableError, WorkflowError
+from protocol.errors import Code, DeniedError, RemoteProtocolError, UnreachableError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, short_id
 from protocol.limits import (
     CHUNK_PATIENCE_MS,
     CHUNK_RETRY_MS,
     CHUNKS_ASKED_MAX,
+    CHUNKS_HELD_BYTES_MAX,
     CHUNKS_LENT_MAX,
 )
 from protocol.machines.attempts import AttemptRow
@@ -43,45 +44,70 @@ from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, i
 from protocol.wire.jobs import AskChunk, Chunk
 
 TIMER: Final = "chunks:"
-Rows = Mapping[bytes, AttemptRow]
 
 
 class _Fetch:
     """What one task still needs. `asked`: chunk → when it was asked for."""
 
-    def __init__(self, missing: dict[bytes, tuple[int, bytes]], now: Now) -> None:
-        self.missing = missing  # chunk → index of the task that made it, and that task's node
+    def __init__(self, missing: dict[bytes, tuple[int, bytes, int]], now: Now) -> None:
+        self.missing = missing  # chunk → index of the task that made it, that task's node, and its size
         self.asked: dict[bytes, int] = {}  # limits.CHUNKS_ASKED_MAX
         self.heard_ns = now.boot_ns
 
+    @property
+    def missing_bytes(self) -> int:
+        return sum(size for _, _, size in self.missing.values())
+
 
 class Transfers:
-    def __init__(self, own_id: bytes, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
-        self._own_id = own_id
-        self._held: dict[bytes, set[bytes]] = {}  # limits.TASK_FETCH_BYTES_MAX a task: chunks of each job
-        for key, _ in rows.get(kinds.CHUNK, []):
-            self._held.setdefault(key[:JOB_ID_BYTES], set()).add(key[JOB_ID_BYTES:])
+    def __init__(self, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
+        self._held: dict[bytes, dict[bytes, int]] = {}  # limits.CHUNKS_HELD_BYTES_MAX: sizes, by job
+        for key, value in rows.get(kinds.CHUNK, []):
+            self._held.setdefault(key[:JOB_ID_BYTES], {})[key[JOB_ID_BYTES:]] = int.from_bytes(value)
+        self._held_bytes = sum(size for chunks in self._held.values() for size in chunks.values())
+        self._runs: dict[bytes, int] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX: the newest start of each task
         self._pieces: dict[bytes, list[tuple[bytes, int]]] = {}  # limits.TASK_SLOTS: task → digest and size of each
         self._fetches: dict[bytes, _Fetch] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX
         self._lent: dict[int, tuple[Received, AskChunk]] = {}  # limits.CHUNKS_LENT_MAX
         self._tickets = 0
 
+    def check_room(self, size_bytes: int) -> None:
+        """Whether so many bytes more may be held, whatever is on its way already. Raises DeniedError(BUSY)."""
+        coming = sum(fetch.missing_bytes for fetch in self._fetches.values())
+        if self._held_bytes + coming + size_bytes > CHUNKS_HELD_BYTES_MAX:
+            raise DeniedError(
+                Code.BUSY, "this node holds as much of large products as it may", next_step="submit again later"
+            )
+
     # --- a product is made ------------------------------------------------------------------------
 
-    def starts(self, key: bytes) -> None:
-        """Its child begins anew: what an earlier one made of the product does not count."""
-        self._pieces.pop(key, None)
+    def start(self, row: AttemptRow, now: Now) -> list[Effect]:
+        """At once, or when the large products that it takes are here. What an earlier child made does not count."""
+        self._pieces.pop(row.key, None)
+        self._runs[row.key] = now.boot_ns
+        return self._fetch(row, now) or [row.start_task(now.boot_ns)]
+
+    def is_stale(self, event: TaskPiece | TaskProduced) -> bool:
+        """Whether it is of an earlier start of its task, whose child was killed."""
+        told_in_pieces = isinstance(event, TaskPiece) or event.pieces > 0
+        return told_in_pieces and event.run != self._runs.get(event.key)
 
     def piece(self, row: AttemptRow, event: TaskPiece) -> list[Effect]:
-        """Raises RemoteProtocolError for a piece that does not follow the one before it, WorkflowError for too many."""
+        """Raises RemoteProtocolError for a piece that does not follow the one before it, WorkflowError for too many,
+        DeniedError when there is no room.
+        """
+        if self.is_stale(event):
+            return []
         pieces = self._pieces.setdefault(event.key, [])
         sizes = [size for _, size in pieces]
         if event.number != len(pieces) or not is_next_piece(sizes, event.data):
             raise RemoteProtocolError(Code.BODY_MALFORMED, "the process that computed the task sent the wrong pieces")
         _check_size(row, sum(sizes) + len(event.data))
+        self.check_room(len(event.data))
         digest = chunk_digest(event.data)
         pieces.append((digest, len(event.data)))
-        return [*self._kept(row.job_id, digest, event.data), NextPiece(key=event.key)]
+        kept = self._kept(row.job_id, digest, event.data) if row.takers else []  # else only the facts of it are wanted
+        return [*kept, NextPiece(key=event.key, run=event.run)]
 
     def product(self, row: AttemptRow, event: TaskProduced) -> Carried:
         """What the task made. Raises RemoteProtocolError when its pieces are not the product."""
@@ -99,13 +125,14 @@ class Transfers:
 
     # --- a task takes large products --------------------------------------------------------------
 
-    def fetch(self, row: AttemptRow, now: Now) -> list[Effect]:
+    def _fetch(self, row: AttemptRow, now: Now) -> list[Effect]:
         """Asks for what the task needs and this node does not have; nothing when all is there."""
-        held = self._held.get(row.job_id, set())
+        held = self._held.get(row.job_id, {})
         missing = {
-            digest: maker
-            for maker, carried in zip(row.makers, row.inputs, strict=False)
-            for digest in chunks_in(carried)
+            digest: (*maker, size)
+            for maker, carried in zip(row.makers, row.inputs, strict=False)  # nobody is named where nothing is large
+            if isinstance(carried, Manifest)
+            for digest, size in zip(carried.chunks, carried.chunk_sizes, strict=True)
             if digest not in held
         }
         if not missing:
@@ -115,10 +142,11 @@ class Transfers:
         return self._ask(row, now)
 
     def takers(self, event: Received, chunk: Chunk) -> list[bytes]:
-        """The tasks that wait for this chunk from who sent it."""
+        """The tasks that wait for this chunk, of this size, from who sent it. No data: the word that there is none."""
         maker = (chunk.index, event.sender)
-        mine = ((key, fetch) for key, fetch in self._fetches.items() if key.startswith(chunk.job_id))
-        return [key for key, fetch in mine if fetch.missing.get(chunk.digest) == maker]
+        mine = ((key, fetch.missing.get(chunk.digest)) for key, fetch in self._fetches.items())
+        waiting = ((key, wanted) for key, wanted in mine if wanted is not None and key.startswith(chunk.job_id))
+        return [key for key, (*of, size) in waiting if tuple(of) == maker and len(chunk.data) in (0, size)]
 
     def arrived(self, row: AttemptRow, chunk: Chunk, now: Now) -> list[Effect]:
         """What a waiting task does with its chunk. Raises UnreachableError(TRANSFER_STALLED) for the word that there is
@@ -134,7 +162,7 @@ class Transfers:
         if fetch.missing:
             return [*effects, *self._ask(row, now)]
         del self._fetches[row.key]
-        return [*effects, ClearTimer(name=TIMER + row.key.hex()), row.start_task()]
+        return [*effects, ClearTimer(name=TIMER + row.key.hex()), row.start_task(self._runs[row.key])]
 
     def ask_again(self, row: AttemptRow, now: Now) -> list[Effect]:
         """The timer of a fetch. Raises UnreachableError(TRANSFER_STALLED), naming who sends nothing."""
@@ -142,7 +170,7 @@ class Transfers:
         if fetch is None:
             return []
         if now.boot_ns - fetch.heard_ns >= CHUNK_PATIENCE_MS * 1_000_000:
-            _, node = next(iter(fetch.missing.values()))
+            _, node, _ = next(iter(fetch.missing.values()))
             raise UnreachableError(
                 Code.TRANSFER_STALLED,
                 f"nothing of a product that this task takes has come from the node {short_id(node)} for "
@@ -158,7 +186,7 @@ class Transfers:
         for digest in [one for one, asked_ns in fetch.asked.items() if asked_ns <= overdue_ns]:
             del fetch.asked[digest]
         effects: list[Effect] = []
-        for digest, (index, node) in fetch.missing.items():
+        for digest, (index, node, _) in fetch.missing.items():
             if len(fetch.asked) >= CHUNKS_ASKED_MAX:
                 break
             if digest not in fetch.asked:
@@ -170,8 +198,9 @@ class Transfers:
     # --- others take what this node made ----------------------------------------------------------
 
     def asked(self, event: Received, ask: AskChunk, row: AttemptRow | None) -> list[Effect]:
-        """`row`: the task whose product it is. Only who takes this product gets it."""
-        if row is None or event.sender not in row.takers or ask.digest not in chunks_in(row.product):
+        """`row`: the task whose product it is, if its project is still held. Only who takes this product gets it."""
+        mine = row is not None and event.sender in row.takers and event.project == row.project
+        if row is None or not mine or ask.digest not in chunks_in(row.product):
             refused = Refuse(code=Code.JOB_UNKNOWN, sentence="a chunk was asked for that is not here for its asker")
             return [refused, _answer(event, ask, b"")]
         if len(self._lent) >= CHUNKS_LENT_MAX:
@@ -183,18 +212,24 @@ class Transfers:
     def found(self, event: ResourceFound) -> list[Effect]:
         """The store has read a chunk, or has it no longer, since the job is over."""
         asked = self._lent.pop(event.ticket, None)
-        return [_answer(*asked, event.data or b"")] if asked is not None else []
+        if asked is None:
+            return []
+        data = event.data if event.data is not None and chunk_digest(event.data) == asked[1].digest else b""
+        return [_answer(*asked, data)]
 
     # --- the end ----------------------------------------------------------------------------------
 
     def ended(self, key: bytes) -> list[Effect]:
         """The task is no longer computed here, by whatever cause."""
         self._pieces.pop(key, None)
+        self._runs.pop(key, None)
         return [ClearTimer(name=TIMER + key.hex())] if self._fetches.pop(key, None) is not None else []
 
     def forget(self, job_id: bytes) -> list[Write]:
         """The job is over: its chunks go, unless somebody else holds them, as the job itself does its result."""
-        held = sorted(self._held.pop(job_id, ()))
+        chunks = self._held.pop(job_id, {})
+        self._held_bytes -= sum(chunks.values())
+        held = sorted(chunks)
         drops = (Drop(kind=kinds.CHUNK, key=job_id + digest) for digest in held)
         return [*drops, Release(digests=tuple(held))] if held else []
 
@@ -204,11 +239,13 @@ class Transfers:
         assert all(map(lives, self._fetches))
 
     def _kept(self, job_id: bytes, digest: bytes, data: bytes) -> list[Effect]:
-        held = self._held.setdefault(job_id, set())
+        held = self._held.setdefault(job_id, {})
         if digest in held:
             return []
-        held.add(digest)
-        return [Persist(writes=(Keep(digest=digest, data=data), Put(kind=kinds.CHUNK, key=job_id + digest, value=b"")))]
+        held[digest] = len(data)
+        self._held_bytes += len(data)
+        row = Put(kind=kinds.CHUNK, key=job_id + digest, value=len(data).to_bytes(4))
+        return [Persist(writes=(Keep(digest=digest, data=data), row))]
 
 
 def _check_size(row: AttemptRow, size_bytes: int) -> None:

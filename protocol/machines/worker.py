@@ -56,7 +56,7 @@ from protocol.machines.executed import Executed
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive
-from protocol.plan.products import chunk_digest, product_bytes
+from protocol.plan.products import Manifest, chunk_digest, product_bytes
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.record import Record
 from protocol.signing import SigningKey
@@ -119,7 +119,7 @@ class Worker:
             for key, value in rows.get(kinds.ATTEMPT, [])
         }
         self._leases: dict[bytes, Lease] = {}  # limits.EXECUTED_ORDERS_MAX: one for each job that is not over
-        self._transfers = transfers.Transfers(own_id, rows)
+        self._transfers = transfers.Transfers(rows)
         self._started = self._released = 0
         self._stories = Stories()
 
@@ -137,6 +137,8 @@ class Worker:
                 )
             elif row.state == "running":
                 effects += self._start(row, now)
+            else:
+                effects.append(KillTask(key=row.key))  # where this machine fell before its child was
         return writes_first(effects)
 
     def step(self, event: WorkerEvent, now: Now) -> Effects:
@@ -175,7 +177,8 @@ class Worker:
             case Stop() as stop:
                 return self._stop(event, stop, now)
             case AskChunk() as ask:
-                return self._transfers.asked(event, ask, self._attempts.get(ask.job_id + ask.index.to_bytes(4)))
+                row = self._attempts.get(ask.job_id + ask.index.to_bytes(4))
+                return self._transfers.asked(event, ask, row if row and row.project in self._projects else None)
             case Chunk() as chunk:
                 return self._chunk(event, chunk, now)
         raise unexpected(event.message)
@@ -249,6 +252,7 @@ class Worker:
                 f"this node already has {TASKS_LIVE_PER_WORKER_MAX} tasks",
                 next_step="submit later",
             )
+        self._transfers.check_room(sum(product_bytes(one) for one in offer.inputs if isinstance(one, Manifest)))
         row = AttemptRow.taken(event, verified, task, offer, tasks, now.wall_ms)
         self._stories.add(row.key.hex(), "none", "Offered", "running")
         log = LogJob(job_id=row.job_id, wall_ms=now.wall_ms, event="task started", detail=row.index.to_bytes(4))
@@ -268,10 +272,8 @@ class Worker:
         return [self._stored(moved)] if moved.state == "running" else self._ended(moved, now)
 
     def _start(self, row: AttemptRow, now: Now) -> list[Effect]:
-        """At once, or when the large products that it takes are here."""
         self._started += 1
-        self._transfers.starts(row.key)
-        return self._transfers.fetch(row, now) or [row.start_task()]
+        return self._transfers.start(row, now)
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -317,7 +319,8 @@ class Worker:
 
     def _task_over(self, event: _Ended, now: Now) -> list[Effect]:
         row = self._attempts.get(event.key)
-        if row is None or row.state != "running":
+        stale = isinstance(event, TaskProduced) and self._transfers.is_stale(event)
+        if row is None or row.state != "running" or stale:
             return []  # it was stopped or lost its lease while its process ended
         match event:
             case TaskProduced():
@@ -420,6 +423,8 @@ class Worker:
         self.awake = True
         effects: list[Effect] = []
         given_up = [row for row in self._attempts.values() if row.project not in self._projects]
+        for job_id in dict.fromkeys(row.job_id for row in given_up):
+            effects.append(Persist(writes=tuple(self._transfers.forget(job_id))))
         for row in [row for row in given_up if row.state == "running"]:
             why = withdrawal(left=event.left)
             ended = self._fault(row, "ProjectWithdrawn", *why, "ask for what the others hold", now)

@@ -36,6 +36,12 @@ class Manifest(Record, frozen=True):
         if len(self.chunks) != -(-self.size_bytes // CHUNK_BYTES):
             raise RemoteProtocolError(Code.BODY_MALFORMED, "a manifest whose chunks do not make up its size")
 
+    @property
+    def chunk_sizes(self) -> tuple[int, ...]:
+        """Of each chunk, in their order."""
+        whole = len(self.chunks) - 1
+        return (*(CHUNK_BYTES for _ in range(whole)), self.size_bytes - whole * CHUNK_BYTES)
+
 
 Carried = bytes | Manifest
 

@@ -141,10 +141,11 @@ class Node:
                     self.log.append(write)
 
     def _keep(self, digest: bytes, data: bytes, parts: tuple[bytes, ...]) -> None:
-        if digest not in self.resources:
-            self.parts[digest] = tuple(dict.fromkeys(parts))
-            for part in self.parts[digest]:
-                self.keeps[part] += 1
+        known = self.parts.get(digest, ())
+        new = [part for part in dict.fromkeys(parts) if part not in known]
+        self.parts[digest] = (*known, *new)
+        for part in new:
+            self.keeps[part] += 1
         self.resources[digest] = data
         self.keeps[digest] = self.keeps.get(digest, 0) + 1
 
@@ -320,7 +321,7 @@ class Fleet:
                 if isinstance(ended, TaskProduced) and len(ended.product) > start.request.inline_bytes:
                     if key not in node.pieces:
                         node.pieces[key] = list(enumerate(chunks_of(ended.product)))
-                        self._next_piece(node, key)
+                        self._next_piece(node, key, start.run)
                         return True
                 elif ended is not None:
                     del node.running[key]
@@ -330,22 +331,22 @@ class Fleet:
 
     def _change_task(self, node: Node, effect: KillTask | NextPiece) -> None:
         if isinstance(effect, NextPiece):
-            self._next_piece(node, effect.key)
+            self._next_piece(node, effect.key, effect.run)
         else:
             node.running.pop(effect.key, None)
             node.pieces.pop(effect.key, None)
 
-    def _next_piece(self, node: Node, key: bytes) -> None:
+    def _next_piece(self, node: Node, key: bytes, run: int) -> None:
         """The child of a large product goes on, if it is one that does."""
         if key not in node.pieces:
             return
         if node.pieces[key]:
             number, data = node.pieces[key].pop(0)
             node.told[key] = number + 1
-            self.step(node, "worker", TaskPiece(key=key, number=number, data=data))
+            self.step(node, "worker", TaskPiece(key=key, number=number, data=data, run=run))
         else:
             del node.pieces[key], node.running[key]
-            self.step(node, "worker", TaskProduced(key=key, product=b"", pieces=node.told.pop(key)))
+            self.step(node, "worker", TaskProduced(key=key, product=b"", pieces=node.told.pop(key), run=run))
 
 
 def live_of(fleet: Fleet) -> tuple[JobStatus, ...]:

@@ -23,13 +23,25 @@ from protocol.limits import (
     TASK_FETCH_BYTES_MAX,
     TASK_INPUT_BYTES_MAX,
 )
-from protocol.machines import attempts
-from protocol.machines.contract import Received, Refuse, StartTask
-from protocol.machines.events import PeersAllowed, TaskPiece, TaskProduced
+from protocol.machines import attempts, transfers
+from protocol.machines.contract import KillTask, Received, Refuse, StartTask
+from protocol.machines.events import PeersAllowed, ProjectsHeld, TaskPiece, TaskProduced
+from protocol.machines.worker import Worker
 from protocol.plan import operations
 from protocol.plan.products import Manifest, chunk_digest, chunks_of, inline_bytes, manifest_of, product_digest
-from protocol.wire.jobs import AskChunk, AskResult, AskResultChunk, Chunk, JobResult, ResultChunk, Results
-from tests.protocol.builders import signed
+from protocol.policy import NodePolicy
+from protocol.wire.jobs import (
+    AskCancel,
+    AskChunk,
+    AskResult,
+    AskResultChunk,
+    Chunk,
+    JobResult,
+    ResultChunk,
+    Results,
+    Tasks,
+)
+from tests.protocol.builders import PROJECT, cancel_of, signed
 from tests.protocol.fleet import Fleet, Node, product_of
 
 PRODUCT_BYTES = 3 * CHUNK_BYTES + 1_000
@@ -191,7 +203,8 @@ def test_a_product_that_was_being_made_when_its_node_stopped_is_made_anew() -> N
     fleet.run()
     node = fleet.nodes[1]
     key = next(iter(node.running))
-    fleet.step(node, "worker", TaskPiece(key=key, number=0, data=bytes_of("given up", CHUNK_BYTES)))
+    piece = TaskPiece(key=key, number=0, data=bytes_of("given up", CHUNK_BYTES), run=node.running[key].run)
+    fleet.step(node, "worker", piece)
     assert chunk_rows(fleet) >= 1
     fleet.compute = makes("summary.measure")
     node.restart()
@@ -270,7 +283,7 @@ def asked(fleet: Fleet, asker: int, job_id: bytes, digest: bytes) -> list[bytes]
     fleet.alter = lambda event: answers.append(event.message.data)
     index = next(iter(fleet.nodes[1].rows[kinds.ATTEMPT]))[-4:]
     ask = AskChunk(job_id=job_id, index=int.from_bytes(index), digest=digest)
-    event = Received(message=ask, sender=fleet.nodes[asker].id, message_id=b"q" * 16)
+    event = Received(message=ask, sender=fleet.nodes[asker].id, message_id=b"q" * 16, project=PROJECT.project_id)
     fleet.step(fleet.nodes[1], "worker", event)
     fleet.run()
     return answers
@@ -314,9 +327,10 @@ def test_pieces_that_do_not_make_up_a_product_end_their_task(pieces: list[tuple[
     fleet = Fleet(1, compute=lambda _node, _start: None)
     job_id = runs(fleet)
     fleet.run()
-    key = next(iter(fleet.leader.running))
+    key, start = next(iter(fleet.leader.running.items()))
+    run = start.run
     for number, data in pieces:
-        fleet.step(fleet.leader, "worker", TaskPiece(key=key, number=number, data=data))
+        fleet.step(fleet.leader, "worker", TaskPiece(key=key, number=number, data=data, run=run))
     cause = fleet.end(job_id).cause
     assert cause is not None and cause.code == Code.BODY_MALFORMED
 
@@ -337,6 +351,89 @@ def test_a_large_product_that_comes_whole_is_refused() -> None:
     fleet.step(fleet.leader, "worker", TaskProduced(key=key, product=bytes(INLINE_BYTES_MAX + 1)))
     cause = fleet.end(job_id).cause
     assert cause is not None and cause.code == Code.RESULT_TOO_LARGE
+
+
+def test_what_an_earlier_child_of_a_task_still_says_of_its_product_is_not_heard() -> None:
+    fleet = Fleet(1, compute=lambda _node, _start: None)
+    job_id = runs(fleet)
+    fleet.run()
+    key, start = next(iter(fleet.leader.running.items()))
+    for stale in (
+        TaskPiece(key=key, number=0, data=b"old", run=start.run - 1),
+        TaskProduced(key, b"", 1, start.run - 1),
+    ):
+        fleet.step(fleet.leader, "worker", stale)
+    assert fleet.status(job_id).state == "running" and chunk_rows(fleet) == 0
+
+
+def test_a_worker_that_is_started_again_has_children_of_ended_tasks_killed() -> None:
+    """It may have fallen between the commit of a cancel and the end of the child."""
+    fleet = Fleet(1, compute=lambda _node, _start: None)
+    counting(fleet, lambda event: isinstance(event.message, Stop) and event.message.ended)
+    job_id = runs(fleet)
+    fleet.run()
+    key = next(iter(fleet.leader.running))
+    fleet.ask(AskCancel(job_id=job_id, cancel=cancel_of(job_id)))
+    fleet.run()
+    rows = {kind: sorted(table.items()) for kind, table in fleet.leader.rows.items()}
+    begun = Worker(fleet.leader.key, fleet.leader.id, NodePolicy(sources={}), rows).begin(fleet.now)
+    assert KillTask(key=key) in begun and not any(isinstance(effect, StartTask) for effect in begun)
+
+
+# --- how much ----------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_of_more_than_the_operation_makes_is_refused() -> None:
+    fleet = Fleet(2, compute=makes("summary.prepare"))
+
+    def claim(event: Received) -> Received:
+        message = event.message
+        if not isinstance(message, Tasks) or not message.tasks[0].inputs:
+            return event
+        forged = Manifest(size_bytes=PRODUCT_BYTES_MAX, chunks=(b"d" * 32,) * (PRODUCT_BYTES_MAX // CHUNK_BYTES))
+        offers = (msgspec.structs.replace(message.tasks[0], inputs=(forged,)),)
+        return msgspec.structs.replace(event, message=msgspec.structs.replace(message, tasks=offers))
+
+    fleet.alter = claim
+    cause = fleet.end(runs(fleet)).cause
+    assert cause is not None and cause.code == Code.RESULT_TOO_LARGE
+
+
+def test_a_chunk_of_another_size_than_its_manifest_says_is_not_taken() -> None:
+    fleet = Fleet(2, compute=makes("summary.measure"))
+    longer = bytes_of("1 summary.measure")[:CHUNK_BYTES] + b"more"
+
+    def swell(event: Received) -> Received:
+        message = event.message
+        if not isinstance(message, Chunk):
+            return event
+        return msgspec.structs.replace(
+            event, message=msgspec.structs.replace(message, data=longer, digest=chunk_digest(longer))
+        )
+
+    fleet.alter = swell
+    runs(fleet)
+    fleet.run_for(10_000)
+    assert all(len(data) <= CHUNK_BYTES for node in fleet.nodes for data in node.resources.values())
+
+
+def test_a_node_holds_no_more_chunks_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "CHUNKS_HELD_BYTES_MAX", 3 * CHUNK_BYTES)
+    fleet = Fleet(1, compute=makes("summary.measure"))
+    cause = fleet.end(runs(fleet)).cause
+    assert cause is not None and cause.code == Code.BUSY
+    fleet.run_for(10_000)
+    assert chunk_rows(fleet) == 0
+
+
+def test_a_project_that_was_taken_away_ends_its_transfers() -> None:
+    fleet = Fleet(3, compute=lambda node, start: None if node.number == 2 else makes("summary.measure")(node, start))
+    job_id = runs(fleet)
+    fleet.run()
+    digest = chunk_digest(next(chunks_of(bytes_of("1 summary.measure"))))
+    fleet.step(fleet.nodes[1], "worker", ProjectsHeld(projects=(), statement=b""))
+    assert not fleet.nodes[1].rows.get(kinds.CHUNK) and not fleet.nodes[1].resources
+    assert asked(fleet, 0, job_id, digest) == [b""]
 
 
 # --- manifests ---------------------------------------------------------------------------------------------------

@@ -541,7 +541,11 @@ def test_whatever_ends_is_removed_and_restarts_what_is_stored_is_what_the_rows_n
 
     def compute(node: Node, start: StartTask) -> Any:
         small = product_of(node, start)
-        return msgspec.structs.replace(small, product=product["of"]) if start.request.operation == "summary.merge" else small
+        return (
+            msgspec.structs.replace(small, product=product["of"])
+            if start.request.operation == "summary.merge"
+            else small
+        )
 
     fleet = Fleet(2, compute=compute, retention=RetentionRules(keep_ms=3 * HOUR_MS, quota_bytes=QUOTA))
     submitted: set[bytes] = set()
