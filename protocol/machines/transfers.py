@@ -39,11 +39,10 @@ from protocol.machines.contract import (
 )
 from protocol.machines.events import ResourceFound, ResourceWanted, TaskPiece, TaskProduced
 from protocol.plan.operations import operation
-from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, is_next_piece
+from protocol.plan.products import TOO_LARGE_STEP, Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
 
 TIMER: Final = "chunks:"
-Rows = Mapping[bytes, AttemptRow]
 
 
 class _Fetch:
@@ -56,8 +55,11 @@ class _Fetch:
 
 
 class Transfers:
-    def __init__(self, own_id: bytes, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
-        self._own_id = own_id
+    """What of large products is here, for which job, and what is on its way. The worker calls one method for each thing
+    that happens, and carries out the effects that it returns.
+    """
+
+    def __init__(self, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
         self._held: dict[bytes, set[bytes]] = {}  # limits.TASK_FETCH_BYTES_MAX a task: chunks of each job
         for key, _ in rows.get(kinds.CHUNK, []):
             self._held.setdefault(key[:JOB_ID_BYTES], set()).add(key[JOB_ID_BYTES:])
@@ -102,6 +104,7 @@ class Transfers:
     def fetch(self, row: AttemptRow, now: Now) -> list[Effect]:
         """Asks for what the task needs and this node does not have; nothing when all is there."""
         held = self._held.get(row.job_id, set())
+        # Not strict: a task that takes nothing large has no makers.
         missing = {
             digest: maker
             for maker, carried in zip(row.makers, row.inputs, strict=False)
@@ -146,7 +149,7 @@ class Transfers:
             raise UnreachableError(
                 Code.TRANSFER_STALLED,
                 f"nothing of a product that this task takes has come from the node {short_id(node)} for "
-                f"{CHUNK_PATIENCE_MS // 1000} s ({len(fetch.missing)} parts are missing)",
+                f"{CHUNK_PATIENCE_MS // 1000} s ({len(fetch.missing)} chunks are missing)",
                 next_step="see whether that node is up and how fast the link to it is, then submit again",
             )
         return self._ask(row, now)
@@ -215,7 +218,7 @@ def _check_size(row: AttemptRow, size_bytes: int) -> None:
     limit = operation(row.operation).product_bytes_max
     if size_bytes > limit:
         sentence = f"the product has more than the {limit} bytes that may leave a task of {row.operation}"
-        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for less")
+        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step=TOO_LARGE_STEP)
 
 
 def _answer(event: Received, ask: AskChunk, data: bytes) -> Send:
