@@ -2,9 +2,11 @@
 
 A spare child waits, already started, so that a task need not wait for an interpreter. Tasks that take a moment lie in
 their job's child one behind the other, so that it is never idle between two; any other task has a child to itself.
-While the node is in use the
-spare has its libraries loaded too, which makes a job five times quicker; at rest it has not, which saves 28 MB. No
-data crosses jobs: a child is never given to a second one.
+While the node is in use the spare has its libraries loaded too, which makes a job five times quicker; at rest it has
+not, which saves 28 MB. No data crosses jobs: a child is never given to a second one.
+
+Large products pass here chunk by chunk: those that a child makes go to the worker, which commits each; those that its
+task takes come from the store.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from actors.base import ActorHandle
-from protocol.limits import CHILD_PIPELINE_MAX
+from protocol.limits import CHILD_MESSAGE_BYTES_MAX, CHILD_PIPELINE_MAX
 from protocol.plan.operations import OPERATIONS
 
 INSPECTION: Final = b"inspection"
@@ -62,7 +62,9 @@ class Child:
             return False
         if not self.works:
             return True
-        return work.light and len(self.works) < CHILD_PIPELINE_MAX and all(one.light for one in self.works)
+        waiting_bytes = sum(len(one.message) for one in self.works)
+        room = len(self.works) < CHILD_PIPELINE_MAX and waiting_bytes + len(work.message) <= CHILD_MESSAGE_BYTES_MAX
+        return work.light and room and all(one.light for one in self.works)
 
     def take_away(self, key: bytes) -> bool:
         """Forget this work if it has it. What is left will not end here either."""

@@ -198,7 +198,7 @@ HISTOGRAM_BINS_MAX: Final = 1_000  # bins of one column, 9 bytes each in every p
 GROUP_COLUMNS_MAX: Final = 4  # columns that group together; its author lists them, and more leave only small groups
 # different values of one grouping column at a source: beyond it is an identifier, a measured value or free text
 GROUP_VALUES_MAX: Final = 100
-GROUPS_MAX: Final = 500  # groups at one source, 30 bytes each and 110 for each measured column, in PRODUCT_BYTES_MAX
+GROUPS_MAX: Final = 500  # groups at one source, 30 bytes each and 110 for each measured column, in MEASURE_BYTES_MAX
 GROUP_KEY_CHARS_MAX: Final = 64  # of one value that names a group: longer ones are free text
 STEPS_MAX: Final = 64  # steps of one artifact; ours have three
 
@@ -258,8 +258,8 @@ TIMERS_MAX: Final = 65_536  # timers set in one node, 300 bytes each; machines g
 TIMER_SLEEP_MS_MAX: Final = 1_000  # longest sleep of the timer thread: a machine that slept is noticed within it
 HELD_STEPS_MAX: Final = 10_000  # steps of one machine whose effects wait for a commit; a slow disk grows it
 CHILD_MEMORY_BYTES_MAX: Final = 2 * 1024 * MIB  # resident; watched by the launcher
-# small tasks of one job in its child at once, the first of them being computed; each brings PRODUCT_BYTES_MAX and an
-# artifact at most, so that all fit into CHILD_OUTBOX_BYTES_MAX
+# small tasks of one job in its child at once, the first of them being computed; and no more than make up
+# CHILD_MESSAGE_BYTES_MAX together, so that CHILD_OUTBOX_BYTES_MAX has room for them and for chunks
 CHILD_PIPELINE_MAX: Final = 64
 CHILD_SPARE_MS: Final = 2_000  # a child whose job sends nothing more goes home
 CHILD_MEMORY_WATCH_MS: Final = 100  # a child that allocates 1 GB/s outgrows its limit by 100 MB before it is seen
@@ -286,7 +286,7 @@ NODE_STOP_MS: Final = 10_000  # from the wish to stop until the node is killed; 
 WARM_MS: Final = 600_000  # so long after the last task the spare child keeps its libraries loaded (28 MB)
 TASK_SLOTS: Final = 4  # tasks computed at once; each has CHILD_MEMORY_BYTES_MAX
 CONTROL_CLIENTS_MAX: Final = 64  # command lines connected at once; the operator starts them, two descriptors each
-CONTROL_BYTES_MAX: Final = 1 * MIB  # one message of the control socket; a result of PRODUCT_BYTES_MAX or 100 jobs fit
+CONTROL_BYTES_MAX: Final = 1 * MIB  # one message of the control socket; a chunk of a result or 100 jobs fit
 CONTROL_WAIT_MS_MAX: Final = 30_000  # one long poll on the control socket
 WATCHERS_MAX: Final = 256  # requests that wait for news or for a stored result at once; submitters grow it, 1 KiB each
 SCHEMA_WAIT_MS: Final = 4_000  # a holder tells the columns of a source within it; ASK_LIMIT_MS is longer
@@ -305,7 +305,8 @@ RESULTS_KEEP_MS: Final = 90 * 86_400_000  # how long an ended job is kept, unles
 RESULTS_KEEP_MS_MIN: Final = 3_600_000  # an hour: shorter, and a submitter who looked away would find nothing
 RESULTS_KEEP_MS_MAX: Final = 36_500 * 86_400_000  # a hundred years; longer is `forever`
 RESULTS_QUOTA_BYTES: Final = 10_240 * MIB  # of all results of one node, unless the operator says otherwise
-RESULTS_QUOTA_BYTES_MIN: Final = 16 * MIB  # 85 jobs at once, each of which may have a result of PRODUCT_BYTES_MAX
+# four jobs at once, each of which may have a result of MEASURE_BYTES_MAX; one of PRODUCT_BYTES_MAX needs more
+RESULTS_QUOTA_BYTES_MIN: Final = 16 * MIB
 # half of RESOURCE_MAP_BYTES_MAX: LMDB gives a small result up to twice its bytes
 RESULTS_QUOTA_BYTES_MAX: Final = 32_768 * MIB
 RETENTION_LOOK_MS: Final = 60_000  # how often is looked for jobs whose time is over; one scan of JOBS_KEPT_MAX rows
@@ -322,7 +323,7 @@ CLOCK_CONFIRM_MS: Final = 6 * 3_600_000
 CLOCK_NOTE_MS: Final = 300_000  # how often it is written down; shorter than CLOCK_JUMP_MS_MAX, one small commit each
 
 # --- storage -------------------------------------------------------------------------------------
-RESOURCE_BYTES_MAX: Final = 1 * MIB  # one resource in LMDB; larger ones are files; results grow it
+RESOURCE_BYTES_MAX: Final = 1 * MIB  # one resource in LMDB; larger results are manifests with their chunks
 RESOURCE_MAP_BYTES_MIN: Final = 64 * MIB  # LMDB's map at first, address space; doubled at 70 % while idle
 RESOURCE_MAP_BYTES_MAX: Final = 64 * 1024 * MIB  # all resources of one node; results of jobs grow it
 RESOURCE_READERS_MAX: Final = 512  # reader slots of LMDB, 64 bytes each; readers that died hold theirs

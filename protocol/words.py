@@ -23,3 +23,10 @@ def span(milliseconds: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def exact_span(milliseconds: int) -> str:
+    """As somebody may have written it in a configuration: `90 days`, `1 day`, `1.5 hours`."""
+    size, unit = (86_400_000, "day") if milliseconds >= 86_400_000 else (3_600_000, "hour")
+    count = f"{milliseconds / size:.5g}"
+    return f"{count} {unit}{'' if count == '1' else 's'}"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from protocol import kinds
 from protocol.ids import JOB_ID_BYTES, MESSAGE_ID_BYTES, node_id, short_job_id
 from protocol.limits import LEASE_GRACE_MS
-from protocol.machines.attempts import AttemptRow, ExecutedRow
+from protocol.machines.attempts import AttemptRow
 from protocol.machines.contract import Effects, LogJob, Publish, Put, Received, Send, StartTask, Write
 from protocol.machines.events import Arrived, PeerAdmitted
+from protocol.machines.executed import ExecutedRow
 from protocol.machines.jobs import JobRow, TaskRow, restore_job
 from protocol.plan.plan import Outcome, check_product, verify_outcome
 from protocol.plan.products import Manifest, chunks_in, is_large_result, manifest_of, product_digest, resource_of

@@ -22,7 +22,7 @@ CHUNK_BYTES: Final = 256
 
 @contextmanager
 def small_chunks() -> Iterator[None]:
-    """For the runs of this process: a quarter of the products go by chunks, two to five of them."""
+    """For the runs of this process: a quarter of the products go by chunks, four or five of them."""
     sizes = {"INLINE_BYTES_MAX": INLINE_BYTES, "CHUNK_BYTES": CHUNK_BYTES}
     before = {name: getattr(products, name) for name in sizes}
     try:

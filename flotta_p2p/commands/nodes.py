@@ -11,7 +11,7 @@ import click
 
 from flotta_p2p.commands.options import CONFIG, Place, found_config, json_option, place_options
 from flotta_p2p.commands.output import LEFT, code_mark, named, show
-from protocol.words import many, size, span
+from protocol.words import exact_span, many, size, span
 
 
 @click.command()
@@ -138,7 +138,7 @@ def _results(results: dict[str, Any]) -> str:
     used = f"{size(results['used_bytes'])} of {size(results['quota_bytes'])}"
     reserved = f", {size(results['reserved_bytes'])} reserved for live jobs" if results["reserved_bytes"] else ""
     days = results["keep_days"]
-    kept = "kept for ever" if days is None else f"kept for {span(round(days * 86_400_000))}"
+    kept = "kept for ever" if days is None else f"kept for {exact_span(round(days * 86_400_000))}"
     doubt = "; the clock has jumped ahead, so nothing is removed by it for now" if results["clock_in_doubt"] else ""
     return f"{used}{reserved}, {kept}{doubt}"
 

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
-import msgspec
-
 from actors.child_bootstrap import Channel, adopt_parent_death, limit_resources, parent_pid
 from actors.failpoints import Point, reached
 from flotta_p2p.federated import groups, probe
@@ -23,6 +21,8 @@ from flotta_p2p.federated.summary import measure, merge, prepare
 from protocol.errors import Code, FlottaError, UnreachableError, WorkflowError
 from protocol.limits import CHILD_MESSAGE_BYTES_MAX, MEASURE_BYTES_MAX
 from protocol.plan.artifact import Artifact, read_artifact
+from protocol.plan.operations import operation
+from protocol.plan.products import TOO_LARGE_STEP
 from protocol.plan.tasks import (
     CheckRequest,
     ChildAnswer,
@@ -106,37 +106,33 @@ def _computed(request: TaskRequest, talk: Talk) -> bytes:
     if len(request.labels) != len(request.inputs):
         raise WorkflowError(Code.TASK_NOT_DERIVED, "the inputs of a task and their labels differ in number")
     artifact = read_artifact(request.artifact)
-    return program(_Task(artifact, request, tuple(whole(carried, talk) for carried in request.inputs)))
-
-
-def _statistics(record: msgspec.Struct) -> bytes:
-    """As whoever takes them will read them. Raises WorkflowError(RESULT_TOO_LARGE)."""
-    data = encode_record(record)
-    if len(data) > MEASURE_BYTES_MAX:
-        sentence = f"the statistics have {len(data):,} bytes; at most {MEASURE_BYTES_MAX:,} may leave a task"
-        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns, bins or groups")
-    return data
+    product = program(_Task(artifact, request, tuple(whole(carried, talk) for carried in request.inputs)))
+    limit = operation(request.operation).product_bytes_max
+    if len(product) > limit:
+        sentence = f"the product has {len(product):,} bytes; at most {limit:,} may leave a task of {request.operation}"
+        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step=TOO_LARGE_STEP)
+    return product
 
 
 def _measure(task: _Task) -> bytes:
     source, settings = _at_source(task, Settings)
-    return _statistics(measure(task.artifact, source, settings))
+    return encode_record(measure(task.artifact, source, settings))
 
 
 def _merge(task: _Task) -> bytes:
     products = zip(task.request.labels, task.inputs, strict=True)
-    return _statistics(merge(task.artifact, [(label, read_measure(label, data)) for label, data in products]))
+    return encode_record(merge(task.artifact, [(label, read_measure(label, data)) for label, data in products]))
 
 
 def _measure_groups(task: _Task) -> bytes:
     source, settings = _at_source(task, GroupSettings)
-    return _statistics(groups.measure(task.artifact, source, settings))
+    return encode_record(groups.measure(task.artifact, source, settings))
 
 
 def _merge_groups(task: _Task) -> bytes:
     products = zip(task.request.labels, task.inputs, strict=True)
     labelled = [(label, read_group_measure(label, data)) for label, data in products]
-    return _statistics(groups.merge(task.artifact, labelled))
+    return encode_record(groups.merge(task.artifact, labelled))
 
 
 def _at_source(task: _Task, settings: type[_S]) -> tuple[SourceFile, _S]:
@@ -147,10 +143,10 @@ def _at_source(task: _Task, settings: type[_S]) -> tuple[SourceFile, _S]:
 
 
 _PROGRAMS: Final[dict[str, Callable[[_Task], bytes]]] = {
-    "summary.prepare": lambda task: _statistics(prepare(task.artifact)),
+    "summary.prepare": lambda task: encode_record(prepare(task.artifact)),
     "summary.measure": _measure,
     "summary.merge": _merge,
-    "groups.prepare": lambda task: _statistics(groups.prepare(task.artifact)),
+    "groups.prepare": lambda task: encode_record(groups.prepare(task.artifact)),
     "groups.measure": _measure_groups,
     "groups.merge": _merge_groups,
     "probe.prepare": lambda task: b"",

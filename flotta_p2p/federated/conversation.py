@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from actors.child_bootstrap import Channel
 from protocol.errors import Code, UnreachableError, WorkflowError
-from protocol.limits import CHILD_MESSAGE_BYTES_MAX, PIECES_AHEAD_MAX, PRODUCT_BYTES_MAX
+from protocol.limits import CHILD_MESSAGE_BYTES_MAX, PIECES_AHEAD_MAX
 from protocol.plan.products import Carried, chunks_of
 from protocol.plan.tasks import NodeSays, Piece, PieceGiven, PieceTaken, PieceWanted, Product
 from protocol.wire.codec import decode_record, encode_record
@@ -51,12 +51,9 @@ def whole(carried: Carried, talk: Talk) -> bytes:
 
 
 def hand_over(product: bytes, inline_bytes: int, talk: Talk) -> Product:
-    """A small product as it is, a large one piece by piece. Raises WorkflowError(RESULT_TOO_LARGE)."""
+    """A small product as it is, a large one piece by piece."""
     if len(product) <= inline_bytes:
         return Product(data=product)
-    if len(product) > PRODUCT_BYTES_MAX:
-        sentence = f"the product has {len(product):,} bytes; at most {PRODUCT_BYTES_MAX:,} may leave a task"
-        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for fewer columns, bins or groups")
     pieces = 0
     for chunk in chunks_of(product):
         if pieces >= PIECES_AHEAD_MAX:

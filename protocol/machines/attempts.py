@@ -35,23 +35,6 @@ _DIED: Final[dict[str, tuple[Code, str]]] = {
 AttemptState = Literal["running", "succeeded", "failed", "cancelled", "lost"]
 
 
-class ExecutedRow(Record, frozen=True):
-    """That this worker accepted an order, from whom, and whether it is over. Kept until the order has expired."""
-
-    scheduler: bytes
-    epoch: int
-    expires_ms: int
-    submitter: bytes  # public key
-    ends_ms: int  # no job of this order lives longer, since it must have been started before it expired
-    state: Literal["live", "ended", "cancelled"] = "live"
-    participants: bytes = b""  # SHA-256 of those of its plan: a later plan of the job has the same
-
-    @property
-    def forgotten_ms(self) -> int:
-        """From then on it need not be remembered: an order that has expired never starts again."""
-        return self.ends_ms if self.state == "live" else self.expires_ms
-
-
 class AttemptRow(Record, frozen=True):
     """One task at this worker: what it takes to run it again, or to give its answer again."""
 

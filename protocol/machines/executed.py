@@ -10,11 +10,28 @@ import msgspec
 from protocol import kinds
 from protocol.ids import format_id
 from protocol.limits import CLOCK_TOLERANCE_MS, RECORD_BYTES_MAX
-from protocol.machines.attempts import ExecutedRow
 from protocol.machines.contract import Audit, Drop, Now, Persist, Put, Received, Write
 from protocol.plan.order import VerifiedOrder
 from protocol.plan.plan import Plan, participants_digest
+from protocol.record import Record
 from protocol.wire.codec import decode_record, encode_record
+
+
+class ExecutedRow(Record, frozen=True):
+    """That this worker accepted an order, from whom, and whether it is over. Kept until the order has expired."""
+
+    scheduler: bytes
+    epoch: int
+    expires_ms: int
+    submitter: bytes  # public key
+    ends_ms: int  # no job of this order lives longer, since it must have been started before it expired
+    state: Literal["live", "ended", "cancelled"] = "live"
+    participants: bytes = b""  # SHA-256 of those of its plan: a later plan of the job has the same
+
+    @property
+    def forgotten_ms(self) -> int:
+        """From then on it need not be remembered: an order that has expired never starts again."""
+        return self.ends_ms if self.state == "live" else self.expires_ms
 
 
 class Executed:

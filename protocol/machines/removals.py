@@ -8,10 +8,13 @@ from protocol.errors import Code, DeniedError
 from protocol.machines.events import OPERATOR
 from protocol.record import Record
 from protocol.wire.jobs import JobRemoved, RemovedBy
+from protocol.words import exact_span
 
 _WORDS: Final[dict[RemovedBy, str]] = {
     "operator": "the operator of this node removed the job and its result",
     "submitter": "its submitter removed the job and its result",
+    "retention": "the job and its result were kept for {kept}, as settings.results.keep_days says here, and then "
+    "removed",
 }
 
 
@@ -31,18 +34,10 @@ class RemovedRow(Record, frozen=True):
 
     def refusal(self) -> DeniedError:
         """For whoever asks about the job, or submits its order again."""
-        by_rule = f"the job and its result were kept for {span(self.kept_ms)}, as settings.results.keep_days says here"
-        sentence = _WORDS.get(self.by, f"{by_rule}, and then removed")
+        sentence = _WORDS[self.by].format(kept=exact_span(self.kept_ms))
         return DeniedError(Code.JOB_REMOVED, sentence, next_step="submit the question again, as a new job")
 
     def answer(self, job_id: bytes, *, already: bool) -> JobRemoved:
         return JobRemoved(
             job_id=job_id, removed_ms=self.removed_ms, by=self.by, freed_bytes=self.freed_bytes, already=already
         )
-
-
-def span(ms: int) -> str:
-    """`90 days`, `1 day`, `1.5 hours`: as the operator may have written it."""
-    size, unit = (86_400_000, "day") if ms >= 86_400_000 else (3_600_000, "hour")
-    count = f"{ms / size:.5g}"
-    return f"{count} {unit}{'' if count == '1' else 's'}"

@@ -47,13 +47,14 @@ from protocol.machines.contract import (
 from protocol.machines.events import OPERATOR
 from protocol.machines.job_book import JobBook
 from protocol.machines.jobs import JobRow
-from protocol.machines.removals import RemovedRow, span
+from protocol.machines.removals import RemovedRow
 from protocol.machines.stored_results import ResultsView, RetentionRules
 from protocol.machines.witnessed_time import WitnessedTime
 from protocol.plan.artifact import result_bytes_max
 from protocol.plan.order import VerifiedOrder
 from protocol.wire.codec import encode_record
 from protocol.wire.jobs import AskRemove, AskRemoveEnded, JobsRemoved, RemovedBy
+from protocol.words import exact_span
 
 TIMER: Final = "retention"
 
@@ -112,8 +113,6 @@ class Retention:
 
     def look(self, now: Now) -> list[Effect]:
         """At every start and again and again: removes some of what is due, and sets the timer for the rest."""
-        if not self._clock.sure_ms:
-            self._clock.sure_ms = now.wall_ms  # a new node: there is nothing that a wrong clock could remove
         sure_ms = self._clock.look(now)
         writes = [*self._note(sure_ms), *self._forget_removals(sure_ms)]
         more = False
@@ -229,9 +228,11 @@ def _by(event: Received) -> RemovedBy:
 
 
 def _actor(row: JobRow, by: RemovedBy) -> str:
-    return asker(row.submitter_id) if by == "submitter" else {"retention": "scheduler"}.get(by, by)
+    if by == "submitter":
+        return asker(row.submitter_id)
+    return "operator" if by == "operator" else "scheduler"
 
 
 def _audited(removed: RemovedRow) -> str:
     what = f"job removed, {removed.freed_bytes} bytes of results"
-    return f"{what}: kept for {span(removed.kept_ms)}" if removed.by == "retention" else what
+    return f"{what}: kept for {exact_span(removed.kept_ms)}" if removed.by == "retention" else what

@@ -40,7 +40,7 @@ from protocol.machines.contract import (
 )
 from protocol.machines.events import ResourceFound, ResourceWanted, TaskPiece, TaskProduced
 from protocol.plan.operations import operation
-from protocol.plan.products import Carried, Manifest, chunk_digest, chunks_in, is_next_piece
+from protocol.plan.products import TOO_LARGE_STEP, Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
 
 TIMER: Final = "chunks:"
@@ -60,6 +60,10 @@ class _Fetch:
 
 
 class Transfers:
+    """What of large products is here, for which job, and what is on its way. The worker calls one method for each thing
+    that happens, and carries out the effects that it returns.
+    """
+
     def __init__(self, rows: Mapping[str, list[tuple[bytes, bytes]]]) -> None:
         self._held: dict[bytes, dict[bytes, int]] = {}  # limits.CHUNKS_HELD_BYTES_MAX: sizes, by job
         for key, value in rows.get(kinds.CHUNK, []):
@@ -174,7 +178,7 @@ class Transfers:
             raise UnreachableError(
                 Code.TRANSFER_STALLED,
                 f"nothing of a product that this task takes has come from the node {short_id(node)} for "
-                f"{CHUNK_PATIENCE_MS // 1000} s ({len(fetch.missing)} parts are missing)",
+                f"{CHUNK_PATIENCE_MS // 1000} s ({len(fetch.missing)} chunks are missing)",
                 next_step="see whether that node is up and how fast the link to it is, then submit again",
             )
         return self._ask(row, now)
@@ -252,7 +256,7 @@ def _check_size(row: AttemptRow, size_bytes: int) -> None:
     limit = operation(row.operation).product_bytes_max
     if size_bytes > limit:
         sentence = f"the product has more than the {limit} bytes that may leave a task of {row.operation}"
-        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step="ask for less")
+        raise WorkflowError(Code.RESULT_TOO_LARGE, sentence, next_step=TOO_LARGE_STEP)
 
 
 def _answer(event: Received, ask: AskChunk, data: bytes) -> Send:

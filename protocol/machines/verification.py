@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from protocol.errors import Code, DeniedError
 from protocol.ids import format_id
 from protocol.limits import EXECUTED_ORDERS_MAX, TASKS_OFFERED_MAX
-from protocol.machines.attempts import ExecutedRow
 from protocol.machines.contract import Received
+from protocol.machines.executed import ExecutedRow
 from protocol.plan.order import VerifiedOrder, check_not_expired, verify_order
 from protocol.plan.plan import Plan, check_plan, participants_digest, verify_plan
 from protocol.tokens import ProjectKey

@@ -15,20 +15,21 @@ class WitnessedTime:
     """`look` is called again and again; `sure_ms` is what the last call returned."""
 
     def __init__(self, sure_ms: int) -> None:
-        """`sure_ms`: of an earlier life of the node. The time since then was not seen by this one."""
+        """`sure_ms`: of an earlier life of the node. The time since then was not seen by this one. 0 of a new node: its
+        first wall time is believed, since there is nothing that a wrong clock could remove.
+        """
         self.sure_ms = sure_ms
         self._looked_ns: int | None = None
-        self._doubt: tuple[int, int] | None = (
-            None  # since when (boot clock, ns), and how far the wall clock is ahead of it
-        )
+        # since when (boot clock, ns), and how far the wall clock is ahead of it
+        self._doubt: tuple[int, int] | None = None
 
     def look(self, now: Now) -> int:
         """The sure time in ms: the wall clock's, unless that is too far ahead of what this node saw pass."""
-        expected_ms = self.sure_ms
+        expected_ms = self.sure_ms or now.wall_ms
         if self._looked_ns is not None:
             expected_ms += (now.boot_ns - self._looked_ns) // 1_000_000
         self._looked_ns = now.boot_ns
-        believed = now.wall_ms <= expected_ms + CLOCK_JUMP_MS_MAX or self._is_confirmed(now)
+        believed = now.wall_ms <= expected_ms + CLOCK_JUMP_MS_MAX or self._confirms(now)
         if believed:
             self._doubt = None
         self.sure_ms = now.wall_ms if believed else expected_ms
@@ -38,7 +39,8 @@ class WitnessedTime:
     def in_doubt(self) -> bool:
         return self._doubt is not None
 
-    def _is_confirmed(self, now: Now) -> bool:
+    def _confirms(self, now: Now) -> bool:
+        """Begins a doubt, or begins it anew when the wall clock jumps again; true once it is old enough."""
         ahead_ms = now.wall_ms - now.boot_ns // 1_000_000
         if self._doubt is None or abs(ahead_ms - self._doubt[1]) > CLOCK_TOLERANCE_MS:
             self._doubt = (now.boot_ns, ahead_ms)

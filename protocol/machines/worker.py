@@ -19,7 +19,7 @@ from protocol.limits import (
     TASKS_OFFERED_MAX,
 )
 from protocol.machines import transfers
-from protocol.machines.attempts import AttemptRow, AttemptState, ExecutedRow, Lease, death, results_of, withdrawal
+from protocol.machines.attempts import AttemptRow, AttemptState, Lease, death, results_of, withdrawal
 from protocol.machines.contract import (
     Audit,
     ClearTimer,
@@ -52,7 +52,7 @@ from protocol.machines.events import (
     TaskPiece,
     TaskProduced,
 )
-from protocol.machines.executed import Executed
+from protocol.machines.executed import Executed, ExecutedRow
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive

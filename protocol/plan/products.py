@@ -44,6 +44,7 @@ class Manifest(Record, frozen=True):
 
 
 Carried = bytes | Manifest
+TOO_LARGE_STEP: Final = "ask for less at once: fewer columns, bins or groups; of a probe, fewer bytes"
 
 
 def chunks_of(data: bytes) -> Iterator[bytes]:

@@ -89,7 +89,7 @@ def decode_record(data: bytes, record_type: Any, *, bytes_max: int) -> Any:
 
 def _check_plain(value: Any, levels: int = MSGPACK_DEPTH_MAX) -> None:
     """Raises ValueError or TypeError for a value of ours that `decode` would refuse. Cheaper than reading the bytes
-    again, which hold a product of PRODUCT_BYTES_MAX several times in a row of the store.
+    again, which hold a product of INLINE_BYTES_MAX several times in a row of the store.
     """
     if isinstance(value, dict):
         if len(value) > MSGPACK_MAP_ITEMS_MAX or not all(isinstance(key, str | bytes) for key in value):

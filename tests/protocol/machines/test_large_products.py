@@ -39,6 +39,7 @@ from protocol.wire.jobs import (
     JobResult,
     ResultChunk,
     Results,
+    Stop,
     Tasks,
 )
 from tests.protocol.builders import PROJECT, cancel_of, signed
@@ -220,7 +221,7 @@ def test_who_sends_nothing_for_long_is_named() -> None:
     status = fleet.end(runs(fleet))
     cause = status.cause
     assert status.state == "failed" and cause is not None and cause.code == Code.TRANSFER_STALLED
-    assert "4 parts" in cause.sentence and f"{CHUNK_PATIENCE_MS // 1000} s" in cause.sentence
+    assert "4 chunks" in cause.sentence and f"{CHUNK_PATIENCE_MS // 1000} s" in cause.sentence
     assert status.ended_ms - status.submitted_ms < 2 * CHUNK_PATIENCE_MS
     fleet.run_for(10_000)
     assert chunk_rows(fleet) == 0

@@ -22,9 +22,10 @@ from protocol.limits import (
     RENEWALS_PER_LEASE,
     TASKS_LIVE_PER_WORKER_MAX,
 )
-from protocol.machines.attempts import AttemptRow, ExecutedRow
+from protocol.machines.attempts import AttemptRow
 from protocol.machines.contract import Effects, KillTask, Persist, Put, Received, StartTask, TimerFired
 from protocol.machines.events import ProjectsHeld, TaskDied, TaskProduced
+from protocol.machines.executed import ExecutedRow
 from protocol.machines.worker import Worker
 from protocol.plan.artifact import Query, artifact_bytes, groups_artifact, summary_artifact
 from protocol.plan.filters import Compare
