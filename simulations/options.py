@@ -104,6 +104,9 @@ def draw_node_count(seed: int) -> int:
     return Random(f"nodes/{seed}").choices((2, 3, 4, 5, 6), weights=(25, 30, 25, 10, 10))[0]
 
 
+WAVE_MS_MAX: Final = 180_000
+
+
 def draw_long_node_count(seed: int) -> int:
     """For long runs, which heartbeats dominate: their number grows with the square of the nodes."""
     return Random(f"long nodes/{seed}").choices((2, 3, 4, 5, 6), weights=(50, 30, 12, 5, 3))[0]
@@ -143,8 +146,8 @@ def draw_long(seed: int, nodes: int, hours: int) -> Options:
     asked = tuple(_draw_job(rng, plans, chaos_ms) for _ in range(hours * rng.randint(10, 30)))
     waves: list[WavePlan] = []
     at_ms = rng.randint(60_000, 1_200_000)
-    while at_ms < chaos_ms:
-        waves.append(WavePlan(at_ms=at_ms, length_ms=rng.choice((20_000, 60_000, 180_000))))
+    while at_ms < chaos_ms - WAVE_MS_MAX:  # the last one ends before the calm, in which everything must come to rest
+        waves.append(WavePlan(at_ms=at_ms, length_ms=rng.choice((20_000, 60_000, WAVE_MS_MAX))))
         at_ms = waves[-1].at_ms + waves[-1].length_ms + rng.randint(120_000, 1_800_000)
     crashes: list[CrashPlan] = []
     falls: list[FallPlan] = []

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from protocol.ids import JOB_ID_BYTES, NODE_ID_BYTES, PROJECT_ID_BYTES
-from protocol.limits import JOBS_LISTED_MAX, WALL_MS_MAX
+from protocol.limits import JOB_TASKS_MAX, JOBS_LISTED_MAX, WALL_MS_MAX
 from protocol.plan.order import SignedOrder
 from protocol.plan.products import Carried, Digest
 from protocol.record import Record
@@ -23,6 +23,7 @@ JobId = Annotated[bytes, msgspec.Meta(min_length=JOB_ID_BYTES, max_length=JOB_ID
 # A status is shown to people: ids have their length, and a time is one that a calendar has.
 NodeId = Annotated[bytes, msgspec.Meta(min_length=NODE_ID_BYTES, max_length=NODE_ID_BYTES)]
 ProjectId = Annotated[bytes, msgspec.Meta(min_length=PROJECT_ID_BYTES, max_length=PROJECT_ID_BYTES)]
+TaskIndex = Annotated[int, msgspec.Meta(ge=0, lt=JOB_TASKS_MAX)]  # rows are named after it, in four bytes
 WallMs = Annotated[int, msgspec.Meta(ge=0, le=WALL_MS_MAX)]
 JobState = Literal["submitted", "planned", "running", "succeeded", "failed", "cancelled", "expired"]
 RemovedBy = Literal["retention", "operator", "submitter"]
@@ -219,12 +220,12 @@ class AskChunk(Record, frozen=True):
     """One chunk of the product of task `index`, for a task of the same job that takes this product."""
 
     job_id: JobId
-    index: int
+    index: TaskIndex
     digest: Digest
 
 
 class Chunk(Record, frozen=True):
     job_id: JobId
-    index: int
+    index: TaskIndex
     digest: Digest
     data: bytes

@@ -2,7 +2,8 @@
 
 Real jobs and real handshakes run; before a message reaches its machine, neighbours of it do. A neighbour is a record
 that still decodes, or the same message around a statement that was mutated and signed again by its signer: what a
-member with a valid key can send. After each step `check` holds, and at the end every node reads its rows again.
+member with a valid key can send. Some products are large, so that their chunks are asked for and sent, and the child of
+one may say its pieces wrongly. After each step `check` holds, and at the end every node reads its rows again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from protocol.errors import RemoteProtocolError
 from protocol.ids import node_id
 from protocol.key_statement import verify_key_statement
 from protocol.machines.contract import Received, StartTask, TimerFired
-from protocol.machines.events import Discovered, PeerProved, ProjectsHeld, TaskFaulted
+from protocol.machines.events import Discovered, PeerProved, ProjectsHeld, TaskFaulted, TaskPiece, TaskProduced
 from protocol.machines.membership import Membership
 from protocol.plan.order import SignedOrder, job_id_of
+from protocol.plan.products import chunks_in
 from protocol.signing import Envelope, pae
 from protocol.wire.codec import decode_record, encode_record
 from protocol.wire.door import Challenge, Hello
@@ -30,6 +32,8 @@ from protocol.wire.jobs import (
     AskRemove,
     AskRemoveEnded,
     AskResult,
+    AskResultChunk,
+    JobResult,
     Results,
     Stop,
     Submit,
@@ -38,6 +42,7 @@ from protocol.wire.jobs import (
 from protocol.wire.peers import Acknowledge, Greeting, Heartbeat, RollCall
 from protocol.wire.registry import decode_message, encode_message
 from protocol.wiring import takers
+from simulations.products import INLINE_BYTES, small_chunks
 from simulations.report import FAILURES_SHOWN_MAX
 from tests.fuzz.mutations import Sample, mutate_tree, tree_sample
 from tests.fuzz.samples import bodies, messages
@@ -156,15 +161,18 @@ class HostileFleet(Fleet):
         self._hostile = hostile
         self._within = False
         self._hostility = hostile.random.choice((0.05, 0.2, 1.0))  # a job lives long only where few are hostile
+        self._faults = hostile.random.random() < 0.5
         super().__init__(3, sources=2, compute=self._task)
 
     def _task(self, node: Node, start: StartTask) -> Any:
-        """Some tasks fault, and some are never done, so that leases are renewed and run out."""
+        """In half of the lives some tasks fault, and some are never done, so that leases are renewed and run out."""
         chance = int.from_bytes(start.key[-1:]) + len(self.started) % 7
-        if chance % 5 == 0:
+        if self._faults and chance % 5 == 0:
             return None
-        if chance % 11 == 0:
+        if self._faults and chance % 11 == 0:
             return TaskFaulted(key=start.key, code="column-unknown", sentence="no such column")
+        if chance % 2 == 0:
+            return TaskProduced(key=start.key, product=start.key * (2 * INLINE_BYTES // len(start.key)))
         return product_of(node, start)
 
     def step(self, node: Node, owner: str, event: Any) -> None:
@@ -176,7 +184,24 @@ class HostileFleet(Fleet):
             for _ in range(self._hostile.random.randrange(NEIGHBOURS_MAX)):
                 self._give_neighbour(node, event)
             self._within = False
+        if isinstance(event, TaskPiece) and self._hostile.random.random() < self._hostility / 4:
+            event = self._wrong_piece(event)
         super().step(node, owner, event)
+
+    def _wrong_piece(self, piece: TaskPiece) -> TaskPiece:
+        """A child is not trusted either."""
+        self._hostile.count()
+        changes: dict[str, Any] = self._hostile.random.choice(
+            ({"number": piece.number + 1}, {"data": b""}, {"data": piece.data * 2}, {"data": piece.data[:-1]})
+        )
+        return msgspec.structs.replace(piece, **changes)
+
+    def ask_for_chunks(self, job_id: bytes) -> None:
+        """Of the result that the submitter was told of, if it is a large one, and of others."""
+        told = [one for one in self.told if isinstance(one, JobResult) and one.job_id == job_id]
+        for digest in (b"d" * 32, *(digest for result in told for digest in chunks_in(result.product))):
+            ask = AskResultChunk(job_id=job_id, digest=digest)
+            self.step(self.leader, "scheduler", received(ask, SUBMITTER_ID, session=SUBMISSION))
 
     def _give_neighbour(self, node: Node, event: Received) -> None:
         random = self._hostile.random
@@ -210,6 +235,8 @@ def _jobs(hostile: Hostile) -> int:
             if random.random() < 0.5:
                 fleet.run()
         fleet.run_for(random.choice((1_000, 20_000)))
+        fleet.step(fleet.leader, "scheduler", received(AskResult(job_id=job_id), SUBMITTER_ID, session=SUBMISSION))
+        fleet.ask_for_chunks(job_id)
         if random.random() < 0.5:
             random.choice(fleet.nodes).restart()
     for node in fleet.nodes:
@@ -295,11 +322,13 @@ def run_steps(seed: int, number: int, steps: int) -> tuple[int, int, list[str]]:
     hostile = Hostile(random, steps)
     refused, escapes = 0, list[str]()
     life = 0
+    _pool()  # samples have chunks of the real size
     while hostile.given < steps and len(escapes) < FAILURES_SHOWN_MAX:
         live = LIVES[life % len(LIVES)]
         life += 1
         try:
-            refused += live(hostile)
+            with small_chunks():
+                refused += live(hostile)
         except Enough:
             break
         except Exception as error:  # the outermost frame of the fuzzer: whatever comes is a find

@@ -19,6 +19,7 @@ from protocol.limits import (
     CHUNK_PATIENCE_MS,
     CHUNKS_ASKED_MAX,
     INLINE_BYTES_MAX,
+    JOB_TASKS_MAX,
     PRODUCT_BYTES_MAX,
     TASK_FETCH_BYTES_MAX,
     TASK_INPUT_BYTES_MAX,
@@ -42,6 +43,7 @@ from protocol.wire.jobs import (
     Stop,
     Tasks,
 )
+from protocol.wire.registry import decode_message, encode_message
 from tests.protocol.builders import PROJECT, cancel_of, signed
 from tests.protocol.fleet import Fleet, Node, product_of
 
@@ -299,6 +301,16 @@ def test_a_chunk_is_lent_to_who_takes_the_product_and_to_nobody_else() -> None:
     for wrong in ((2, job_id, digest), (0, job_id, b"d" * 32), (0, b"j" * 32, digest)):
         fleet.refused.clear()
         assert asked(fleet, *wrong) == [b""] and fleet.refused == [Code.JOB_UNKNOWN]
+
+
+@pytest.mark.parametrize("index", [-1, JOB_TASKS_MAX, 1 << 32])
+def test_a_chunk_of_a_task_that_cannot_be_is_refused_as_it_is_read(index: int) -> None:
+    for message in (
+        AskChunk(job_id=b"j" * 32, index=index, digest=b"d" * 32),
+        Chunk(job_id=b"j" * 32, index=index, digest=b"d" * 32, data=b""),
+    ):
+        with pytest.raises(RemoteProtocolError):
+            decode_message(*encode_message(message))
 
 
 def test_more_than_a_task_can_fetch_is_refused_before_anything_is(monkeypatch: pytest.MonkeyPatch) -> None:

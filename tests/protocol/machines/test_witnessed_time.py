@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.limits import CLOCK_CONFIRM_MS, CLOCK_JUMP_MS_MAX
+from protocol.limits import CLOCK_CONFIRM_MS, CLOCK_JUMP_MS_MAX, CLOCK_TOLERANCE_MS
 from protocol.machines.contract import Now
 from protocol.machines.witnessed_time import WitnessedTime
 
@@ -67,6 +69,11 @@ def test_a_restart_takes_minutes_and_a_longer_absence_is_a_jump() -> None:
     short, long = WitnessedTime(WALL_MS), WitnessedTime(WALL_MS)
     assert short.look(at(0, WALL_MS + CLOCK_JUMP_MS_MAX)) == WALL_MS + CLOCK_JUMP_MS_MAX
     assert long.look(at(0, WALL_MS + CLOCK_JUMP_MS_MAX + 1)) == WALL_MS
+
+
+# Smaller ones, within CLOCK_TOLERANCE_MS, count as the same time.
+_LEAST_MS: Final = 2 * CLOCK_TOLERANCE_MS + 1
+_JUMPS_MS: Final = st.one_of(st.just(0), st.integers(_LEAST_MS, 400 * DAY_MS), st.integers(-400 * DAY_MS, -_LEAST_MS))
 
 
 @given(
