@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from protocol import kinds
@@ -17,6 +18,7 @@ from protocol.machines.events import (
     PeerAdmitted,
     PeerAway,
     PeerProved,
+    PeersAllowed,
     PeerSeen,
     ProjectsHeld,
     StatementMissing,
@@ -206,3 +208,15 @@ def test_the_own_address_typed_is_a_named_problem() -> None:
     machine.step(Discovered(certified=statement(OWN_KEY), heard_at=ADDRESS, typed=True), now())
     assert "this node itself" in machine.snapshot().joins[0].problem
     assert machine.snapshot().strangers == ()
+
+
+def test_all_are_let_in_when_each_is() -> None:
+    some: tuple[frozenset[bytes], ...] = (
+        frozenset(),
+        frozenset([b"a"]),
+        frozenset([b"b", b"c"]),
+        frozenset([b"a", b"b", b"c"]),
+    )
+    for banned, named, nodes in product(some, (None, *some), some):
+        allowed = PeersAllowed(banned=banned, named=named)
+        assert allowed.admits_all(dict.fromkeys(nodes).keys()) == all(map(allowed.admits, nodes))
