@@ -35,6 +35,8 @@ from flotta_p2p.demo.fleet import free_ports
 from protocol.limits import DISCOVERY_FETCHES_MAX, STRANGERS_MAX, TXT_STATEMENT_BYTES_MAX
 from tests.actors.discovery_harness import DiscoveryChild, discovery_child
 
+pytestmark = pytest.mark.system
+
 RESIDENT_MIB_MAX = 64
 MDNS = ("224.0.0.251", 5353)
 

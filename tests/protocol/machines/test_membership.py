@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from protocol.machines.events import (
     PeerAdmitted,
     PeerAway,
     PeerProved,
+    PeersAllowed,
     PeerSeen,
     ProjectsHeld,
     StatementMissing,
@@ -254,3 +256,15 @@ def test_a_client_proves_itself_anew_to_a_peer_that_forgot_one_of_its_projects(
         machine.step(PeerProved(certified=says, project=project.project_id, heard_at=ADDRESS), now())
     effects = machine.step(received(greeting(statement=says.data, projects=(PROJECT.project_id,)), PEER), now())
     assert [one.again for one in news(effects, Encountered)] == ([True] if again else [])
+
+
+def test_all_are_let_in_when_each_is() -> None:
+    some: tuple[frozenset[bytes], ...] = (
+        frozenset(),
+        frozenset([b"a"]),
+        frozenset([b"b", b"c"]),
+        frozenset([b"a", b"b", b"c"]),
+    )
+    for banned, named, nodes in product(some, (None, *some), some):
+        allowed = PeersAllowed(banned=banned, named=named)
+        assert allowed.admits_all(dict.fromkeys(nodes).keys()) == all(map(allowed.admits, nodes))
