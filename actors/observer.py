@@ -121,10 +121,12 @@ class ObserverActor(SupervisedActor):
         looked: DisksLooked | None = self._seen.get(_DISKS)
         late = f"has not answered within {HEALTH_ANSWER_MS // 1000} s"
         worker, membership = self._seen.get("worker"), self._seen.get("membership")
+        scheduler = self._seen.get("scheduler")
         discovery: dict[str, Any] = self._seen.get("discovery") or {}
         observed = Observed(
             disks=looked.disks if looked else tuple(DiskSeen(path=str(one), reason=late) for one in self._folders),
             results_bytes=looked.results_bytes if looked else 0,
+            results=scheduler.inner.results if scheduler is not None else None,
             store_ms=self._store_ms,
             sources=tuple(_source(values) for name, values in self._seen.items() if name.startswith(SOURCE)),
             membership=membership.inner if membership is not None else None,

@@ -16,6 +16,8 @@ from protocol.limits import (
     DISK_FREE_FILES_GOOD,
     DISK_FREE_PERCENT_GOOD,
     HEALTH_ANSWER_MS,
+    MEASURE_BYTES_MAX,
+    QUOTA_PERCENT_GOOD,
     RESOURCE_MAP_BYTES_MAX,
     RESOURCE_MAP_PERCENT_GOOD,
     STATEMENT_LEFT_MS_GOOD,
@@ -90,12 +92,26 @@ def database(answered_ms: int | None) -> Finding:
 
 
 def results(used_bytes: int) -> Finding:
-    """The file of results against its quota."""
-    seen = f"{size(used_bytes)} of {size(RESOURCE_MAP_BYTES_MAX)} used"
+    """The file of results against the most that it can grow to; what they may take of it is their `quota`."""
+    seen = f"their file has {size(used_bytes)} of the {size(RESOURCE_MAP_BYTES_MAX)} that it can have"
     if used_bytes * 100 > RESOURCE_MAP_BYTES_MAX * RESOURCE_MAP_PERCENT_GOOD:
         step = "lead jobs on another node: beyond that no result is stored"
         return _warning("results", seen, step, Code.STORE_FULL)
     return _ok("results", seen)
+
+
+def quota(used_bytes: int, reserved_bytes: int, quota_bytes: int) -> Finding:
+    """Room for the result of one more job, beside what is stored and what the jobs that run have reserved."""
+    name, taken_bytes = "quota", used_bytes + reserved_bytes
+    seen = f"results use {size(used_bytes)} of {size(quota_bytes)}, and jobs that run reserve {size(reserved_bytes)}"
+    step = "flotta-p2p job remove --ended-before 30d, or raise settings.results.quota_mb"
+    if reserved_bytes and used_bytes + MEASURE_BYTES_MAX <= quota_bytes:
+        step = f"wait until running jobs have ended, or cancel some; else {step}"
+    if taken_bytes + MEASURE_BYTES_MAX > quota_bytes:
+        return _failed(name, f"{seen}, so new jobs are refused", step, Code.QUOTA_REACHED)
+    if taken_bytes * 100 >= quota_bytes * QUOTA_PERCENT_GOOD:
+        return _warning(name, seen, step)
+    return _ok(name, seen)
 
 
 def source(name: str, state: str, columns_all: int, problem: str, next_step: str, code: str) -> Finding:

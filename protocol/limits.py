@@ -309,6 +309,7 @@ RESULTS_QUOTA_BYTES: Final = 10_240 * MIB  # of all results of one node, unless 
 RESULTS_QUOTA_BYTES_MIN: Final = 16 * MIB
 # half of RESOURCE_MAP_BYTES_MAX: LMDB gives a small result up to twice its bytes
 RESULTS_QUOTA_BYTES_MAX: Final = 32_768 * MIB
+QUOTA_PERCENT_GOOD: Final = 90  # of the quota or of JOBS_KEPT_MAX; with more an operator has time to act
 RETENTION_LOOK_MS: Final = 60_000  # how often is looked for jobs whose time is over; one scan of JOBS_KEPT_MAX rows
 # removed in one step, one commit, for which others wait: 5 ms as a rule, half a second with JOB_TASKS_MAX tasks in each
 RETENTION_JOBS_AT_ONCE: Final = 16

@@ -14,7 +14,9 @@ _WHY: Final[dict[Deed, str]] = {
     "accept": "it has no peers",
     "be joined": "nobody can join it",
 }
-_STEP: Final = "run a node in mode node or client, with a work directory of its own: flotta-p2p up"
+_STEP: Final = (
+    "run another node in mode node or client, with a file and a work directory of its own: flotta-p2p up -c OTHER.yaml"
+)
 
 
 def refusal(deed: Deed) -> DeniedError:

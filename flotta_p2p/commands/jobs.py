@@ -161,7 +161,8 @@ def find_job(client: JobClient, text: str) -> bytes:
     if len(found) == 1:
         return found[0]
     what = "several of the newest jobs begin" if found else "none of the newest jobs begins"
-    raise DeniedError(Code.JOB_UNKNOWN, f"{what} with {text!r}", next_step="flotta-p2p jobs, and give the whole id")
+    step = "flotta-p2p jobs, and give the whole id; a removed job is found by its whole id alone"
+    raise DeniedError(Code.JOB_UNKNOWN, f"{what} with {text!r}", next_step=step)
 
 
 @contextmanager

@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from protocol.wire.jobs import JobRemoved
 
 
+def _ago(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """As `duration`; zero would be everything, which nobody says by mistake."""
+    found = duration(context, option, value)
+    if found == 0:
+        raise click.BadParameter(f"{value!r} would be every job; say how long ago, for example 1h")
+    return found
+
+
 @click.command("remove")
 @click.argument("job_ids", metavar="[ID]...", nargs=-1)
 @click.option(
     "--ended-before",
-    callback=duration,
+    callback=_ago,
     metavar="TIME",
     help="All that ended longer ago than this: 12h, 30d. Through a door, only your own.",
 )
@@ -41,7 +49,8 @@ def remove_jobs(place: Place, job_ids: tuple[str, ...], ended_before: int | None
     from flotta_p2p.commands.places import link_to
 
     if bool(job_ids) == (ended_before is not None):
-        raise click.UsageError("name jobs by their ids, or say --ended-before TIME")
+        both = ", not both" if job_ids else ""
+        raise click.UsageError(f"name jobs by their ids, or say --ended-before TIME{both}")
     with link_to(place) as link:
         if ended_before is not None:
             return _remove_ended(link.client, ended_before, as_json=as_json)
@@ -55,7 +64,9 @@ def _remove_ended(client: JobClient, ended_ms_ago: int, *, as_json: bool) -> int
     portions = list(client.remove_ended(ended_ms_ago))
     removed = [{"job": format_job_id(job_id), "already": False} for portion in portions for job_id in portion.job_ids]
     freed_bytes = sum(portion.freed_bytes for portion in portions)
-    line = f"Removed {many(len(removed), 'job')}; {size(freed_bytes)} of results are free."
+    line = f"Removed {many(len(removed), 'job')}; this frees {size(freed_bytes)}."
+    if not removed:
+        line = "Removed 0 jobs: none ended so long ago, or none is yours."
     show({"removed": removed, "freed_bytes": freed_bytes, "refused": []}, (line,), as_json=as_json)
     return exit_codes.OK
 
@@ -107,11 +118,12 @@ def _values(removed: Sequence[JobRemoved], refused: Sequence[FlottaError]) -> di
 
 
 def _lines(removed: Sequence[JobRemoved]) -> Iterator[str]:
-    from protocol.ids import short_job_id
+    """With whole ids: a removed job is found by no other."""
+    from protocol.ids import format_job_id
 
     for one in removed:
-        job = f"job {short_job_id(one.job_id)}"
+        job = f"job {format_job_id(one.job_id)}"
         if one.already:
             yield f"{job} was removed before."
         else:
-            yield f"{job} is removed; {size(one.freed_bytes)} of results are free."
+            yield f"{job} is removed; this frees {size(one.freed_bytes)}."

@@ -41,6 +41,7 @@ from protocol.limits import (
     CELL_ROWS_MIN,
     COHORT_ROWS_MIN,
     COLUMNS_MAX,
+    MEASURE_BYTES_MAX,
     MIB,
     PROJECTS_MAX,
     RESULTS_KEEP_MS,
@@ -264,8 +265,8 @@ class Results(Section, frozen=True, kw_only=True):
         Literal["forever"] | float,
         days(RESULTS_KEEP_MS_MIN, RESULTS_KEEP_MS_MAX, "forever"),
         Key(
-            "how long a job that has ended is kept with its result, in days (`0.5`: twelve hours; at least one hour), "
-            "or `forever`. Then both are removed",
+            "how long a job that has ended is kept with its result, in days (`0.5`: twelve hours; at least one "
+            f"hour, at most {RESULTS_KEEP_MS_MAX // DAY_MS}), or `forever`. Then both are removed",
             "30",
         ),
     ] = RESULTS_KEEP_MS / DAY_MS
@@ -273,8 +274,10 @@ class Results(Section, frozen=True, kw_only=True):
         int,
         whole(RESULTS_QUOTA_BYTES_MIN // MIB, RESULTS_QUOTA_BYTES_MAX // MIB, "a number of MiB"),
         Key(
-            "how many MiB of results this node stores at most. A job whose result might not fit is refused; nothing "
-            "is removed for it",
+            f"how many MiB of results this node stores at most, {RESULTS_QUOTA_BYTES_MIN // MIB} to "
+            f"{RESULTS_QUOTA_BYTES_MAX // MIB}. A job that runs reserves the room of the largest result of its "
+            f"question ({MEASURE_BYTES_MAX // MIB} MiB for statistics); one whose result might not fit is refused, "
+            "and nothing is removed for it",
             "2048",
         ),
     ] = RESULTS_QUOTA_BYTES // MIB

@@ -44,6 +44,8 @@ def interfaces(patient: Patient) -> Iterator[Finding]:
     if gone:
         seen = f"the node listens on {', '.join(gone)}, which this machine no longer has"
         yield wrong(name, seen, "start the node again: it looks for its addresses when it starts")
+    elif patient.is_standalone:
+        yield ok(name, f"{shown}: only programs of this machine reach it, since it is standalone")
     elif all(have[host].loopback for host in hosts):
         yield note(name, f"{shown}: only programs of this machine can reach the node", _CHOOSE)
     elif new := _unused(patient, hosts, have):
@@ -91,7 +93,8 @@ def discovery(patient: Patient) -> Iterator[Finding]:
             yield of_health(findings.discovery(values["problems"]))
             return
     if not on:
-        yield ok(name, "not used: nodes are found by join.url alone")
+        alone = "a standalone node looks for nobody"
+        yield ok(name, f"not used: {alone if patient.is_standalone else 'nodes are found by join.url alone'}")
     elif have and all(one.loopback for one in have):
         yield ok(name, "only nodes of this machine are found by themselves, since it listens on loopback alone")
     elif not able:

@@ -49,6 +49,13 @@ class Patient:
         return self.status is not None and bool(self.status["left"])
 
     @property
+    def is_standalone(self) -> bool:
+        """As it runs, and else as it is configured."""
+        if self.status is not None:
+            return bool(self.status["mode"] == "standalone")
+        return self.configuration is not None and self.configuration.mode == "standalone"
+
+    @property
     def keys(self) -> Path:
         """The folder of the node's key files."""
         return key_folder(self.workdir) if self.configuration is None else self.configuration.keys

@@ -9,16 +9,15 @@ from typing import Final
 from actors.adapters.clock import SystemClock
 from actors.adapters.folder_lock import lock_holder
 from actors.adapters.store_inspection import DatabaseFacts, LogUnread, look_at_database, look_at_resources
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, note, of_error, of_health, ok, wrong
 from flotta_p2p.doctor.patient import Patient
+from protocol import findings
 from protocol.errors import Code, StorageError
-from protocol.limits import CLOCK_CONFIRM_MS, CLOCK_TOLERANCE_MS, JOBS_KEPT_MAX, MEASURE_BYTES_MAX, MIB
+from protocol.limits import CLOCK_CONFIRM_MS, CLOCK_TOLERANCE_MS, JOBS_KEPT_MAX, MIB, QUOTA_PERCENT_GOOD
 from protocol.words import many, size
 
 LOOK_LIMIT_S: Final = 4.0  # two gigabytes of database, or a million audit rows
 LOG_BYTES_GOOD: Final = 64 * MIB  # the log is taken over every 4 MiB; more means that something holds it back
-
-_WARN_AT_PERCENT: Final = 90
 
 _CHECK_COPY: Final = "if you doubt it, stop the node and run `PRAGMA quick_check` of SQLite on a copy"
 
@@ -52,7 +51,7 @@ def database(patient: Patient) -> Iterator[Finding]:
     yield _resources(patient, facts)
     if patient.status is None and patient.configuration is not None:
         quota_bytes = patient.configuration.settings.results.retention.quota_bytes
-        yield _quota(facts.resource_bytes, 0, quota_bytes)
+        yield of_health(findings.quota(facts.resource_bytes, 0, quota_bytes))
 
 
 def retention(patient: Patient) -> Iterator[Finding]:
@@ -60,8 +59,8 @@ def retention(patient: Patient) -> Iterator[Finding]:
     results = patient.status["results"] if patient.status is not None else {}
     if not results:
         return
-    yield _quota(results["used_bytes"], results["reserved_bytes"], results["quota_bytes"])
-    if results["jobs"] * 100 >= JOBS_KEPT_MAX * _WARN_AT_PERCENT:
+    yield of_health(findings.quota(results["used_bytes"], results["reserved_bytes"], results["quota_bytes"]))
+    if results["jobs"] * 100 >= JOBS_KEPT_MAX * QUOTA_PERCENT_GOOD:
         seen = f"{results['jobs']:,} of {JOBS_KEPT_MAX:,} jobs are kept; when there are so many, new ones are refused"
         yield note(
             "jobs kept", seen, "flotta-p2p job remove --ended-before 30d, or a smaller settings.results.keep_days"
@@ -70,17 +69,6 @@ def retention(patient: Patient) -> Iterator[Finding]:
         seen = "this machine's clock was set ahead, or the node was down; nothing is removed by that time for now"
         hours = CLOCK_CONFIRM_MS // 3_600_000
         yield note("retention", seen, f"set the clock (NTP) if it is wrong; it is believed after {hours} hours")
-
-
-def _quota(used_bytes: int, reserved_bytes: int, quota_bytes: int) -> Finding:
-    name, taken_bytes = "quota", used_bytes + reserved_bytes
-    seen = f"{size(taken_bytes)} of {size(quota_bytes)} for results are taken"
-    step = "flotta-p2p job remove --ended-before 30d, or raise settings.results.quota_mb"
-    if taken_bytes + MEASURE_BYTES_MAX > quota_bytes:
-        return wrong(name, f"{seen}, so new jobs are refused", step, Code.QUOTA_REACHED)
-    if taken_bytes * 100 >= quota_bytes * _WARN_AT_PERCENT:
-        return note(name, seen, step)
-    return ok(name, seen)
 
 
 def _whole(name: str, path: Path, facts: DatabaseFacts) -> Finding:

@@ -8,7 +8,7 @@ import msgspec
 
 from protocol.errors import Code, DeniedError, FlottaError
 from protocol.findings import Finding
-from protocol.ids import NODE_ID_BYTES, format_id
+from protocol.ids import NODE_ID_BYTES, format_id, short_job_id
 from protocol.limits import JOBS_LISTED_MAX, RESOURCE_BYTES_MAX, WATCHERS_MAX
 from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
 from protocol.machines.events import ResourceFound, ResourceWanted
@@ -118,10 +118,11 @@ class Answers:
         self.check_leads()
         row = self._book.permitted(event.sender, job_id)
         if row.state != "succeeded":
+            wait = f"wait for it with `flotta-p2p job wait {short_job_id(job_id)}`"
             raise DeniedError(
                 Code.RESULT_NOT_READY,
                 f"the job is {row.state} and has no result" + (f": {row.cause.sentence}" if row.cause else ""),
-                next_step="" if row.state in ENDED else "wait for it with `flotta-p2p job wait`",
+                next_step="" if row.state in ENDED else wait,
             )
         return row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Final
 
 from protocol.errors import Code
 from protocol.ids import format_id
@@ -13,10 +14,15 @@ from protocol.machines.planning import Holders
 from protocol.plan.plan import Outcome, Task
 from protocol.wire.jobs import Cause
 
+_OR_OTHERS: Final = "or name the other holders with --holders"
+
 
 def told(task: Task, outcome: Outcome, holders: Holders) -> Cause:
-    """The worker's own words."""
-    return _cause(task, holders, outcome.code, outcome.sentence, outcome.next_step)
+    """The worker's own words. One table that is not as it should be does not hold up the others."""
+    step = outcome.next_step
+    if outcome.code.startswith("source-"):
+        step = f"{step.rstrip('.')}, {_OR_OTHERS}" if step else _OR_OTHERS.removeprefix("or ")
+    return _cause(task, holders, outcome.code, outcome.sentence, step)
 
 
 def silent(task: Task, silent_ms: int, holders: Holders) -> Cause:
@@ -30,7 +36,7 @@ def silent(task: Task, silent_ms: int, holders: Holders) -> Cause:
         sentence += "it is down, cut off, or no longer in the project"
         first = f"start {name} again"
     code = Code.OUTCOME_UNKNOWN if task.effect == "once" else Code.HOLDER_LOST
-    step = f"{first}; submit again, or name the other holders with --holders"
+    step = f"{first}; submit again, {_OR_OTHERS}"
     return _cause(task, holders, code, sentence, step)
 
 

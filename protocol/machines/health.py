@@ -19,6 +19,7 @@ from protocol.machines.events import HealthChanged, HealthWanted, ProjectsHeld
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
 from protocol.machines.poller import PollerSnapshot
+from protocol.machines.stored_results import ResultsView
 from protocol.record import Record
 
 _NOT_MEANT_TO_RUN: Final = ("starting", "leaving", "left")
@@ -44,10 +45,13 @@ class SourceSeen(Record, frozen=True):
 
 
 class Observed(Record, frozen=True):
-    """All that was seen at one look. None stands for what did not answer in time; `silent` names those who did not."""
+    """All that was seen at one look. None stands for what did not answer in time; `silent` names those who did not.
+    `results_bytes`: what the file of results takes; `results`: what the scheduler counts in it.
+    """
 
     disks: tuple[DiskSeen, ...]
     results_bytes: int
+    results: ResultsView | None
     store_ms: int | None
     sources: tuple[SourceSeen, ...]
     membership: MembershipSnapshot | None
@@ -142,6 +146,9 @@ class Health:
         yield findings.worst(_disk(one) for one in seen.disks)
         yield findings.database(seen.store_ms)
         yield findings.results(seen.results_bytes)
+        if seen.results is not None:
+            view = seen.results
+            yield findings.quota(view.used_bytes, view.reserved_bytes, view.quota_bytes)
         for one in seen.sources:
             yield findings.source(one.name, one.state, one.columns_all, one.problem, one.next_step, one.code)
         if seen.discovery_state is not None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from protocol import kinds
 from protocol.errors import Code, DeniedError
+from protocol.ids import short_job_id
 from protocol.limits import (
     CLOCK_NOTE_MS,
     JOBS_KEPT_MAX,
@@ -54,7 +55,7 @@ from protocol.plan.artifact import result_bytes_max
 from protocol.plan.order import VerifiedOrder
 from protocol.wire.codec import encode_record
 from protocol.wire.jobs import AskRemove, AskRemoveEnded, JobsRemoved, RemovedBy
-from protocol.words import exact_span
+from protocol.words import exact_span, size
 
 TIMER: Final = "retention"
 
@@ -87,14 +88,21 @@ class Retention:
                 f"this node keeps {JOBS_KEPT_MAX:,} jobs already, the most that it can",
                 next_step=f"{step}, or keep them for a shorter time (settings.results.keep_days)",
             )
-        used_bytes, quota_bytes = self._book.stored.used_bytes, self._rules.quota_bytes
-        if used_bytes + self._reserved_bytes() + result_bytes_max(verified.artifact) > quota_bytes:
-            raise DeniedError(
-                Code.QUOTA_REACHED,
-                f"this node may store {quota_bytes >> 20:,} MiB of results (settings.results.quota_mb), and the result "
-                "of one more job might not fit",
-                next_step=f"{step}, or raise the quota",
-            )
+        self._check_quota(result_bytes_max(verified.artifact), step)
+
+    def _check_quota(self, wanted_bytes: int, step: str) -> None:
+        used_bytes, reserved_bytes = self._book.stored.used_bytes, self._reserved_bytes()
+        quota_bytes = self._rules.quota_bytes
+        if used_bytes + reserved_bytes + wanted_bytes <= quota_bytes:
+            return
+        if used_bytes + wanted_bytes <= quota_bytes:
+            step = f"wait until running jobs have ended, or cancel some; else {step}"
+        raise DeniedError(
+            Code.QUOTA_REACHED,
+            f"of {quota_bytes >> 20:,} MiB for results (settings.results.quota_mb) this node uses {size(used_bytes)} "
+            f"and has reserved {size(reserved_bytes)} for running jobs: the result of one more might not fit",
+            next_step=f"{step}, or raise the quota",
+        )
 
     def view(self) -> ResultsView:
         return ResultsView(
@@ -167,7 +175,7 @@ class Retention:
             raise DeniedError(
                 Code.JOB_NOT_ENDED,
                 f"the job is {row.state}, and only one that has ended can be removed",
-                next_step="cancel it with `flotta-p2p job cancel`, and then remove it",
+                next_step=f"cancel it with `flotta-p2p job cancel {short_job_id(job_id)}`, and then remove it",
             )
         self._check_removable()
         writes = self._remove(job_id, _by(event), now)

@@ -21,8 +21,11 @@ from actors.inbox import Inbox
 from actors.messages import Load, Loaded, Snapshot, SnapshotWanted
 from actors.observer import ObserverActor
 from protocol.limits import HEALTH_ANSWER_MS
+from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.events import HealthWanted
 from protocol.machines.health import Observed
+from protocol.machines.scheduler import SchedulerSnapshot
+from protocol.machines.stored_results import ResultsView
 from tests.actors.tree import LIMIT_S, Journal, box, timers_running, tree
 
 SOURCE_VALUES = {
@@ -64,7 +67,7 @@ class World:
 
 @contextmanager
 def running(folder: Path) -> Iterator[World]:
-    boxes = {name: box(name) for name in ("gate", "source heart", "store")}
+    boxes = {name: box(name) for name in ("gate", "scheduler", "source heart", "store")}
     folder.mkdir()
     (folder / "data.mdb").write_bytes(bytes(8192))
     published = Journal()
@@ -74,7 +77,7 @@ def running(folder: Path) -> Iterator[World]:
             lambda context: ObserverActor.start(
                 context,
                 siblings={name: handle for name, (handle, _) in boxes.items()},
-                reporters=("gate", "source heart"),
+                reporters=("gate", "scheduler", "source heart"),
                 folders=(folder,),
                 results=folder / "data.mdb",
                 clock=SystemClock(),
@@ -86,7 +89,11 @@ def running(folder: Path) -> Iterator[World]:
             yield World(spec.handle, {name: inbox for name, (_, inbox) in boxes.items()}, published, folder)
 
 
-ALL = {"gate": None, "source heart": SOURCE_VALUES, "store": None}
+RESULTS = ResultsView(jobs=1, used_bytes=5, reserved_bytes=7, quota_bytes=99, keep_ms=None, clock_in_doubt=False)
+SCHEDULER = CourierSnapshot(
+    waiting=0, remembered=0, expired=0, inner=SchedulerSnapshot(live=(), ended=1, holders={}, results=RESULTS)
+)
+ALL = {"gate": None, "scheduler": SCHEDULER, "source heart": SOURCE_VALUES, "store": None}
 
 
 def test_what_actors_store_and_disk_answer_is_told_at_once(tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ def test_what_actors_store_and_disk_answer_is_told_at_once(tmp_path: Path) -> No
     (disk,), (source,) = seen.disks, seen.sources
     assert disk.disk is not None and disk.disk.free_bytes > 0 and disk.path == str(tmp_path / "work")
     assert (source.name, source.state, source.columns_all) == ("heart", "ready", 2)
-    assert seen.results_bytes >= 8192
+    assert seen.results_bytes >= 8192 and seen.results == RESULTS
 
 
 def test_an_actor_and_a_store_that_do_not_answer_are_named_when_the_limit_is_over(
@@ -105,7 +112,8 @@ def test_an_actor_and_a_store_that_do_not_answer_are_named_when_the_limit_is_ove
     monkeypatch.setattr(observer, "HEALTH_ANSWER_MS", 100)
     with running(tmp_path / "work") as it:
         seen = it.look(values={"source heart": SOURCE_VALUES})
-        assert seen.silent == ("gate",) and seen.store_ms is None and len(seen.sources) == 1
+        assert seen.silent == ("gate", "scheduler") and seen.results is None
+        assert seen.store_ms is None and len(seen.sources) == 1
         assert it.look(values=ALL).silent == (), "the next look begins anew"
 
 

@@ -91,6 +91,7 @@ def running(folder: Path, status: dict[str, Any] | None = None, peers: dict[str,
         "database": "memory",
     }
     values |= {
+        "mode": "node",
         "left": False,
         "schedulers": [],
         "discovery": {"state": "ready", "zeroconf": False, "problems": []},

@@ -37,6 +37,16 @@ def test_a_client_listens_on_nothing_and_that_is_well(tmp_path: Path) -> None:
     assert one(network.discovery(client)).verdict == "ok"
 
 
+def test_a_standalone_node_on_loopback_is_well_and_nobody_is_told_to_open_it(tmp_path: Path) -> None:
+    def seen(mode: str) -> Finding:
+        return one(network.interfaces(running(tmp_path, {"listening": ["127.0.0.1:1456"], "mode": mode})))
+
+    assert (seen("standalone").verdict, seen("standalone").next_step) == ("ok", "")
+    assert seen("node").verdict == "note" and "node.interface" in seen("node").next_step
+    alone = one(network.discovery(running(tmp_path, {"listening": ["127.0.0.1:1456"], "mode": "standalone"})))
+    assert alone.verdict == "ok" and "join.url" not in alone.seen
+
+
 def scheduler(state: str, **more: Any) -> dict[str, Any]:
     return {"name": "North", "node": "id", "state": state, "unanswered": 0, "silent_ms": 500, **more}
 

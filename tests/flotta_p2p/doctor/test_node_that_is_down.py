@@ -174,11 +174,12 @@ def test_results_that_the_database_names_and_are_not_there_are_wrong(down: Down)
 
 def test_the_quota_of_a_node_that_is_down_is_counted_from_its_database(down: Down) -> None:
     text = down.file.read_text()
-    down.file.write_text(text.replace("settings:\n", "settings:\n  results:\n    quota_mb: 16\n"))
+    down.file.write_text(text.replace("settings:\n", "settings:\n  results:\n    quota_mb: 60\n"))
     assert down.findings()["quota"].verdict == "ok"
-    down.write(*(result(bytes([number]) * MIB) for number in range(15)))
+    down.write(*(result(bytes([number]) * MIB) for number in range(55)))
     full = down.findings()["quota"]
-    assert (full.verdict, full.seen) == ("note", "15.0 MiB of 16.0 MiB for results are taken")
+    assert full.verdict == "note"
+    assert full.seen == "results use 55.0 MiB of 60.0 MiB, and jobs that run reserve 0 KiB"
     down.write(result(b"x" * MIB))
     assert down.findings()["quota"].verdict == "wrong"
 

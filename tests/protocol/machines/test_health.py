@@ -17,6 +17,7 @@ from protocol.limits import (
     HEALTH_AGAIN_MS,
     HEALTH_FIRST_MS,
     HEALTH_STEP_SHOWN_MS,
+    MIB,
     RESOURCE_MAP_BYTES_MAX,
     STATEMENT_LEFT_MS_GOOD,
     STORE_ANSWER_MS_GOOD,
@@ -30,6 +31,7 @@ from protocol.machines.health import DiskSeen, Health, Observed, SourceSeen
 from protocol.machines.joins import JoinView
 from protocol.machines.membership_view import MembershipSnapshot, PeerView
 from protocol.machines.poller import PollerSnapshot, SchedulerView
+from protocol.machines.stored_results import ResultsView
 from protocol.machines.strangers import StrangerView
 from tests.protocol.builders import WALL_MS, news, node_key, now, statement
 
@@ -39,6 +41,7 @@ DUE = TimerFired(name="check")
 HEALTHY = Observed(
     disks=(DiskSeen(path="/srv/node", disk=GOOD_DISK),),
     results_bytes=0,
+    results=None,
     store_ms=3,
     sources=(),
     membership=None,
@@ -57,6 +60,19 @@ def seen(**changes: Any) -> Observed:
 
 def with_disk(**changes: Any) -> Observed:
     return seen(disks=(DiskSeen(path="/srv/node", disk=msgspec.structs.replace(GOOD_DISK, **changes)),))
+
+
+def with_results(used_mib: int, reserved_mib: int) -> Observed:
+    """Of a quota of 100 MiB."""
+    view = ResultsView(
+        jobs=1,
+        used_bytes=used_mib * MIB,
+        reserved_bytes=reserved_mib * MIB,
+        quota_bytes=100 * MIB,
+        keep_ms=None,
+        clock_in_doubt=False,
+    )
+    return seen(results=view)
 
 
 def with_source(state: str, problem: str = "", code: str = "") -> Observed:
@@ -160,8 +176,11 @@ FINDINGS: dict[str, tuple[Observed, str, Verdict, str]] = {
     "a store that answers": (HEALTHY, "database", "ok", "answers"),
     "a store that is slow": (seen(store_ms=STORE_ANSWER_MS_GOOD + 1), "database", "warning", "it took 2.0 s"),
     "a store that is silent": (seen(store_ms=None), "database", "failed", "no answer within 5 s"),
-    "results within the quota": (seen(results_bytes=1 << 30), "results", "ok", "1.0 GiB of 64.0 GiB"),
+    "results within the quota": (seen(results_bytes=1 << 30), "results", "ok", "1.0 GiB of the 64.0 GiB"),
     "results near the quota": (seen(results_bytes=RESOURCE_MAP_BYTES_MAX), "results", "warning", "64.0 GiB of"),
+    "a quota with room": (with_results(1, 1), "quota", "ok", "results use 1.0 MiB of 100.0 MiB"),
+    "a quota of which much is taken": (with_results(45, 45), "quota", "warning", "jobs that run reserve 45.0 MiB"),
+    "a quota that is reached": (with_results(97, 0), "quota", "failed", "so new jobs are refused"),
     "a source that is ready": (with_source("ready"), "source heart", "ok", "ready, 2 columns"),
     "a source that is gone": (
         with_source("gone", "no such file", "source-missing"),
@@ -314,3 +333,16 @@ def test_since_when_counts_from_the_last_change_of_the_verdict() -> None:
         since = {view.finding.name: view.since_ms - WALL_MS for view in machine.snapshot().views}
         assert since["disk"] == (9_000 if at_ms == 9_000 else 0) and since["database"] == 0
     assert machine.snapshot().checked_ns == now(9_000).boot_ns
+
+
+# --- the quota ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("used_mib", "reserved_mib", "waits"), [(97, 0, False), (97, 2, False), (10, 88, True)])
+def test_a_quota_is_waited_for_where_the_end_of_running_jobs_makes_room_enough(
+    used_mib: int, reserved_mib: int, waits: bool
+) -> None:
+    one = found(looked(with_results(used_mib, reserved_mib)), "quota")
+    assert (one.verdict, one.code) == ("failed", Code.QUOTA_REACHED)
+    assert one.next_step.startswith("wait until running jobs have ended") == waits
+    assert "flotta-p2p job remove" in one.next_step

@@ -11,7 +11,7 @@ import pytest
 from protocol import findings, kinds
 from protocol.errors import Code
 from protocol.findings import Disk
-from protocol.ids import node_id
+from protocol.ids import node_id, short_job_id
 from protocol.limits import LEASE_GRACE_MS, LEASE_MS, TASK_ATTEMPTS_MAX
 from protocol.machines import scheduler
 from protocol.machines.contract import Received, Refuse, StartTask
@@ -142,7 +142,9 @@ def test_a_result_is_refused_before_the_end_and_when_it_is_no_longer_stored() ->
     an_order, job_id = signed()
     fleet.submit(an_order)
     fleet.run()
-    assert fleet.ask(AskResult(job_id=job_id)).code == Code.RESULT_NOT_READY
+    refused = fleet.ask(AskResult(job_id=job_id))
+    assert refused.code == Code.RESULT_NOT_READY
+    assert refused.next_step == f"wait for it with `flotta-p2p job wait {short_job_id(job_id)}`"
     fleet.compute = product_of
     fleet.end(job_id)
     fleet.leader.resources.clear()
@@ -239,6 +241,19 @@ def test_a_holders_fault_reaches_the_submitter_in_its_own_words() -> None:
     cause = fleet.end(job_id).cause
     assert cause is not None
     assert (cause.code, cause.sentence, cause.next_step) == (Code.COLUMN_UNKNOWN, 'no column "dose"', "look")
+
+
+@pytest.mark.parametrize("step", ["put the file back", ""])
+def test_a_fault_of_one_table_also_says_that_the_others_can_be_asked_without_it(step: str) -> None:
+    def compute(_node: Node, start: StartTask) -> Any:
+        return TaskFaulted(key=start.key, code=Code.SOURCE_MISSING, sentence="no such file", next_step=step)
+
+    fleet = Fleet(2, compute=compute)
+    an_order, job_id = signed()
+    fleet.submit(an_order)
+    cause = fleet.end(job_id).cause
+    others = "name the other holders with --holders"
+    assert cause is not None and cause.next_step == (f"{step}, or {others}" if step else others)
 
 
 def test_a_fault_of_any_length_ends_the_job_and_is_shortened_visibly() -> None:

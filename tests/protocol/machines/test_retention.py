@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol import kinds
 from protocol.errors import Code
-from protocol.ids import JOB_ID_BYTES, format_id, node_id
+from protocol.ids import JOB_ID_BYTES, format_id, node_id, short_job_id
 from protocol.limits import (
     CLOCK_CONFIRM_MS,
     CLOCK_TOLERANCE_MS,
@@ -378,7 +378,8 @@ def test_a_job_whose_result_might_not_fit_is_refused_and_removing_makes_room() -
     refused = fleet.submit(new_order(fleet, 3)[0])
     assert code_of(refused) == Code.QUOTA_REACHED
     assert "settings.results.quota_mb" in refused.sentence
-    assert "flotta-p2p job remove" in refused.next_step
+    assert "uses 12.0 MiB and has reserved 0 KiB" in refused.sentence
+    assert refused.next_step.startswith("remove results with `flotta-p2p job remove`")
     assert all(isinstance(fleet.ask(AskResult(job_id=job_id)), JobResult) for job_id in jobs), "nothing went by itself"
     assert fleet.ask(AskRemove(job_id=jobs[1])).freed_bytes == MEASURE_BYTES_MAX
     ended_job(fleet, 3)
@@ -387,7 +388,10 @@ def test_a_job_whose_result_might_not_fit_is_refused_and_removing_makes_room() -
 def test_live_jobs_have_their_room_reserved() -> None:
     fleet = Fleet(1, compute=lambda *_: None, retention=RetentionRules(quota_bytes=2 * MEASURE_BYTES_MAX))
     orders = [new_order(fleet, number) for number in range(3)]
-    assert [type(fleet.submit(one)) for one, _ in orders] == [JobStatus, JobStatus, Refuse]
+    assert [type(fleet.submit(one)) for one, _ in orders[:2]] == [JobStatus, JobStatus]
+    refused = fleet.submit(orders[2][0])
+    assert isinstance(refused, Refuse) and "uses 0 KiB and has reserved 8.0 MiB" in refused.sentence
+    assert refused.next_step.startswith("wait until running jobs have ended, or cancel some")
     assert (view(fleet).used_bytes, view(fleet).reserved_bytes) == (0, 2 * MEASURE_BYTES_MAX)
     assert isinstance(fleet.submit(orders[0][0]), JobStatus), "the same order again is the same job"
     fleet.leader.restart()
@@ -445,7 +449,7 @@ def test_a_job_that_is_not_over_is_not_removed() -> None:
     fleet.submit(an_order)
     refused = fleet.ask(AskRemove(job_id=job_id))
     assert code_of(refused) == Code.JOB_NOT_ENDED
-    assert "job cancel" in refused.next_step
+    assert f"job cancel {short_job_id(job_id)}`" in refused.next_step
     assert fleet.ask(AskRemoveEnded(ended_ms_ago=0)) == JobsRemoved(job_ids=(), freed_bytes=0, left=0)
     assert has_rows(fleet, job_id)
 
@@ -532,6 +536,24 @@ def holds(fleet: Fleet, submitted: set[bytes], removed: set[bytes]) -> None:
     assert view(fleet).used_bytes + view(fleet).reserved_bytes <= QUOTA
 
 
+def done(fleet: Fleet, action: str, value: int, chosen: bytes) -> set[bytes]:
+    """Does this to the chosen job, to all or to the time. Returns the jobs that were removed by it."""
+    match action:
+        case "remove":
+            return {chosen} if isinstance(fleet.ask(AskRemove(job_id=chosen)), JobRemoved) else set()
+        case "remove-ended":
+            return set(fleet.ask(AskRemoveEnded(ended_ms_ago=value)).job_ids)
+        case "cancel":
+            fleet.ask(AskCancel(job_id=chosen, cancel=cancel_of(chosen)))
+        case "restart":
+            fleet.leader.restart()
+        case "wait":
+            fleet.run_for(value)
+        case "jump":
+            fleet.now = Now(fleet.now.boot_ns, fleet.now.wall_ms + value)
+    return set()
+
+
 @settings(max_examples=40)
 @given(st.lists(_ACTIONS, max_size=25))
 def test_whatever_ends_is_removed_and_restarts_what_is_stored_is_what_the_rows_name(
@@ -547,26 +569,14 @@ def test_whatever_ends_is_removed_and_restarts_what_is_stored_is_what_the_rows_n
     submitted: set[bytes] = set()
     removed: set[bytes] = set()
     for number, (action, value) in enumerate(actions):
-        chosen = sorted(submitted)[value % len(submitted)] if submitted else b"?" * 32
-        match action:
-            case "submit":
-                product["of"] = PRODUCTS[value % len(PRODUCTS)]
-                an_order, job_id = new_order(fleet, number)
-                if isinstance(fleet.ask(Submit(order=an_order)), JobStatus):
-                    submitted.add(job_id)
-                fleet.run_for(value // len(PRODUCTS) * 20_000)
-            case "remove":
-                if isinstance(fleet.ask(AskRemove(job_id=chosen)), JobRemoved):
-                    removed.add(chosen)
-            case "remove-ended":
-                removed |= set(fleet.ask(AskRemoveEnded(ended_ms_ago=value)).job_ids)
-            case "cancel":
-                fleet.ask(AskCancel(job_id=chosen, cancel=cancel_of(chosen)))
-            case "restart":
-                fleet.leader.restart()
-            case "wait":
-                fleet.run_for(value)
-            case "jump":
-                fleet.now = Now(fleet.now.boot_ns, fleet.now.wall_ms + value)
+        if action == "submit":
+            product["of"] = PRODUCTS[value % len(PRODUCTS)]
+            an_order, job_id = new_order(fleet, number)
+            if isinstance(fleet.ask(Submit(order=an_order)), JobStatus):
+                submitted.add(job_id)
+            fleet.run_for(value // len(PRODUCTS) * 20_000)
+        else:
+            chosen = sorted(submitted)[value % len(submitted)] if submitted else b"?" * 32
+            removed |= done(fleet, action, value, chosen)
         holds(fleet, submitted, removed)
     assert bool(submitted) == any(action == "submit" for action, _ in actions)
