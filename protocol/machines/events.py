@@ -161,6 +161,9 @@ class PeersAllowed(Record, frozen=True):
         return not self.alone and node not in self.banned and (self.named is None or node in self.named)
 
     def admits_all(self, nodes: KeysView[bytes]) -> bool:
+        """Whether it admits each of them."""
+        if self.alone:
+            return not nodes
         return nodes.isdisjoint(self.banned) and (self.named is None or nodes <= self.named)
 
 

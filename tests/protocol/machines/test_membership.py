@@ -265,6 +265,6 @@ def test_all_are_let_in_when_each_is() -> None:
         frozenset([b"b", b"c"]),
         frozenset([b"a", b"b", b"c"]),
     )
-    for banned, named, nodes in product(some, (None, *some), some):
-        allowed = PeersAllowed(banned=banned, named=named)
+    for banned, named, alone, nodes in product(some, (None, *some), (False, True), some):
+        allowed = PeersAllowed(banned=banned, named=named, alone=alone)
         assert allowed.admits_all(dict.fromkeys(nodes).keys()) == all(map(allowed.admits, nodes))
