@@ -49,10 +49,8 @@ class Tasks:
         self._runs[effect.key] = effect.run
         if effect.key in self._running and effect.key not in self._pieces:
             return
-        inputs = [self._node.store.whole(carried) for carried in effect.request.inputs]
-        if None in inputs:
-            raise Violation(f"{self._node.name} starts a task without all that it takes: {effect.key.hex()[:12]}")
-        request = msgspec.structs.replace(effect.request, inputs=tuple(inputs))
+        inputs = tuple(self._node.store.whole(carried) for carried in effect.request.inputs)
+        request = None if None in inputs else msgspec.structs.replace(effect.request, inputs=inputs)
         self._pieces.pop(effect.key, None)  # the worker has forgotten what it was told of it: the child begins anew
         self._count += 1
         started = self._running[effect.key] = (self._count, self._world.now_ns)
@@ -94,7 +92,7 @@ class Tasks:
         del self._pieces[key], self._running[key]
         self._node.deliver("worker", TaskProduced(key=key, product=b"", pieces=self._told.pop(key), run=run))
 
-    def _end(self, effect: StartTask, request: TaskRequest) -> None:
+    def _end(self, effect: StartTask, request: TaskRequest | None) -> None:
         event = self._end_of(effect, request)
         if isinstance(event, TaskProduced) and len(event.product) > effect.request.inline_bytes:
             self._pieces[effect.key], self._told[effect.key] = deque(chunks_of(event.product)), 0
@@ -103,7 +101,12 @@ class Tasks:
             del self._running[effect.key]
             self._node.deliver("worker", event)
 
-    def _end_of(self, effect: StartTask, request: TaskRequest) -> TaskProduced | TaskFaulted | TaskDied:
+    def _end_of(self, effect: StartTask, request: TaskRequest | None) -> TaskProduced | TaskFaulted | TaskDied:
+        """`request` None: chunks that it takes are gone already, as the job is over and it is about to be killed. As in
+        the product its child dies of that, which fails a job for no planted reason if it was wanted still.
+        """
+        if request is None:
+            return TaskDied(key=effect.key, reason="crashed")
         options, rng, chaos = self._world.options, self._world.rng, self._world.chaos
         if chaos and rng.random() < options.task_faults:
             return TaskFaulted(key=effect.key, code=PLANTED_FAULT, sentence="the file is gone")
