@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from protocol.limits import INLINE_BYTES_MAX
+from protocol.limits import INLINE_BYTES_MAX, PRODUCT_BYTES_MAX
 from tools.bench.nodes import Network, at_rest, running
 from tools.bench.rows import PAUSE_S, Row, Scale, say, spread
 
@@ -23,6 +23,11 @@ def rounds(scale: Scale) -> Iterator[Row]:
         with running(1 + holders) as network:
             at_rest()
             for product_bytes in scale.round_bytes:
+                if product_bytes > INLINE_BYTES_MAX and holders * product_bytes > PRODUCT_BYTES_MAX:
+                    say(
+                        f"  {holders} holders with {product_bytes:,} B each make more than one result may hold: left out"
+                    )
+                    continue
                 yield round_of(network, holders, product_bytes, scale.repeats)
 
 
