@@ -24,9 +24,7 @@ def rounds(scale: Scale) -> Iterator[Row]:
             at_rest()
             for product_bytes in scale.round_bytes:
                 if product_bytes > INLINE_BYTES_MAX and holders * product_bytes > PRODUCT_BYTES_MAX:
-                    say(
-                        f"  {holders} holders with {product_bytes:,} B each make more than one result may hold: left out"
-                    )
+                    say(f"  {holders} holders, {product_bytes:,} B each: more than one result may hold, left out")
                     continue
                 yield round_of(network, holders, product_bytes, scale.repeats)
 
