@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import threading
 import time
 from collections import Counter
@@ -13,10 +14,13 @@ from flotta_p2p.result import Result
 from flotta_p2p.submission import Prepared
 from protocol.errors import Code, DeniedError, FlottaError, UnreachableError
 from protocol.ids import parse_id
+from protocol.plan.artifact import Artifact, Query, summary_artifact
+from protocol.plan.operations import Bins, SummaryParameters
 from protocol.plan.tasks import Summary
+from protocol.tokens import ProjectKey
 from protocol.wire.jobs import JobStatus
 from tests.faults.network import Broken, Network
-from tests.system.jobs import client, mean_of, new_order
+from tests.system.jobs import client, new_order
 
 COLUMN: Final = "body_mass_g"
 LEASE_MS: Final = 30_000  # longer than any node is away, also on a busy machine: a kill delays a job and no more
@@ -62,15 +66,26 @@ class JobStream:
             time.sleep(PAUSE_S)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        for number in itertools.count():
+            if self._stop.is_set():
+                return
             options = OrderOptions(lease_ms=LEASE_MS, holders_min=len(self._net.names))
-            prepared = new_order(mean_of(self._net.token, COLUMN), options)
+            prepared = new_order(self._question(number), options)
             try:
                 if self._submitted(prepared):
                     self._follow(prepared.job_id)
             except (AssertionError, FlottaError) as error:
                 with self._lock:
                     self.failures.append(f"job {prepared.job_id.hex()}: {error}")
+
+    def _question(self, number: int) -> Artifact:
+        """Each with bins of its own: a result that another job has too would not be stored again."""
+        bins = {COLUMN: Bins(low=0, high=100_000 + number, count=1)}
+        return summary_artifact(
+            ProjectKey.derive(self._net.token).project_id,
+            Query(columns=(COLUMN,)),
+            SummaryParameters(statistics=("count", "mean", "histogram"), bins=bins),
+        )
 
     def _submitted(self, prepared: Prepared) -> bool:
         """Whether the job was acknowledged. Without an answer the same order is submitted again, as a person would."""

@@ -27,7 +27,7 @@ def test_tasks_latency_rounds_and_memory_are_measured_on_real_nodes(monkeypatch:
         sizes = sizes_mb(network.members[1])
     assert rate.what == "no-op tasks, 1 workers, jobs of 8" and rate.reached is not None
     assert len(latencies) == 6
-    assert large.what == "round of 1 holders, 300000 B each in 2 tasks"
+    assert large.what == "round of 1 holders, 300000 B each"
     assert {"actors.launcher", "flotta_p2p.node_process"} <= {program for program, _, _ in sizes}
     assert all(resident >= own_share > 0 for _, resident, own_share in sizes)
 
