@@ -42,6 +42,7 @@ from protocol.machines.events import ResourceFound, ResourceWanted, TaskDied, Ta
 from protocol.plan.operations import operation
 from protocol.plan.products import TOO_LARGE_STEP, Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
+from protocol.words import many
 
 TIMER: Final = "chunks:"
 
@@ -181,7 +182,7 @@ class Transfers:
             raise UnreachableError(
                 Code.TRANSFER_STALLED,
                 f"nothing of a product that this task takes has come from the node {short_id(node)} for "
-                f"{CHUNK_PATIENCE_MS // 1000} s ({len(fetch.missing)} chunks are missing)",
+                f"{CHUNK_PATIENCE_MS // 1000} s ({many(len(fetch.missing), 'chunk')} missing)",
                 next_step="see whether that node is up and how fast the link to it is, then submit again",
             )
         return self._ask(row, now)

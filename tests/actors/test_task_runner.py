@@ -58,10 +58,11 @@ class World:
         limit_ms: int = 20_000,
         artifact: bytes = ARTIFACT,
         inputs: tuple[Carried, ...] = (),
+        run: int = 0,
     ) -> None:
         labels = tuple(f"n/s{number}" for number in range(len(inputs)))
         request = TaskRequest(operation=operation, artifact=artifact, source=None, inputs=inputs, labels=labels)
-        start = StartTask(key=key, job_id=job, source="", request=request, limit_ms=limit_ms)
+        start = StartTask(key=key, job_id=job, source="", request=request, limit_ms=limit_ms, run=run)
         assert self.handle.tell(TaskWanted(effect=start, reply_to=self.worker))
 
     def go_on(self, key: bytes) -> None:
@@ -184,10 +185,12 @@ def test_a_chunk_that_the_store_does_not_have_ends_the_task() -> None:
 
 def test_a_worker_that_was_started_again_hears_a_large_product_from_its_first_piece_on() -> None:
     with running() as it:
-        it.start(b"k", operation="probe.work", artifact=PROBE)
+        it.start(b"k", operation="probe.work", artifact=PROBE, run=1)
         assert it.end().number == 0
-        it.start(b"k", operation="probe.work", artifact=PROBE)
-        assert it.end().number == 0
+        it.start(b"k", operation="probe.work", artifact=PROBE, run=2)
+        while (piece := it.end()).run == 1:  # the first child had told more already
+            pass
+        assert (piece.run, piece.number) == (2, 0)
 
 
 def test_a_killed_child_is_the_death_of_its_task() -> None:
