@@ -92,12 +92,13 @@ def _run_and_keep(part: Part, kept: Path, root: Path) -> bool:
     raw = kept / f"{part.name}.report"
     raw.unlink(missing_ok=True)
     began = datetime.now(UTC).isoformat(timespec="seconds")
+    commit = _commit(root)  # before the run: a part may write pages of its own
     started = time.perf_counter()
     ended = _run([sys.executable, *part.arguments, "--report", str(raw)], part.minutes_max * 60, root)
     run = Run(
         report=_read(part, raw, ended),
         command=" ".join(["python", *part.arguments]),
-        commit=_commit(root),
+        commit=commit,
         began=began,
         seconds=round(time.perf_counter() - started, 1),
         processors=os.cpu_count() or 0,
