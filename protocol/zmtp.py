@@ -50,28 +50,30 @@ class CommandReader:
         if self._lost:
             return []
         self._data += data
-        names = []
+        at = 0
         if not self._greeted and len(self._data) >= GREETING_BYTES:
-            self._data = self._data[GREETING_BYTES:]
-            self._greeted = True
-        while self._greeted and (name := self._next()) is not None:
+            at, self._greeted = GREETING_BYTES, True
+        names = []
+        while self._greeted and (frame := _frame(self._data, at)) is not None:
+            name, at = frame
             names.append(name)
+        self._data = self._data[at:]  # once: a frame may have two bytes only, and a piece be full of them
         if len(self._data) > ZMTP_COMMAND_BYTES_MAX:
             self._lost, self._data = True, b""
         return names
 
-    def _next(self) -> str | None:
-        """Takes one whole frame. A frame that is no command has the name ""."""
-        if len(self._data) < 2:
-            return None
-        flags = self._data[0]
-        at = 9 if flags & _LONG else 2
-        if len(self._data) < at:
-            return None
-        length = int.from_bytes(self._data[1:at])
-        if len(self._data) < at + length:
-            return None
-        body, self._data = self._data[at : at + length], self._data[at + length :]
-        if not flags & _COMMAND or not body:
-            return ""
-        return body[1 : 1 + body[0]].decode("ascii", "replace")
+
+def _frame(data: bytes, at: int) -> tuple[str, int] | None:
+    """(name of the command, "" for a frame that is none; where it ends) of the whole frame there, if there is one."""
+    if len(data) < at + 2:
+        return None
+    flags = data[at]
+    start = at + (9 if flags & _LONG else 2)
+    if len(data) < start:
+        return None
+    end = start + int.from_bytes(data[at + 1 : start])
+    if len(data) < end:
+        return None
+    if not flags & _COMMAND or start == end:
+        return "", end
+    return data[start + 1 : min(end, start + 1 + data[start])].decode("ascii", "replace"), end

@@ -7,19 +7,21 @@ verified by encoding again. All functions are pure and may be called from any th
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, TypeVar, overload
 
 import msgpack
 import msgspec
 
 from protocol.errors import Code, FlottaError, LocalProtocolError, RemoteProtocolError
-from protocol.limits import MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
+from protocol.limits import KIB, MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
 
 T = TypeVar("T")
 
 _SCALAR_BASES: Final = (type(None), bool, int, float, str, bytes)
 _SCALARS: Final = frozenset(_SCALAR_BASES)
 _SKIPPER: Final = msgspec.msgpack.Decoder(msgspec.Raw)
+TYPED_FIRST_BYTES: Final = 4 * KIB  # below that, a body of another shape costs some three milliseconds at most
 _BYTES_AS_BYTES: Final = (bytes,)  # msgspec would turn bytes into base64 text otherwise
 
 
@@ -45,10 +47,8 @@ def decode(data: bytes, *, bytes_max: int) -> Any:
     duplicate keys, keys that are neither str nor bytes, extension types and timestamps, nesting or containers
     beyond the limits.
     """
-    if len(data) > bytes_max:
-        raise RemoteProtocolError(Code.BODY_MALFORMED, f"at most {bytes_max} bytes are read here, {len(data)} came")
+    _check_bytes(data, bytes_max)
     try:
-        _check_claims(data)
         value = _unpack(data)
         _check_depth(value)
     except (ValueError, TypeError, OverflowError) as error:
@@ -80,6 +80,8 @@ def decode_record(data: bytes, record_type: Any, *, bytes_max: int) -> Any:
     Unknown fields are refused by records that derive from `Record`. Raises
     RemoteProtocolError(BODY_MALFORMED) only.
     """
+    if len(data) > TYPED_FIRST_BYTES:
+        _check_shape(data, record_type, bytes_max)
     plain = decode(data, bytes_max=bytes_max)
     try:
         return msgspec.convert(plain, record_type, builtin_types=_BYTES_AS_BYTES)
@@ -131,16 +133,36 @@ def _no_extension(code: int, _data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
-def _check_claims(data: bytes) -> None:
+def _check_bytes(data: bytes, bytes_max: int) -> None:
     """Refuse containers that claim more values than came, before anything is allocated for them.
 
     The parser reserves room for a claimed array at once: 64 KiB of nested claims cost it 70 MB. Reading for a Raw only
-    steps over the bytes. Raises ValueError.
+    steps over the bytes.
     """
+    if len(data) > bytes_max:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"at most {bytes_max} bytes are read here, {len(data)} came")
     try:
         _SKIPPER.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"not a value of this wire: {error}") from error
+
+
+def _check_shape(data: bytes, record_type: Any, bytes_max: int) -> None:
+    """Refuse a large body that is another record, or none, before all of its values are made.
+
+    A MiB of empty lists costs 0.7 s to take apart; the typed reader stops at the first of them. It takes keys that
+    stand twice, so what it lets pass is still read the careful way.
+    """
+    _check_bytes(data, bytes_max)
+    try:
+        _typed_decoder(record_type).decode(data)
+    except (msgspec.DecodeError, RecursionError, FlottaError) as error:
+        raise RemoteProtocolError(Code.BODY_MALFORMED, f"not the record expected here: {error}") from error
+
+
+@cache
+def _typed_decoder(record_type: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(record_type)
 
 
 def _check_depth(value: Any, levels: int = MSGPACK_DEPTH_MAX) -> None:

@@ -49,6 +49,10 @@ def test_commands_are_named_in_whatever_pieces_they_come(data: st.DataObject) ->
     assert names == ["HELLO", "", "INITIATE"]
 
 
+def test_a_piece_full_of_the_smallest_frames_gives_them_all() -> None:
+    assert CommandReader().feed(CURVE + 100_000 * b"\x00\x00") == 100_000 * [""]
+
+
 def test_a_frame_without_an_end_is_not_kept() -> None:
     reader = CommandReader()
     reader.feed(CURVE + b"\x02" + (1 << 40).to_bytes(8))

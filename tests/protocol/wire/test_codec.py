@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import KIB, MIB, MSGPACK_ARRAY_ITEMS_MAX, MSGPACK_DEPTH_MAX, MSGPACK_MAP_ITEMS_MAX
 from protocol.record import Record
-from protocol.wire.codec import decode, decode_record, encode, encode_record
+from protocol.wire.codec import TYPED_FIRST_BYTES, decode, decode_record, encode, encode_record
 
 scalars = st.one_of(
     st.none(),
@@ -235,6 +235,50 @@ def test_a_record_that_checks_itself_refuses_as_the_codec_does() -> None:
 
     with pytest.raises(RemoteProtocolError):
         decode_record(encode({"number": 1}), Even, bytes_max=200)
+
+
+class Names(Record, frozen=True):
+    names: tuple[bytes, ...]
+    note: str = ""
+
+
+LARGE = (b"name" * 16,) * 200
+
+
+@given(st.lists(st.binary()), st.text())
+def test_a_large_record_reads_back(names: list[bytes], note: str) -> None:
+    record = Names((*LARGE, *names), note)
+    data = encode_record(record)
+    assert len(data) > TYPED_FIRST_BYTES
+    assert decode_record(data, Names, bytes_max=MIB) == record
+
+
+def test_a_large_body_of_another_shape_is_refused_before_its_values_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_data: bytes) -> None:
+        raise AssertionError("taken apart")
+
+    monkeypatch.setattr("protocol.wire.codec._unpack", never)
+    for wrong in (b"\x90", b"\x80", b"\x91\x90"):
+        count = MSGPACK_ARRAY_ITEMS_MAX
+        body = b"\x81" + encode("names") + b"\xdd" + count.to_bytes(4) + wrong * count
+        with pytest.raises(RemoteProtocolError) as caught:
+            decode_record(body, Names, bytes_max=MIB)
+        assert caught.value.code == Code.BODY_MALFORMED
+
+
+@pytest.mark.parametrize("names", [LARGE[:1], LARGE], ids=["small", "large"])
+def test_what_only_the_careful_reader_refuses_is_refused_in_any_size(names: tuple[bytes, ...]) -> None:
+    twice = b"\x83" + encode("names") + encode(list(names)) + 2 * (encode("note") + encode("n"))
+    with pytest.raises(RemoteProtocolError):
+        decode_record(twice, Names, bytes_max=MIB)
+
+
+@pytest.mark.parametrize("names", [LARGE[:1], LARGE], ids=["small", "large"])
+def test_the_byte_limit_of_a_record_holds_in_any_size(names: tuple[bytes, ...]) -> None:
+    data = encode_record(Names(names))
+    with pytest.raises(RemoteProtocolError):
+        decode_record(data, Names, bytes_max=len(data) - 1)
+    assert decode_record(data, Names, bytes_max=len(data)) == Names(names)
 
 
 def test_a_record_that_nobody_would_read_is_not_encoded() -> None:
