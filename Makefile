@@ -23,9 +23,10 @@ $(VENV)/.development: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.product  ## Three nodes on this machine answer a signed question
 	$(BIN)/flotta-p2p demo
 
-# Tests with real processes run alone, the others on two processors. A failure among these is told after those have run.
+# Tests with real processes come last; those of one file stay together, since they share nodes. A failure among the first
+# is told after all have run.
 test: check  ## All checks and all tests
-	$(BIN)/python -m pytest -n 2 -m "not system"; others=$$?; $(BIN)/python -m pytest -m system && exit $$others
+	$(BIN)/python -m pytest -n 2 -m "not system"; others=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile -m system && exit $$others
 
 check: $(VENV)/.development  ## Lint, types, import contracts, tables in docs
 	$(BIN)/ruff check .
