@@ -13,6 +13,7 @@ from protocol.proxies.proxy import Proxy
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _END: Final = re.compile(rb"\r?\n\r?\n")
+_END_BYTES_MAX: Final = 4
 _CHALLENGE: Final = re.compile(rb"^proxy-authenticate:[ \t]*([A-Za-z0-9_-]{1,32})", re.IGNORECASE | re.MULTILINE)
 _BEGINNING: Final = b"HTTP/1."
 _REASON_CHARS_MAX: Final = 60  # shown of what the proxy says
@@ -46,9 +47,10 @@ class Connect:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
     def take(self, data: bytes) -> bytes:
+        looked = max(0, len(self._data) - _END_BYTES_MAX + 1)  # an end may have begun in the piece before
         self._data += data
-        while not self._open and (end := _END.search(self._data, 0, PROXY_HEAD_BYTES_MAX)) is not None:
-            head, self._data = self._data[: end.end()], self._data[end.end() :]
+        while not self._open and (end := _END.search(self._data, looked, PROXY_HEAD_BYTES_MAX)) is not None:
+            head, self._data, looked = self._data[: end.end()], self._data[end.end() :], 0
             self._taken += len(head)
             self._judge(head)
         if not self._open:

@@ -156,7 +156,7 @@ def _check_shape(data: bytes, record_type: Any, bytes_max: int) -> None:
     _check_bytes(data, bytes_max)
     try:
         _typed_decoder(record_type).decode(data)
-    except (msgspec.DecodeError, RecursionError, FlottaError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, FlottaError) as error:  # ValueError: a text is no UTF-8
         raise RemoteProtocolError(Code.BODY_MALFORMED, f"not the record expected here: {error}") from error
 
 

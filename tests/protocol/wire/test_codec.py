@@ -266,6 +266,13 @@ def test_a_large_body_of_another_shape_is_refused_before_its_values_are_made(mon
         assert caught.value.code == Code.BODY_MALFORMED
 
 
+def test_a_large_body_whose_text_is_no_text_is_refused() -> None:
+    body = encode_record(Names(LARGE, "note")).replace(b"\xa4note\xa4note", b"\xa4note\xa4\xed\xa0\x80x")
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode_record(body, Names, bytes_max=MIB)
+    assert caught.value.code == Code.BODY_MALFORMED
+
+
 @pytest.mark.parametrize("names", [LARGE[:1], LARGE], ids=["small", "large"])
 def test_what_only_the_careful_reader_refuses_is_refused_in_any_size(names: tuple[bytes, ...]) -> None:
     twice = b"\x83" + encode("names") + encode(list(names)) + 2 * (encode("note") + encode("n"))
