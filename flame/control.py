@@ -1,0 +1,152 @@
+"""What an executor and its flame nodes tell each other: one MessagePack map for each message, `kind` names it.
+
+    flame node                         executor
+    Hello  ───────────────────────────▶            it runs, and what it declares
+           ◀─────────────────────────── Wire       inputs to bind, outputs to connect, parameters
+    Wired  ───────────────────────────▶            all its inputs are bound
+           ◀─────────────────────────── Connect    all inputs of all nodes are bound: connect the outputs
+    Ready  ───────────────────────────▶
+           ◀─────────────────────────── Start      all are ready; nothing was sent before, so nothing can be lost
+    Beat, Waits  ─────────────────────▶            every BEAT_S
+           ◀─────────────────────────── Stop       end the loop, run what stands below it
+    Bye    ───────────────────────────▶            counters; the exit code tells the rest
+
+The flame node's side is a ZeroMQ DEALER, whose routing id is the name of the flame node, the executor's a ROUTER, over
+`ipc` in a folder that only this user may enter. Unknown keys are passed over. A flame node that is started anew goes
+through the same messages alone, while the others run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from flame.ports import NodeSchema, Policy
+
+# How the executor tells a program of a flame node where it is.
+ENDPOINT_VARIABLE: Final = "FLAME_CONTROL"  # ZeroMQ address of the executor; absent: the file runs alone
+NODE_VARIABLE: Final = "FLAME_NODE"  # name of the flame node
+DESCRIBE_VARIABLE: Final = "FLAME_DESCRIBE"  # "register" writes the schema to this file as JSON and ends the program
+
+BEAT_S: Final = 0.5
+BEAT_MISSED_S: Final = 5.0  # without a beat: the process is stopped or hangs as a whole
+
+
+class InputEnd(msgspec.Struct, frozen=True):
+    """Where values of an input come from. `address` is bound by this node. `journal`: folder of the producer's journal,
+    "" when the output is not journalled; `stream` is its name there. A value arrives as `value * factor + offset`.
+    """
+
+    input: str
+    producer: str  # "node/output"
+    address: str
+    policy: Policy
+    depth: int
+    factor: float = 1.0
+    offset: float = 0.0
+    journal: str = ""
+    stream: str = ""
+
+
+class OutputEnd(msgspec.Struct, frozen=True):
+    """One edge away from an output. `consumer`: "node/input"."""
+
+    output: str
+    consumer: str
+    address: str
+    policy: Policy
+    depth: int
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
+    schema: NodeSchema
+    pid: int
+
+
+class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
+    """`journal`: folder of this node's own journal. `journalled`: outputs to journal. `shared`: folder for payloads of
+    large arrays. `restarts`: how often this flame node was started before, in this run.
+    """
+
+    run: str
+    inputs: tuple[InputEnd, ...]
+    outputs: tuple[OutputEnd, ...]
+    parameters: dict[str, Any]
+    journal: str
+    journalled: tuple[str, ...]
+    shared: str
+    stop_when: tuple[str, ...] = ()
+    restarts: int = 0
+
+
+class Wired(msgspec.Struct, frozen=True, tag_field="kind", tag="wired"):
+    pass
+
+
+class Connect(msgspec.Struct, frozen=True, tag_field="kind", tag="connect"):
+    pass
+
+
+class Ready(msgspec.Struct, frozen=True, tag_field="kind", tag="ready"):
+    pass
+
+
+class Start(msgspec.Struct, frozen=True, tag_field="kind", tag="start"):
+    pass
+
+
+class InputCount(msgspec.Struct, frozen=True):
+    """`received` reached the program, `dropped` were left out by the policy, `waiting` wait. `age_s` of the last."""
+
+    received: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    age_s: float = 0.0
+
+
+class Beat(msgspec.Struct, frozen=True, tag_field="kind", tag="beat"):
+    """`blocked_on`: the consumer's input ("node/input") that holds this producer up, "" for none; `sent` by output."""
+
+    inputs: dict[str, InputCount] = {}
+    sent: dict[str, int] = {}
+    blocked_on: str = ""
+
+
+class StopWanted(msgspec.Struct, frozen=True, tag_field="kind", tag="stop_wanted"):
+    """The program asked to stop the whole run, or an output of `stop_when` carried a true value."""
+
+    reason: str
+
+
+class Stop(msgspec.Struct, frozen=True, tag_field="kind", tag="stop"):
+    reason: str
+
+
+class Bye(msgspec.Struct, frozen=True, tag_field="kind", tag="bye"):
+    """The last message. `problem`: what went wrong in the program, with file and line, "" when nothing did."""
+
+    beat: Beat
+    problem: str = ""
+
+
+FromNode = Hello | Wired | Ready | Beat | StopWanted | Bye
+FromExecutor = Wire | Connect | Start | Stop
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_from_node: Final = msgspec.msgpack.Decoder(FromNode)
+_from_executor: Final = msgspec.msgpack.Decoder(FromExecutor)
+
+
+def encode(message: FromNode | FromExecutor) -> bytes:
+    return _encoder.encode(message)
+
+
+def read_from_node(data: bytes) -> FromNode:
+    """Raises msgspec.DecodeError or ValueError for anything else."""
+    return _from_node.decode(data)
+
+
+def read_from_executor(data: bytes) -> FromExecutor:
+    """Raises msgspec.DecodeError or ValueError for anything else."""
+    return _from_executor.decode(data)

@@ -1,0 +1,80 @@
+"""The graph of one run: flame nodes, the edges between them, parameters. What a checked workflow is, as a record.
+
+`flame.workflow` makes it, `flame.executor` runs it, and it is stored in the run's folder as JSON, so that `resume`,
+`diff` and the archive read what really ran. Every reference is whole: names exist, kinds and types fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from flame.ports import NodeSchema, Policy
+
+Restart = Literal["never", "on-failure", "always"]
+Origin = Literal["workflow", "file", "default", "run"]
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """Values of `source`.`output` go to `target`.`input`. A value arrives as `value * factor + offset`, in the unit of
+    the input. `depth` and `policy` are those of this edge; `spilled` outputs are journalled, whatever their lifetime.
+    """
+
+    source: str
+    output: str
+    target: str
+    input: str
+    policy: Policy
+    depth: int
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """An input without an edge. `origin`: who set it; `address`: the EUI it was read from, for origin "run"."""
+
+    input: str
+    value: Any
+    origin: Origin
+    address: str = ""
+
+
+class GraphNode(msgspec.Struct, frozen=True):
+    """One flame node. `file`: absolute path of its program. `restart_max` restarts `within_s` seconds are allowed.
+
+    `line`: where the workflow made it, "workflow.py:12", for messages.
+    """
+
+    name: str
+    file: str
+    schema: NodeSchema
+    parameters: tuple[Parameter, ...] = ()
+    restart: Restart = "never"
+    restart_max: int = 3
+    within_s: float = 300.0
+    line: str = ""
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """`stop_when`: (node, output) pairs; the run ends in order when one of them carries a true value."""
+
+    name: str
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[Edge, ...] = ()
+    description: str = ""
+    workflow_file: str = ""
+    stop_when: tuple[tuple[str, str], ...] = ()
+
+    def node(self, name: str) -> GraphNode:
+        """Raises KeyError."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def inbound(self, node: str) -> tuple[Edge, ...]:
+        return tuple(edge for edge in self.edges if edge.target == node)
+
+    def outbound(self, node: str) -> tuple[Edge, ...]:
+        return tuple(edge for edge in self.edges if edge.source == node)

@@ -1,0 +1,122 @@
+"""Where a run keeps what belongs to it: `flame_runs/`, beside the workflow, with one folder for each run.
+
+    flame_runs/
+      .gitignore           everything in here is made by runs
+      last                 number of the newest run
+      j41/
+        run.json           RunDocument: written and synced before anything starts
+        result.json        RunResult: written when the run has ended, once
+        lock               held by the executor as long as it lives
+        logs/NODE.txt      what the flame node printed
+        nodes/NODE/        its journal
+        shared/            payloads of large arrays that are on their way; removed at the end
+        sources/           the files that ran
+        j41.h5             the archive
+
+Pure paths and names; `claim` alone touches the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import AddressError, Code
+
+RUNS_FOLDER: Final = "flame_runs"
+_ALIAS: Final = re.compile(r"j[1-9][0-9]{0,8}", re.ASCII)
+
+
+class RunFolder:
+    """The folder of one run. `alias` is its short name, `j41`."""
+
+    def __init__(self, runs: Path, alias: str) -> None:
+        if not is_alias(alias):
+            raise AddressError(
+                Code.ADDRESS_MALFORMED, f"{alias!r} is not the name of a run", next_step="`flame ps` lists them: j1, j2"
+            )
+        self.alias = alias
+        self.path = runs / alias
+
+    @property
+    def document(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def shared(self) -> Path:
+        return self.path / "shared"
+
+    @property
+    def sources(self) -> Path:
+        return self.path / "sources"
+
+    @property
+    def archive(self) -> Path:
+        return self.path / f"{self.alias}.h5"
+
+    def log(self, node: str) -> Path:
+        return self.path / "logs" / f"{node}.txt"
+
+    def journal(self, node: str) -> Path:
+        return self.path / "nodes" / node
+
+
+def is_alias(text: str) -> bool:
+    return _ALIAS.fullmatch(text) is not None
+
+
+def find_runs(start: Path) -> Path | None:
+    """The nearest `flame_runs` in `start` or a folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / RUNS_FOLDER).is_dir():
+            return folder / RUNS_FOLDER
+    return None
+
+
+def all_runs(runs: Path) -> list[RunFolder]:
+    """Oldest first."""
+    names = (entry.name for entry in runs.iterdir()) if runs.is_dir() else ()
+    return [RunFolder(runs, name) for name in sorted(filter(is_alias, names), key=lambda name: int(name[1:]))]
+
+
+def claim(runs: Path) -> RunFolder:
+    """Make the folder of a new run, under a number that no run had. Two callers never get the same."""
+    runs.mkdir(parents=True, exist_ok=True)
+    ignore = runs / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="ascii")
+    last = all_runs(runs)
+    number = max(_remembered(runs), int(last[-1].alias[1:]) if last else 0)
+    while True:
+        number += 1
+        folder = RunFolder(runs, f"j{number}")
+        try:
+            folder.path.mkdir()
+        except FileExistsError:
+            continue
+        _remember(runs, number)
+        return folder
+
+
+def _remembered(runs: Path) -> int:
+    """A run that was removed keeps its number: an address never means another run."""
+    try:
+        return int((runs / "last").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _remember(runs: Path, number: int) -> None:
+    fresh = runs / f"last.{os.getpid()}"
+    fresh.write_text(f"{number}\n", encoding="ascii")
+    fresh.replace(runs / "last")
