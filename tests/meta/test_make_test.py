@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["-m pytest -n 2 -m not system", "-m pytest -m system"]
+PARTS = ["-m pytest -n 2 -m not system", "-m pytest -n 2 --dist loadfile -m system"]
 
 
 @pytest.mark.parametrize("failing", [[], PARTS[:1], PARTS[1:], PARTS])
