@@ -18,7 +18,7 @@ import msgspec
 from flame.run_folder import is_alias
 from flame.selectors import Selector, split
 from protocol.errors import AddressError, Code
-from protocol.eui import EUI, LAST, NAMED_ROOMS, PLAIN_ROOMS, RESERVED
+from protocol.eui import EUI, LAST, PLAIN_ROOMS, RESERVED
 
 LAST_WORD: Final = "last"
 
@@ -92,6 +92,3 @@ def to_text(run: str, node: str = "", room: str = "", name: str = "") -> str:
 def _malformed(sentence: str) -> AddressError:
     step = "write #/j41/lock/beat, #lock/beat, #/last/lock/beat[-1] or #/j41/lock/params/gain"
     return AddressError(Code.ADDRESS_MALFORMED, sentence, next_step=step)
-
-
-__all__ = ["LAST_WORD", "NAMED_ROOMS", "PLAIN_ROOMS", "Address", "parse", "to_text"]
