@@ -55,7 +55,7 @@ def of_run(folder: RunFolder) -> Entry:
 
 
 def of_node(run: Run, node: GraphNode) -> Entry:
-    state = rooms.content(run, node, "status")["state"]
+    state = rooms.content(run, node, "status", "")["state"]
     return Entry(to_text(run.alias, node.name), "flame node", state=state, doc=node.schema.description)
 
 
@@ -79,15 +79,15 @@ def of_room(run: Run, node: GraphNode, room: str) -> Iterator[Entry]:
 
 def of_output(run: Run, node: GraphNode, port: OutputPort) -> Entry:
     with open_stream(run, node, port) as stream:
-        values, newest_ns = (None, None) if stream is None else (stream.last_seq, stream.last_time_ns or None)
+        extent = None if stream is None else stream.extent()
     return Entry(
         to_text(run.alias, node.name, "out", port.name),
         "output",
         type=port.type,
         unit=port.unit,
         lifetime=port.lifetime,
-        values=values,
-        newest_ns=newest_ns,
+        values=None if extent is None else extent.last_seq,
+        newest_ns=None if extent is None or not extent.last_seq else extent.last_time_ns,
         doc=port.doc,
     )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flame import address as addresses
 from flame import listing, rooms
@@ -31,6 +31,13 @@ from flame.sources import constant, source_of
 from flame.streams import Value
 
 _CONSTANT_SEQ: Final = 0  # of what is no stream: streams begin at 1
+
+
+class Watch(NamedTuple):
+    """`values` waits for each value and ends with the run; `run` tells then how it ended."""
+
+    run: Run
+    values: Iterator[Value]
 
 
 class NameSpace:
@@ -92,7 +99,7 @@ class NameSpace:
         return source.read(address.selector)
 
     def read_value(self, text: str) -> Any:
-        """One value: what `[-1]` or `@time` means, and the newest without a selector. A range gives a list of values."""
+        """One value: what `[-1]` or `@time` means, and the newest without a selector. A range gives a list."""
         run, node, address = self._leaf(text)
         source = source_of(run, node, address)
         if source is None:
@@ -102,6 +109,15 @@ class NameSpace:
         for value in source.read(address.selector or Position(-1)):
             return value.value
         raise nothing_there(f"{text}: there is no such value", to_text(run.alias, node.name))
+
+    def watch(self, text: str) -> Watch:
+        """Follows the stream at an address, which is no more than a name: a selector is refused."""
+        run, node, address = self._leaf(text)
+        source = source_of(run, node, address)
+        if source is None or address.selector is not None:
+            why = "a selected part of a stream" if source else "no stream of values"
+            raise nothing_there(f"{text} is {why}, so nothing new can come", to_text(run.alias, node.name))
+        return Watch(run, source.watch())
 
     def _leaf(self, text: str) -> tuple[Run, GraphNode, Address]:
         """What has a value itself: a stream, a thing in a room, a room of parameters or of memory."""

@@ -22,8 +22,9 @@ def chosen(run: Run, node: GraphNode, room: str, name: str, there: Mapping[str, 
     """`there[name]`. Raises WorkflowError(NOTHING_THERE) with the nearest names."""
     if name in there:
         return there[name]
+    place = to_text(run.alias, node.name, room, name)
     raise nothing_there(
-        f"{to_text(run.alias, node.name, room, name)}: {node.name} has no {_ONE[room]} {name!r}; {nearest(name, there)}",
+        f"{place}: {node.name} has no {_ONE[room]} {name!r}; {nearest(name, there)}",
         to_text(run.alias, node.name, "" if room == "out" else room),
     )
 
@@ -75,7 +76,8 @@ def _stats(run: Run, node: GraphNode) -> dict[str, Any]:
     for port in node.schema.outputs:
         with open_stream(run, node, port) as stream:
             if stream is not None:
-                kept[port.name] = {"values": stream.last_seq, "newest_ns": stream.last_time_ns}
+                extent = stream.extent()
+                kept[port.name] = {"values": extent.last_seq, "newest_ns": extent.last_time_ns}
     result = run.result
     counted = result.nodes.get(node.name) if result is not None else None
     inputs = msgspec.to_builtins(counted.inputs) if counted is not None else {}

@@ -5,7 +5,6 @@ Any process may look, while a run is running and for ever afterwards. Nothing is
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from flame import run_record
 from flame.address import LAST_WORD, to_text
 from flame.graph import Graph, GraphNode
+from flame.locks import is_locked
 from flame.nearest import nearest
 from flame.run_folder import RUNS_FOLDER, RunFolder, all_runs, find_runs, is_alias
 from flame.run_record import RunDocument, RunResult
@@ -49,7 +49,14 @@ class Run:
     @property
     def is_running(self) -> bool:
         """Whether its executor lives: it holds the lock of the run's folder as long as it does."""
-        return is_locked(self.folder.lock)
+        try:
+            descriptor = os.open(self.folder.lock, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return is_locked(descriptor)
+        finally:
+            os.close(descriptor)
 
     @property
     def state(self) -> str:
@@ -134,21 +141,6 @@ class _Fits:
         if self._word == LAST_WORD:
             return "run that has ended" + (f" and has a flame node {self._node!r}" if self._node else "")
         return f"run with the id {self._word}" if self._word else "run"
-
-
-def is_locked(lock: Path) -> bool:
-    """Whether a living process holds this lock. Looking at it does not take it from anyone."""
-    try:
-        handle = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def nothing_there(sentence: str, look_at: str) -> WorkflowError:

@@ -11,6 +11,7 @@ import msgspec
 from flame import rooms
 from flame.address import Address, to_text
 from flame.graph import Edge, GraphNode
+from flame.limits import WATCH_S
 from flame.ports import OutputPort
 from flame.runs import Run, nothing_there
 from flame.selectors import Selector
@@ -47,6 +48,25 @@ class Source(msgspec.Struct, frozen=True):
             first, last = select(stream, selector, self.now_ns())
             if first <= last:
                 yield from map(self.seen, stream.read(first, last))
+
+    def watch(self) -> Iterator[Value]:
+        """The newest value, then each further one once, in order, until the run has ended and all were given."""
+        given = 0
+        while True:
+            is_running = self.run.is_running  # asked first: what was set before the end is still given
+            with open_stream(self.run, self.node, self.port) as stream:
+                while stream is not None:
+                    last = stream.extent().last_seq
+                    first = given + 1 if given else max(last, 1)
+                    yield from map(self.seen, stream.read(first, last))
+                    given = max(given, last)
+                    if not is_running:
+                        return
+                    time.sleep(WATCH_S)
+                    is_running = self.run.is_running
+            if not is_running:
+                raise self.missing()
+            time.sleep(WATCH_S)  # the flame node has not begun
 
     def seen(self, value: Value) -> Value:
         """As it arrives at the input."""

@@ -1,4 +1,4 @@
-"""The values of one output of one run, wherever they are: in the journal of its flame node, or in the archive of the run.
+"""The values of one output of one run, wherever they are: in the journal of its flame node, or in the run's archive.
 
 A reader cannot tell which: numbers, times and values are the same in both. The journal comes first; the archive answers
 when the journal is gone.
@@ -7,8 +7,8 @@ when the journal is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,24 +16,45 @@ from flame.graph import GraphNode
 from flame.ports import OutputPort
 from flame.runs import Run
 from flame.selectors import At, Between, Position, Positions, Selector, sequence, to_ns
+from flame.values import decode
+
+if TYPE_CHECKING:
+    from flame.journal import JournalReader
 
 
 class Value(msgspec.Struct, frozen=True):
-    """One value of a stream. `seq`: from 1, without gaps; `time_ns`: of the measurement, nanoseconds since 1970, UTC."""
+    """One value of a stream. `seq`: from 1, without gaps, 0 for what is no stream; `time_ns`: of the measurement,
+    nanoseconds since 1970, UTC.
+    """
 
     seq: int
     time_ns: int
     value: Any
 
+    @property
+    def index(self) -> int:
+        """Its position, which selects it: the first value of a stream is at 0, as the rows of an archive count."""
+        return self.seq - 1
 
-class Stream(Protocol):
-    """One output, opened for reading: numbers and time as they were when it was opened. `first_seq` is above `last_seq`
-    while nothing is there.
-    """
+    @property
+    def is_constant(self) -> bool:
+        return self.seq == 0
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """Numbers of the values that are there, and the time of the newest. `first_seq` is above `last_seq` for none."""
 
     first_seq: int
     last_seq: int
     last_time_ns: int
+
+
+class Stream(Protocol):
+    """One output, opened for reading."""
+
+    def extent(self) -> Extent:
+        """As it is now: a stream of a running run grows."""
+        ...
 
     def read(self, first_seq: int, last_seq: int) -> Iterator[Value]: ...
 
@@ -42,16 +63,34 @@ class Stream(Protocol):
         ...
 
 
+class _JournalStream:
+    def __init__(self, reader: JournalReader, name: str) -> None:
+        self._reader = reader
+        self._name = name
+
+    def extent(self) -> Extent:
+        info = self._reader.streams()[self._name]
+        return Extent(info.first_seq, info.last_seq, info.last_time_ns)
+
+    def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
+        for stored in self._reader.read(self._name, first_seq, last_seq):
+            yield Value(stored.seq, stored.time_ns, decode(stored.data))
+
+    def seq_at(self, time_ns: int) -> int:
+        stored = self._reader.at(self._name, time_ns)
+        return 0 if stored is None else stored.seq
+
+
 @contextmanager
 def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream | None]:
     """None when nothing of this output is kept anywhere. Raises StorageError."""
     journal = run.folder.journal(node.name)
     if journal.is_dir():
-        from flame.journal_stream import journal_stream  # lmdb is loaded where the first journal is opened
+        from flame.journal import JournalReader  # lmdb is loaded where the first journal is opened
 
-        with journal_stream(journal, port.name) as stream:
-            if stream is not None:
-                yield stream
+        with JournalReader(journal) as reader:
+            if port.name in reader.streams():
+                yield _JournalStream(reader, port.name)
                 return
     yield None
 
@@ -61,17 +100,18 @@ def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int,
 
     `now_ns`: now, or the end of the run.
     """
+    extent = stream.extent()
     match selector:
         case None:
-            first, last = stream.first_seq, stream.last_seq
+            first, last = extent.first_seq, extent.last_seq
         case Position() | Positions():
-            first, last = sequence(selector, stream.last_seq)
+            first, last = sequence(selector, extent.last_seq)
         case At(moment):
             first = last = stream.seq_at(to_ns(moment, now_ns))
         case Between(start, stop):
             first = 1 if start is None else stream.seq_at(to_ns(start, now_ns) - 1) + 1
-            last = stream.last_seq if stop is None else stream.seq_at(to_ns(stop, now_ns))
-    return max(first, stream.first_seq), min(last, stream.last_seq)
+            last = extent.last_seq if stop is None else stream.seq_at(to_ns(stop, now_ns))
+    return max(first, extent.first_seq), min(last, extent.last_seq)
 
 
 def stored_memory(run: Run, node: GraphNode) -> dict[str, Any]:
@@ -81,5 +121,5 @@ def stored_memory(run: Run, node: GraphNode) -> dict[str, Any]:
         return {}
     from flame.journal import JournalReader
 
-    with closing(JournalReader(journal)) as reader:
+    with JournalReader(journal) as reader:
         return reader.memory()

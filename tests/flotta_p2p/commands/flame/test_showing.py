@@ -19,7 +19,9 @@ from flotta_p2p.commands.flame.showing import as_cell, as_json, as_text, as_time
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
 SCALARS |= st.binary() | st.just(math.nan)
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(0, 9) | st.binary(), inner), max_leaves=12
+    SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(0, 9) | st.binary(), inner),
+    max_leaves=12,
 )
 
 
@@ -84,8 +86,11 @@ def test_a_map_that_looks_like_a_mark_is_no_mark() -> None:
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [(0.0, "0.0"), (-0.0, "-0.0"), (math.nan, "nan"), (-math.inf, "-inf"), (None, ""), (2**63, "9223372036854775808")]
-    + [("a,b", "a,b"), (True, "true"), (b"\x00", '{"$bytes": "AA=="}'), ([[1], []], "[[1], []]")],
+    [
+        *((0.0, "0.0"), (-0.0, "-0.0"), (math.nan, "nan"), (-math.inf, "-inf"), (None, "")),
+        *((2**63, "9223372036854775808"), ("a,b", "a,b"), (True, "true")),
+        *((b"\x00", '{"$bytes": "AA=="}'), ([[1], []], "[[1], []]")),
+    ],
 )
 def test_a_cell_holds_numbers_and_text_as_they_are_and_json_for_the_rest(value: Any, cell: str) -> None:
     assert as_cell(value) == cell
