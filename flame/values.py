@@ -118,7 +118,7 @@ def _from_numpy(value: Any, place: Place | None) -> Any:
 
 
 class _Extension:
-    """An array on its way into bytes. The pieces are joined once, since a copy of 40 MB takes as long as all the rest."""
+    """An array on its way into bytes. Its pieces are joined once: a copy of 40 MB takes as long as all the rest."""
 
     def __init__(self, code: int, dtype: Any, shape: tuple[int, ...], held: memoryview | bytes) -> None:
         head = b"\x93" + _encoder.encode(dtype) + _encoder.encode(shape) + _BYTES_HEAD.pack(0xC6, len(held))
