@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from flame.limits import WATCH_S
 from flame.ports import OutputPort
 from flame.runs import Run, nothing_there
 from flame.selectors import Selector
-from flame.streams import Value, open_stream, select
+from flame.streams import Stream, Value, open_stream, select
 from protocol.errors import WorkflowError
 
 
@@ -51,22 +52,30 @@ class Source(msgspec.Struct, frozen=True):
 
     def watch(self) -> Iterator[Value]:
         """The newest value, then each further one once, in order, until the run has ended and all were given."""
-        given = 0
+        is_running = self.run.is_running  # asked before each look: what was set before the end is still given
+        with self._begun(is_running) as stream:
+            given = max(stream.extent().last_seq - 1, 0)
+            while True:
+                last = stream.extent().last_seq
+                yield from map(self.seen, stream.read(given + 1, last))
+                given = last
+                if not is_running:
+                    return
+                time.sleep(WATCH_S)
+                is_running = self.run.is_running
+
+    @contextmanager
+    def _begun(self, is_running: bool) -> Iterator[Stream]:
+        """Waits until the flame node has made its journal."""
         while True:
-            is_running = self.run.is_running  # asked first: what was set before the end is still given
             with open_stream(self.run, self.node, self.port) as stream:
-                while stream is not None:
-                    last = stream.extent().last_seq
-                    first = given + 1 if given else max(last, 1)
-                    yield from map(self.seen, stream.read(first, last))
-                    given = max(given, last)
-                    if not is_running:
-                        return
-                    time.sleep(WATCH_S)
-                    is_running = self.run.is_running
+                if stream is not None:
+                    yield stream
+                    return
             if not is_running:
                 raise self.missing()
-            time.sleep(WATCH_S)  # the flame node has not begun
+            time.sleep(WATCH_S)
+            is_running = self.run.is_running
 
     def seen(self, value: Value) -> Value:
         """As it arrives at the input."""
