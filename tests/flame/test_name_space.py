@@ -197,7 +197,7 @@ def test_lists_show_runs_flame_nodes_outputs_and_rooms(space: NameSpace, saved: 
     assert [one.address for one in space.list("#/j1")] == ["#/j1/scope", "#/j1/lock"]
     beat = space.list("#lock")[0]
     assert (beat.address, beat.unit, beat.lifetime, beat.values) == ("#/j1/lock/beat", "MHz", "permanent", 4)
-    assert [one.address for one in space.list("#lock") if one.kind == "room"][0] == "#/j1/lock/in"
+    assert next(one.address for one in space.list("#lock") if one.kind == "room") == "#/j1/lock/in"
     assert [(one.name, one.source) for one in space.list("#lock/in")] == [
         ("trace", "#/j1/scope/trace"),
         ("gain", "file"),
