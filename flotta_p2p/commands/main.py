@@ -22,6 +22,7 @@ from flotta_p2p.commands.submitting import send, sign, submit
 
 
 @click.group(
+    "flotta-p2p",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
