@@ -10,6 +10,7 @@ import msgspec
 from flame.address import to_text
 from flame.graph import GraphNode, Parameter
 from flame.nearest import nearest
+from flame.portable import load
 from flame.runs import Run, nothing_there
 from flame.streams import open_stream, stored_memory
 
@@ -33,7 +34,7 @@ def content(run: Run, node: GraphNode, room: str, name: str) -> Any:
     """What a room holds, or one thing of it. Raises WorkflowError(NOTHING_THERE), StorageError."""
     match room:
         case "params":
-            there = {one.input: one.value for one in node.parameters}
+            there = {one.input: load(one.value) for one in node.parameters}
         case "memory":
             there = stored_memory(run, node)
         case "log":

@@ -11,6 +11,7 @@ from typing import Any
 
 from flame.graph import Edge, Graph, GraphNode, Parameter
 from flame.journal import Journal
+from flame.portable import dump
 from flame.ports import InputPort, NodeSchema, OutputPort
 from flame.run_folder import RunFolder, claim
 from flame.run_record import NodeResult, RunDocument, RunEnd, RunResult, to_json
@@ -49,13 +50,13 @@ LOCK = NodeSchema(
 )
 
 
-def graph(gain: float = 0.2, folder: Path = Path("/nowhere")) -> Graph:
+def graph(gain: object = 0.2, folder: Path = Path("/nowhere")) -> Graph:
     """A digitiser whose trace, in V, goes to a lock, which wants mV, and a counter that spills."""
     return Graph(
         name="Rabi scan",
         nodes=(
             GraphNode("scope", str(folder / "digitiser.py"), SCOPE, (Parameter("rate", 2e6, "workflow"),)),
-            GraphNode("lock", str(folder / "drift_lock.py"), LOCK, (Parameter("gain", gain, "file"),)),
+            GraphNode("lock", str(folder / "drift_lock.py"), LOCK, (Parameter("gain", dump(gain), "file"),)),
         ),
         edges=(
             Edge("scope", "trace", "lock", "trace", "block", 8, factor=1000.0),

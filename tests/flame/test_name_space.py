@@ -6,6 +6,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_every_address_that_is_listed_can_be_listed_or_read(space: NameSpace, sa
             ):
                 walk(entry.address)
             elif entry.values is None and entry.kind in ("output", "input") and entry.name in ("level", "error"):
-                refusal(lambda at=entry.address: space.read_value(at), Code.NOTHING_THERE)
+                refusal(partial(space.read_value, entry.address), Code.NOTHING_THERE)
             else:
                 space.read_value(entry.address)
 

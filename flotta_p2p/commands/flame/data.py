@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from flame.portable import dump
 from flotta_p2p.commands.flame.options import RUNS, json_option
-from flotta_p2p.commands.flame.showing import as_cell, as_json, as_text, as_time
+from flotta_p2p.commands.flame.showing import as_cell, as_text, as_time
 from flotta_p2p.commands.output import named, show, show_exactly, table
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def cat(address: str, as_csv: bool, runs: Path | None, as_json: bool) -> None:
     constant = first is not None and first.is_constant
     found = chain(() if first is None else (first,), values)
     if as_json and constant and first is not None:
-        show({"address": address, "value": as_json_value(first)}, (), as_json=True)
+        show({"address": address, "value": dump(first.value)}, (), as_json=True)
     elif as_json:
         _show_json(address, found)
     elif as_csv:
@@ -130,13 +131,9 @@ def line_of(value: Value) -> str:
     return f"{value.index}  {as_time(value.time_ns)}  {as_text(value.value)}"
 
 
-def as_json_value(value: Value) -> Any:
-    return as_json(value.value)
-
-
 def _values(value: Value) -> dict[str, Any]:
     times = {"time": as_time(value.time_ns), "time_ns": value.time_ns}
-    return {"index": value.index, **times, "value": as_json(value.value)}
+    return {"index": value.index, **times, "value": dump(value.value)}
 
 
 def _show_json(address: str, values: Iterable[Value]) -> None:
