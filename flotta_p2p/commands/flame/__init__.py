@@ -18,6 +18,10 @@ _MODULES: Final[dict[str, str]] = {
     "cat": "data",
     "watch": "data",
     "find": "data",
+    "plot": "plotting",
+    "archive": "keeping",
+    "diff": "comparing",
+    "doctor": "doctor",
 }
 
 

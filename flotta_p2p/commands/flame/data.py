@@ -33,6 +33,16 @@ def space(runs: Path | None) -> NameSpace:
     return NameSpace(runs) if runs is not None else NameSpace.near(Path.cwd())
 
 
+def run_word(text: str) -> str:
+    """Of a run as people write it: `#/j41`, `j41`, `last`, the text of its id. Raises AddressError."""
+    from flame.address import parse
+
+    address = parse(text if text.startswith("#") else f"#/{text}")
+    if address.node or address.above:
+        raise click.UsageError(f"{text!r} is no run; write #/j41, j41 or last")
+    return address.run
+
+
 @click.command()
 @click.argument("address", default="#/")
 @RUNS
@@ -65,7 +75,7 @@ def find(unit: str | None, name: str, lifetime: Any, run: str, runs: Path | None
       flame find --unit MHz
       flame find --name 'lock/*' --run j41
     """
-    _show_entries(space(runs).find(unit=unit, name=name, lifetime=lifetime, run=run), as_json)
+    _show_entries(space(runs).find(unit=unit, name=name, lifetime=lifetime, run=run_word(run) if run else ""), as_json)
 
 
 @click.command()
