@@ -1,0 +1,128 @@
+"""The documents of a run on disk: each is written whole or not at all, and only by who holds the lock of the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.adapters.folder_lock import FolderLock, lock_folder
+from flame.graph import Graph
+from flame.provenance import copy_sources, hashes, provenance, source_files
+from flame.run_folder import RunFolder, claim
+from flame.run_record import RunDocument, RunResult, read_document, read_result, to_json
+from protocol.errors import Code, ConfigError, StorageError, WorkflowError
+from protocol.ids import JOB_ID_BYTES, format_job_id
+
+
+@dataclass(frozen=True)
+class HeldRun:
+    """A run that this process, and no other, may execute until `lock` is released. `document` is on disk."""
+
+    folder: RunFolder
+    document: RunDocument
+    lock: FolderLock
+
+
+def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
+    """Under a number that no run had. Its files are copied, and its document is on the disk, when this returns.
+
+    Raises StorageError.
+    """
+    try:
+        folder = claim(runs)
+        lock = hold(folder)
+        files = source_files(graph)
+        copy_sources(files, folder.sources)
+        document = RunDocument(
+            id=format_job_id(os.urandom(JOB_ID_BYTES)),
+            alias=folder.alias,
+            graph=graph,
+            started_ns=time.time_ns(),
+            provenance=provenance(graph, hashes(files)),
+            limit_s=limit_s,
+        )
+        write_whole(folder.document, to_json(document))
+    except OSError as error:
+        raise _unwritten(runs, error) from error
+    return HeldRun(folder, document, lock)
+
+
+def hold(folder: RunFolder) -> FolderLock:
+    """Raises WorkflowError(RUN_IN_PROGRESS) when another process executes the run."""
+    try:
+        lock = lock_folder(folder.path)
+    except ConfigError as error:
+        if error.code is not Code.FOLDER_LOCKED:
+            raise
+        raise WorkflowError(
+            Code.RUN_IN_PROGRESS,
+            f"run {folder.alias} is in progress: {error.sentence.partition(' is ')[2]}",
+            next_step=f"watch it with `flame logs -f {folder.alias}`, or end it with `flame stop {folder.alias}`",
+        ) from error
+    lock.name_node(folder.alias)
+    return lock
+
+
+def take_up(held: HeldRun, document: RunDocument) -> HeldRun:
+    """The run goes on with `document`: it has no result any more. Raises StorageError."""
+    try:
+        write_whole(held.folder.document, to_json(document))
+        held.folder.result.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritten(held.folder.path, error) from error
+    return HeldRun(held.folder, document, held.lock)
+
+
+def load_document(folder: RunFolder) -> RunDocument:
+    """Raises WorkflowError(RUN_UNKNOWN) when the run has no document that reads."""
+    try:
+        return read_document(folder.document.read_bytes())
+    except (OSError, ValueError) as error:
+        raise WorkflowError(
+            Code.RUN_UNKNOWN,
+            f"run {folder.alias} has no document that can be read at {folder.document} ({error})",
+            next_step="`flame ps` lists the runs that there are",
+        ) from error
+
+
+def load_result(folder: RunFolder) -> RunResult | None:
+    """None: the run has not ended in order."""
+    try:
+        return read_result(folder.result.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def keep_result(folder: RunFolder, result: RunResult) -> None:
+    """Raises StorageError."""
+    try:
+        write_whole(folder.result, to_json(result))
+        shutil.rmtree(folder.shared, ignore_errors=True)
+    except OSError as error:
+        raise _unwritten(folder.path, error) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Temporary file, fsync, rename, fsync of the folder. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritten(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        Code.FOLDER_UNUSABLE,
+        f"the run cannot be written in {path}: {error.strerror or error}",
+        next_step="make room, or run it in a folder where this user may write",
+    )
