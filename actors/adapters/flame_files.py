@@ -15,6 +15,7 @@ from flame.run_folder import RunFolder, claim
 from flame.run_record import RunDocument, RunResult, read_document, read_result, to_json
 from protocol.errors import Code, ConfigError, StorageError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, format_job_id
+from protocol.limits import FLAME_NODES_MAX
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,14 @@ class HeldRun:
 def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
     """Under a number that no run had. Its files are copied, and its document is on the disk, when this returns.
 
-    Raises StorageError.
+    Raises StorageError, and WorkflowError for more flame nodes than FLAME_NODES_MAX.
     """
+    if len(graph.nodes) > FLAME_NODES_MAX:
+        raise WorkflowError(
+            Code.WORKFLOW_WRONG,
+            f"the workflow has {len(graph.nodes)} flame nodes; a run takes {FLAME_NODES_MAX}",
+            next_step="join several of them in one program, or split the workflow",
+        )
     try:
         folder = claim(runs)
         lock = hold(folder)

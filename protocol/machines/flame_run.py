@@ -51,16 +51,17 @@ _OVERDUE: Final[Mapping[str, str]] = {
     "leaving": "its process did not end within {:g} s of its farewell",
 }
 _GONE: Final = {"Killed": "killing", "ProcessEnded": "departed"}
-_LISTENING: Final = {"StopTold": "stopping", "Left": "leaving", **_GONE}
+_LISTENING: Final = {"StopTold": "stopping", "Left": "leaving", "ProcessEnded": "departed"}
+_WATCHED: Final = {**_LISTENING, "Killed": "killing"}
 # A flame node. "departed": its process is gone, and what is next is decided; "safing": its safe program runs.
 TRANSITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "waiting": {"Started": "starting", "SafeStarted": "safing", "Ended": "ended"},
     "starting": {"Greeted": "wiring", "StopTold": "stopping", **_GONE},
-    "wiring": {"Wired": "wired", **_LISTENING},
+    "wiring": {"Wired": "wired", **_WATCHED},
     "wired": {"ConnectTold": "connecting", **_LISTENING},
-    "connecting": {"Connected": "ready", **_LISTENING},
+    "connecting": {"Connected": "ready", **_WATCHED},
     "ready": {"StartTold": "running", **_LISTENING},
-    "running": _LISTENING,
+    "running": _WATCHED,
     "stopping": {"Left": "leaving", **_GONE},
     "leaving": _GONE,
     "killing": {"ProcessEnded": "departed", "Ended": "ended"},
