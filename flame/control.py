@@ -66,7 +66,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
 
 class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
     """`journal`: folder of this node's own journal. `journalled`: outputs to journal. `shared`: folder for payloads of
-    large arrays. `restarts`: how often this flame node was started before, in this run.
+    large arrays. `parameters`: in the form of `flame.portable`. `restarts`: how often this flame node was started
+    before, in this run.
     """
 
     run: str
