@@ -29,3 +29,6 @@ INDEX_MAP_BYTES: Final = 64 * 1_024 * MIB  # address space, no memory: 2^30 entr
 INDEX_READERS_MAX: Final = 510  # processes and threads that read one journal; LMDB needs the number beforehand
 SEGMENTS_OPEN_MAX: Final = 16  # of one reader; each is a descriptor
 SCAN_BYTES: Final = 256 * KIB  # read ahead of a scan
+
+# name space
+WATCH_S: Final = 0.05  # between two looks for new values: what a person sees as at once
