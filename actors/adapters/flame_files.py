@@ -8,12 +8,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from actors.adapters.folder_lock import FolderLock, lock_folder
 from flame.graph import Graph
+from flame.limits import DIFFERENCES_SHOWN_MAX
 from flame.provenance import copy_sources, hashes, provenance, source_files
+from flame.resuming import differences
 from flame.run_folder import RunFolder, claim
-from flame.run_record import RunDocument, RunResult, read_document, read_result, to_json
-from protocol.errors import Code, ConfigError, StorageError, WorkflowError
+from flame.run_record import RunDocument, RunResult, read_result, to_json
+from flame.runs import load
+from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, format_job_id
 from protocol.limits import FLAME_NODES_MAX
 
@@ -73,26 +78,52 @@ def hold(folder: RunFolder) -> FolderLock:
     return lock
 
 
-def take_up(held: HeldRun, document: RunDocument) -> HeldRun:
-    """The run goes on with `document`: it has no result any more. Raises StorageError."""
+def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False) -> HeldRun:
+    """Hold a run that has ended badly, or whose executor died, to go on with it. `graph`: what would run now.
+
+    Raises WorkflowError: RUN_IN_PROGRESS; RUN_FAILED when it has succeeded, or, save `anyway`, when code or parameters
+    are others; StorageError.
+    """
+    lock = hold(folder)
     try:
-        write_whole(held.folder.document, to_json(document))
-        held.folder.result.unlink(missing_ok=True)
+        return HeldRun(folder, _taken_up(folder, graph, anyway=anyway), lock)
     except OSError as error:
-        raise _unwritten(held.folder.path, error) from error
-    return HeldRun(held.folder, document, held.lock)
+        lock.release()
+        raise _unwritten(folder.path, error) from error
+    except FlottaError:
+        lock.release()
+        raise
 
 
-def load_document(folder: RunFolder) -> RunDocument:
-    """Raises WorkflowError(RUN_UNKNOWN) when the run has no document that reads."""
-    try:
-        return read_document(folder.document.read_bytes())
-    except (OSError, ValueError) as error:
-        raise WorkflowError(
-            Code.RUN_UNKNOWN,
-            f"run {folder.alias} has no document that can be read at {folder.document} ({error})",
-            next_step="`flame ps` lists the runs that there are",
-        ) from error
+def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool) -> RunDocument:
+    document, result = load(folder).document, load_result(folder)
+    if result is not None and result.end == "succeeded":
+        raise _not_resumed(
+            folder, "it has succeeded", f"`flame ls '#/{folder.alias}'` shows its values; `flame run` runs anew"
+        )
+    files = source_files(graph)
+    sources = hashes(files)
+    differing = differences(document, graph, sources)
+    if differing and not anyway:
+        listed = "".join(f"\n  {one}" for one in differing[:DIFFERENCES_SHOWN_MAX])
+        raise _not_resumed(
+            folder,
+            f"what would run now is not what ran then:{listed}",
+            "restore that, start a new run with `flame run`, or add --anyway to go on with what is there now",
+        )
+    resumes = document.resumes + 1
+    if differing:
+        folder.sources.rename(folder.path / f"sources-before-resume-{resumes}")
+        copy_sources(files, folder.sources)
+        document = msgspec.structs.replace(document, graph=graph, provenance=provenance(graph, sources))
+    document = msgspec.structs.replace(document, resumes=resumes)
+    write_whole(folder.document, to_json(document))
+    folder.result.unlink(missing_ok=True)
+    return document
+
+
+def _not_resumed(folder: RunFolder, reason: str, next_step: str) -> WorkflowError:
+    return WorkflowError(Code.RUN_FAILED, f"run {folder.alias} is not resumed: {reason}", next_step=next_step)
 
 
 def load_result(folder: RunFolder) -> RunResult | None:
