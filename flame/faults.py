@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -54,6 +55,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """ "did you mean 'target'? " or "": fit to stand before a next step."""
     near = difflib.get_close_matches(name, list(names), 1, 0.6)
     return f"did you mean {near[0]!r}? " if near else ""
+
+
+def shown(path: str | Path) -> str:
+    """A path as people say it: from the current folder, where it lies below it."""
+    given = Path(path)
+    return str(given.relative_to(Path.cwd()) if given.is_relative_to(Path.cwd()) else given)
 
 
 def listed(names: Iterable[str]) -> str:

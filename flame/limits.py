@@ -33,3 +33,11 @@ SCAN_BYTES: Final = 256 * KIB  # read ahead of a scan
 
 # name space
 WATCH_S: Final = 0.05  # between two looks for new values: what a person sees as at once
+
+# workflows
+DESCRIBE_LIMIT_S: Final = 20.0  # a node file until it has registered: imports of large libraries take seconds
+WORKFLOW_LIMIT_S: Final = 60.0  # a workflow file from start to end: it only makes a graph
+NODE_FILES_MAX: Final = 2_000  # Python files below a workflow that are looked at: more is a whole disk by mistake
+NODE_FILE_BYTES_MAX: Final = 4 * MIB  # a node file is read to know it again; programs of people are smaller
+PARAMETERS_BYTES_MAX: Final = 256 * MIB  # parameters.json, whole in memory
+DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they share the machine with a laboratory
