@@ -1,0 +1,16 @@
+"""The journal of a flame node: what it set is stored here before anybody is told of it.
+
+writer.py     Journal, the one writer, and the thread that syncs
+reader.py     JournalReader, in any process, while it is written or afterwards
+recovery.py   a start after a crash
+segments.py   the files: records with checksums, appended and never changed
+contents.py   what a journal contains, as a sum over its records
+index.py      LMDB: the contents at the last commit, and where values are; made again from the segments if lost
+"""
+
+from __future__ import annotations
+
+from flame.journal.reader import JournalReader, Stored, StreamInfo
+from flame.journal.writer import Journal, Recovered
+
+__all__ = ["Journal", "JournalReader", "Recovered", "Stored", "StreamInfo"]

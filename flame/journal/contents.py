@@ -1,0 +1,87 @@
+"""What a journal contains, as a sum over its records: last values, memory, cursors, and entries for its index.
+
+The writer, a start after a crash and every reader come to it in the same way: what the index knew last, and then the
+records since then, one by one. So all of it can be made again from the segments alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from flame.journal.segments import Located, Place
+from flame.limits import INDEX_EVERY_BYTES
+
+NOWHERE: Final = Place(0, 0)
+
+
+class Entry(NamedTuple):
+    """Where a value of a stream is. Those up to the next entry lie less than INDEX_EVERY_BYTES behind it, in the same
+    segment. `earliest_before_ns`: the lowest time of the values from the entry before up to this one.
+    """
+
+    stream: str
+    seq: int
+    place: Place
+    time_ns: int
+    earliest_before_ns: int
+
+
+class Stream(msgspec.Struct):
+    """What is known of one stream: its values, the place of the last, that of its last entry, and the lowest time since
+    that entry. `last_seq` is 0 before the first value.
+    """
+
+    first_seq: int = 1
+    last_seq: int = 0
+    last_time_ns: int = 0
+    last: Place = NOWHERE
+    entry: Place = NOWHERE
+    earliest_ns: int = 0
+
+
+class OrderError(Exception):
+    """A sequence number does not follow the one before."""
+
+
+class Contents(msgspec.Struct):
+    """`end`: where the next record begins. `memory`: where each was written last. `openings` of the writer so far."""
+
+    streams: dict[str, Stream] = {}
+    memory: dict[str, Place] = {}
+    cursors: dict[str, int] = {}
+    openings: int = 0
+    end: Place = NOWHERE
+
+    def absorb(self, located: Located) -> list[Entry]:
+        """Take in the next record; the entries that the index should get for it. Raises OrderError."""
+        entries: list[Entry] = []
+        place, record, _, end = located
+        for piece in record.values:
+            stream = self.streams.get(piece.name)
+            if stream is None:
+                stream = self.streams[piece.name] = Stream()
+            if stream.last_seq == 0:
+                stream.first_seq = piece.seq
+            elif piece.seq != stream.last_seq + 1:
+                raise OrderError(f"value {piece.seq} of {piece.name} follows value {stream.last_seq}")
+            stream.last_seq = piece.seq
+            stream.last_time_ns = record.time_ns
+            stream.last = place
+            if place.segment != stream.entry.segment or place.offset - stream.entry.offset >= INDEX_EVERY_BYTES:
+                entries.append(Entry(piece.name, piece.seq, place, record.time_ns, stream.earliest_ns))
+                stream.entry = place
+                stream.earliest_ns = record.time_ns
+            elif record.time_ns < stream.earliest_ns:
+                stream.earliest_ns = record.time_ns
+        for piece in record.memory:
+            self.memory[piece.name] = place
+        if record.cursors:
+            self.cursors.update(record.cursors)
+        if record.opening:
+            self.openings = record.opening
+            for name in record.streams:
+                self.streams.setdefault(name, Stream())
+        self.end = Place(place.segment, end)
+        return entries

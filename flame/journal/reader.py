@@ -1,0 +1,254 @@
+"""Reading a journal, in any process, while it is written or afterwards."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import lmdb
+import msgspec
+
+from flame.journal.contents import NOWHERE, Contents, Entry
+from flame.journal.index import Index
+from flame.journal.recovery import remembered, take_in
+from flame.journal.segments import (
+    Located,
+    Piece,
+    Place,
+    Segment,
+    TornError,
+    damaged,
+    segment_name,
+    segment_numbers,
+)
+from flame.limits import INDEX_EVERY_BYTES, SEGMENT_BYTES, SEGMENTS_OPEN_MAX
+
+_BEHIND_BYTES: Final = SEGMENT_BYTES // 16  # further behind than this the index is asked what came since
+
+
+class StreamInfo(NamedTuple):
+    """Which values of a stream there are: `first_seq` to `last_seq`, none when the last is 0."""
+
+    first_seq: int
+    last_seq: int
+    last_time_ns: int
+
+
+class Stored(NamedTuple):
+    """One value: when it was measured, when it was written, both in ns UTC, and its bytes for `flame.values.decode`."""
+
+    seq: int
+    time_ns: int
+    written_ns: int
+    data: bytes
+
+
+class _Mark(NamedTuple):
+    """Where the reading of a stream can go on: value `seq` is not before `place`, nor without an entry at `bound`."""
+
+    seq: int
+    place: Place
+    bound: int
+
+
+class JournalReader:
+    """What a journal holds, up to the last whole record at the time of the question. One thread.
+
+    Raises StorageError(JOURNAL_DAMAGED), naming segment and byte, for what was safe and does not read; a record that
+    is being written, or that a crash tore, is not there. A folder without a journal holds nothing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._segments: dict[int, Segment] = {}
+        self._index = _open_index(folder)
+        self._contents = Contents()
+        self._trusted = False  # the index has said up to where all is on the disk
+        self._fresh: dict[str, list[Entry]] = {}  # entries of records that the index did not have yet
+        self._marks: dict[str, _Mark] = {}
+        self._load()
+
+    def close(self) -> None:
+        """Calling it again does nothing."""
+        self._segments.clear()
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def streams(self) -> dict[str, StreamInfo]:
+        """All streams that the journal was opened for, those without a value too."""
+        self._refresh()
+        return {
+            name: StreamInfo(stream.first_seq, stream.last_seq, stream.last_time_ns)
+            for name, stream in self._contents.streams.items()
+        }
+
+    def memory(self) -> dict[str, Any]:
+        self._refresh()
+        return remembered(self._folder, self._contents)
+
+    def cursors(self) -> dict[str, int]:
+        self._refresh()
+        return dict(self._contents.cursors)
+
+    def last(self, stream: str) -> Stored | None:
+        """The newest value; None: there is none. One look at the size of a file when nothing has come."""
+        self._refresh()
+        known = self._contents.streams.get(stream)
+        if known is None or known.last_seq == 0:
+            return None
+        located = next(self._scan(known.last))
+        return self._stored(located, next(piece for piece in located.record.values if piece.name == stream))
+
+    def read(self, stream: str, first_seq: int, last_seq: int | None = None) -> Iterator[Stored]:
+        """The values from `first_seq` to `last_seq`, both included, or to the last that is there when this is called.
+
+        Values before the first that is kept are not there. Going on where the last reading ended costs no search.
+        """
+        self._refresh()
+        known = self._contents.streams.get(stream)
+        if known is None:
+            return iter(())
+        last = known.last_seq if last_seq is None else min(last_seq, known.last_seq)
+        return self._read(stream, max(first_seq, known.first_seq), last)
+
+    def at(self, stream: str, time_ns: int) -> Stored | None:
+        """The newest value whose time is not after `time_ns`: what was in force then. None: there was none yet.
+
+        Newest by sequence number, also where times went back, as after a step of the clock.
+        """
+        self._refresh()
+        known = self._contents.streams.get(stream)
+        if known is None or known.last_seq == 0:
+            return None
+        earliest_ns, last_seq = known.earliest_ns, known.last_seq
+        for entry in self._entries_backwards(stream):
+            if earliest_ns <= time_ns:
+                block = [one for one in self._located(stream, entry.seq, last_seq) if one[0].record.time_ns <= time_ns]
+                return self._stored(*block[-1])
+            earliest_ns, last_seq = entry.earliest_before_ns, entry.seq - 1
+        return None
+
+    def _read(self, stream: str, first_seq: int, last_seq: int) -> Iterator[Stored]:
+        for located, piece in self._located(stream, first_seq, last_seq):
+            yield self._stored(located, piece)
+
+    def _stored(self, located: Located, piece: Piece) -> Stored:
+        try:
+            data = self._segment(located.place.segment).piece(located, piece)
+        except TornError as torn:
+            raise damaged(self._folder, located.place, torn.seen) from torn
+        return Stored(piece.seq, located.record.time_ns, located.record.written_ns, data)
+
+    def _located(self, stream: str, seq: int, last_seq: int) -> Iterator[tuple[Located, Piece]]:
+        """The records of values `seq` to `last_seq`, each of which is there."""
+        while seq <= last_seq:
+            mark = self._mark(stream, seq)
+            wanted = seq
+            for located in self._scan(mark.place):
+                for piece in located.record.values:
+                    if piece.name == stream and piece.seq == seq:
+                        seq += 1
+                        self._marks[stream] = _Mark(seq, Place(mark.place.segment, located.end), mark.bound)
+                        yield located, piece
+                if seq > last_seq or located.end >= mark.bound:
+                    break
+            if seq == wanted:
+                raise damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
+
+    def _mark(self, stream: str, seq: int) -> _Mark:
+        """Where to begin to look for value `seq`."""
+        entry = self._floor(stream, seq)
+        mark = self._marks.get(stream)
+        if mark is not None and mark.seq == seq and (entry is None or entry.seq < seq):
+            return mark
+        if entry is None:
+            raise damaged(self._folder, NOWHERE, f"the index does not know where value {seq} of {stream} is")
+        return _Mark(entry.seq, entry.place, entry.place.offset + INDEX_EVERY_BYTES)
+
+    def _floor(self, stream: str, seq: int) -> Entry | None:
+        fresh = self._fresh.get(stream, [])
+        place = bisect.bisect_right(fresh, seq, key=lambda entry: entry.seq)
+        if place:
+            return fresh[place - 1]
+        return None if self._index is None else self._index.floor(stream, seq)
+
+    def _entries_backwards(self, stream: str) -> Iterator[Entry]:
+        fresh = self._fresh.get(stream, [])
+        yield from reversed(fresh)
+        if self._index is not None:
+            newest = fresh[0].seq - 1 if fresh else self._contents.streams[stream].last_seq
+            yield from self._index.backwards(stream, newest)
+
+    def _scan(self, place: Place) -> Iterator[Located]:
+        """Records that are known to be whole, from one of them to the end of its segment."""
+        stop = self._contents.end.offset if place.segment == self._contents.end.segment else None
+        try:
+            yield from self._segment(place.segment).scan(place.offset, stop, whole=False)
+        except TornError as torn:
+            raise damaged(self._folder, Place(place.segment, torn.offset), torn.seen) from torn
+
+    def _segment(self, number: int) -> Segment:
+        segment = self._segments.get(number)
+        if segment is None:
+            if len(self._segments) >= SEGMENTS_OPEN_MAX:
+                del self._segments[next(iter(self._segments))]  # an iterator may still read it
+            try:
+                segment = self._segments[number] = Segment(self._folder, number)
+            except FileNotFoundError as error:
+                raise damaged(self._folder, Place(number, 0), "the file is missing") from error
+        return segment
+
+    def _load(self) -> None:
+        """Go on from what the index knows, where that is further."""
+        if self._index is None:
+            self._index = _open_index(self._folder)
+        if self._index is not None:
+            with contextlib.suppress(lmdb.Error, msgspec.DecodeError):
+                contents = self._index.load()
+                if contents is not None and contents.end > self._contents.end:
+                    self._contents, self._fresh, self._trusted = contents, {}, True
+
+    def _refresh(self) -> None:
+        """Take in what was written since the last question."""
+        end = self._contents.end
+        if end.segment and self._segment(end.segment).size() == end.offset and not self._has_segment(end.segment + 1):
+            return
+        numbers = segment_numbers(self._folder)
+        if not numbers:
+            return
+        if numbers[-1] > end.segment or self._segment(end.segment).size() - end.offset > _BEHIND_BYTES:
+            self._load()
+        for number in numbers:
+            if number >= self._contents.end.segment:
+                for entry in take_in(
+                    self._folder,
+                    self._segment(number),
+                    self._contents,
+                    may_tear=number == numbers[-1],
+                    trusted=self._trusted,
+                ):
+                    self._fresh.setdefault(entry.stream, []).append(entry)
+
+    def _has_segment(self, number: int) -> bool:
+        return (self._folder / segment_name(number)).exists()
+
+
+def _open_index(folder: Path) -> Index | None:
+    """None where there is none yet, or one that does not read: then the segments are read instead."""
+    try:
+        return Index.open(folder, writable=False)
+    except (lmdb.Error, OSError):
+        return None

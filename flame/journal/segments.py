@@ -1,0 +1,297 @@
+"""The files of a journal: records one after another, each with its checksums, appended and never changed.
+
+    00000001.seg    head of the file, then records
+    record          head (mark, lengths, CRC of what the record tells) ‖ tells (MessagePack map) ‖ the pieces themselves
+
+A record is one atomic set: values, changed memory, positions of inputs, one time. Each piece has a CRC of its own, so
+that a reader of a small value need not read the large array beside it. Unknown keys of the map are passed over.
+CRC-32 as in zlib; integers little-endian. A segment is synced whole before the next one is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from flame.limits import SCAN_BYTES
+from protocol.errors import Code, StorageError
+
+HEAD: Final = b"FLAMEJ1\n"
+_MARK: Final = b"\xf5REC"
+_RECORD: Final = struct.Struct("<4sIQI")  # mark, bytes of what it tells, bytes of its pieces, CRC-32
+_LENGTHS: Final = struct.Struct("<IQ")
+RECORD_HEAD_BYTES: Final = _RECORD.size
+
+
+class Piece(msgspec.Struct, array_like=True):
+    """A value of an output, with its sequence number, or a memory, with 0: where it is in the record, and its CRC."""
+
+    name: str
+    seq: int
+    length: int
+    crc: int
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """What a record tells; its pieces follow, values first, in this order. `opening`: the writer was opened for the
+    so-manieth time, with these `streams`.
+    """
+
+    time_ns: int = msgspec.field(default=0, name="t")
+    written_ns: int = msgspec.field(default=0, name="w")
+    values: list[Piece] = msgspec.field(default_factory=list, name="v")
+    memory: list[Piece] = msgspec.field(default_factory=list, name="m")
+    cursors: dict[str, int] = msgspec.field(default_factory=dict, name="c")
+    opening: int = msgspec.field(default=0, name="o")
+    streams: list[str] = msgspec.field(default_factory=list, name="s")
+
+
+class Place(NamedTuple):
+    """Where a record begins. Places of one journal compare in the order of writing."""
+
+    segment: int
+    offset: int
+
+
+class Located(NamedTuple):
+    """A record with its place, where its pieces begin, and where the next record begins."""
+
+    place: Place
+    record: Record
+    pieces: int
+    end: int
+
+    def piece_at(self, wanted: Piece) -> int:
+        """Where in the segment this piece of the record begins."""
+        offset = self.pieces
+        for piece in (*self.record.values, *self.record.memory):
+            if piece is wanted:
+                return offset
+            offset += piece.length
+        raise ValueError(f"{wanted} is no piece of this record")
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Record)
+
+
+def record_bytes(record: Record, pieces_length: int) -> bytes:
+    """All of a record but its pieces."""
+    tells = _encoder.encode(record)
+    crc = zlib.crc32(tells, zlib.crc32(_LENGTHS.pack(len(tells), pieces_length)))
+    return _RECORD.pack(_MARK, len(tells), pieces_length, crc) + tells
+
+
+def segment_name(number: int) -> str:
+    return f"{number:08d}.seg"
+
+
+def segment_numbers(folder: Path) -> list[int]:
+    """In order. Raises StorageError(JOURNAL_DAMAGED) when one is missing between two others."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    numbers = sorted(
+        int(name[:8]) for name in names if len(name) == 12 and name.endswith(".seg") and name[:8].isdigit()
+    )
+    for before, number in pairwise(numbers):
+        if number != before + 1:
+            raise damaged(folder, Place(before + 1, 0), "the file is missing")
+    return numbers
+
+
+def damaged(folder: Path, place: Place, seen: str) -> StorageError:
+    return StorageError(
+        Code.JOURNAL_DAMAGED,
+        f"{folder}: segment {segment_name(place.segment)} is damaged at byte {place.offset}: {seen}",
+        next_step="copy the folder before anything else; `flame archive --salvage` keeps what reads",
+    )
+
+
+class TornError(Exception):
+    """No whole record begins here: the end of what was written, or damage. The caller knows which."""
+
+    def __init__(self, offset: int, seen: str) -> None:
+        super().__init__(seen)
+        self.offset = offset
+        self.seen = seen
+
+
+class Segment:
+    """One segment open for reading, as long as somebody holds it. Any thread."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        """Raises OSError."""
+        self.number = number
+        self._descriptor = os.open(folder / segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):  # it was not opened
+            os.close(self._descriptor)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def bytes_at(self, offset: int, length: int) -> bytes:
+        """Fewer where the file ends."""
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) == length or not data:
+            return data
+        parts = [data]  # Linux reads at most 2 GiB at once
+        while data:
+            length -= len(data)
+            offset += len(data)
+            data = os.pread(self._descriptor, length, offset)
+            parts.append(data)
+        return b"".join(parts)
+
+    def piece(self, located: Located, piece: Piece) -> bytes:
+        """Raises TornError when it is not as it was written."""
+        data = self.bytes_at(located.piece_at(piece), piece.length)
+        if len(data) != piece.length or zlib.crc32(data) != piece.crc:
+            raise TornError(located.place.offset, f"the bytes of {piece.name} are not those that were written")
+        return data
+
+    def scan(self, start: int, stop: int | None = None, *, whole: bool) -> Iterator[Located]:
+        """The records from byte `start` to byte `stop` or the end of the file as it is now.
+
+        `whole`: check the pieces too. Raises TornError where no whole record begins, or the last one does not end.
+        """
+        stop = self.size() if stop is None else stop
+        window = _Window(self)
+        if start < len(HEAD):
+            if window.at(0, len(HEAD)) != HEAD:
+                raise TornError(0, "it does not begin as a segment")
+            start = len(HEAD)
+        while start < stop:
+            located = self._record_at(window, start, stop)
+            if whole:
+                self._check_pieces(window, located)
+            yield located
+            start = located.end
+
+    def holds_record_after(self, offset: int) -> bool:
+        """Whether a whole record begins anywhere behind `offset`: then what is broken there is no torn end."""
+        size = self.size()
+        window = _Window(self)
+        while offset < size:
+            stretch = window.at(offset, SCAN_BYTES)
+            found = stretch.find(_MARK, 1)
+            while found > 0:
+                with contextlib.suppress(TornError):
+                    self._record_at(_Window(self), offset + found, size)
+                    return True
+                found = stretch.find(_MARK, found + 1)
+            offset += max(1, len(stretch) - len(_MARK))
+        return False
+
+    def _record_at(self, window: _Window, offset: int, stop: int) -> Located:
+        head = window.at(offset, _RECORD.size)
+        if len(head) < _RECORD.size:
+            raise TornError(offset, "a record ends within its head")
+        mark, tells_length, pieces_length, crc = _RECORD.unpack(head)
+        pieces = offset + _RECORD.size + tells_length
+        if mark != _MARK or pieces + pieces_length > stop:
+            raise TornError(offset, "no whole record begins there")
+        tells = window.at(offset + _RECORD.size, tells_length)
+        if zlib.crc32(tells, zlib.crc32(_LENGTHS.pack(tells_length, pieces_length))) != crc:
+            raise TornError(offset, "the checksum of a record is wrong")
+        try:
+            record = _decoder.decode(tells)
+        except msgspec.DecodeError as error:
+            raise TornError(offset, f"a record does not read: {error}") from error
+        return Located(Place(self.number, offset), record, pieces, pieces + pieces_length)
+
+    def _check_pieces(self, window: _Window, located: Located) -> None:
+        offset = located.pieces
+        for pieces in (located.record.values, located.record.memory):
+            for piece in pieces:
+                data = window.at(offset, piece.length)
+                if len(data) != piece.length or zlib.crc32(data) != piece.crc:
+                    raise TornError(located.place.offset, f"the bytes of {piece.name} are not those that were written")
+                offset += piece.length
+
+
+class _Window:
+    """The stretch of a segment that was read last. What is larger than a window is read by itself."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._start = 0
+        self._data = b""
+
+    def at(self, offset: int, length: int) -> bytes:
+        """Fewer where the file ends."""
+        begin = offset - self._start
+        if begin >= 0 and begin + length <= len(self._data):
+            return self._data[begin : begin + length]
+        if length >= SCAN_BYTES:
+            return self._segment.bytes_at(offset, length)
+        self._start = offset
+        self._data = self._segment.bytes_at(offset, SCAN_BYTES)
+        return self._data[:length]
+
+
+class SegmentWriter:
+    """The end of the newest segment. One thread at a time; `sync` may run beside `write`.
+
+    Raises OSError; then nothing of that record stands in the file.
+    """
+
+    def __init__(self, folder: Path, number: int, size: int | None = None) -> None:
+        """Make segment `number`, or open it for more and cut it at `size`. On disk, its name too, when this returns."""
+        self.number = number
+        path = folder / segment_name(number)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if size is None or size < len(HEAD):
+                size = 0
+            os.ftruncate(self._descriptor, size)
+            self.size = size
+            if size == 0:
+                self.write((HEAD,))
+            os.fsync(self._descriptor)
+            sync_folder(folder)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Append the parts, in the page cache when this returns."""
+        size = self.size
+        try:
+            for part in parts:
+                written = os.pwrite(self._descriptor, part, size)
+                size += written
+                while written < len(part):
+                    more = os.pwrite(self._descriptor, memoryview(part)[written:], size)
+                    written += more
+                    size += more
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size = size
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of the files in `folder` to the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,300 @@
+"""The one writer of a journal, in the flame node's process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import lmdb
+import msgspec
+
+from flame.journal.contents import Contents, Entry, Stream
+from flame.journal.index import Index, contents_bytes
+from flame.journal.recovery import recover, remembered
+from flame.journal.segments import Located, Piece, Place, Record, SegmentWriter, record_bytes
+from flame.limits import INDEX_EVERY_MS, JOURNAL_LOCK_S, JOURNAL_SYNC_MS, SEGMENT_BYTES
+from protocol.errors import Code, ConfigError, LocalProtocolError, StorageError
+from protocol.limits import KIB
+
+_JOINED_BYTES_MAX: Final = 64 * KIB  # a smaller record is one write of one buffer
+_TIME_NS: Final = range(-(2**63), 2**63)
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What a journal held when it was opened. `next_seq` by stream. `run_restarts`: how often it was opened before.
+    `cut_bytes`: of a record that was being written when the process or the power ended; nothing had been told of it.
+    """
+
+    memory: dict[str, Any]
+    cursors: dict[str, int]
+    next_seq: dict[str, int]
+    run_restarts: int
+    cut_bytes: int
+
+
+class Journal:
+    """Values, memory and cursors of one flame node, written before they are told to anybody.
+
+    `append` may be called by any thread. What it wrote survives the end of the process when it returns, and a power
+    cut `sync_ms` later. Make it by `open`.
+    """
+
+    def __init__(self, folder: Path, lock: int, index: Index, sync_ms: float) -> None:
+        self._folder = folder
+        self._folder_lock = lock
+        self._index = index
+        self._sync_s = sync_ms / 1_000
+        self._lock = threading.Lock()
+        self._retired: list[SegmentWriter] = []  # synced segments, which the syncing thread may still hold
+        self._entries: list[Entry] = []  # not in the index yet
+        self._indexed_at = time.monotonic()
+        self._index_behind = False
+        self._unsynced = False
+        self._failure: OSError | None = None
+        self._closed = False
+        self._closing = threading.Event()
+        self._wake = threading.Event()
+
+    @classmethod
+    def open(cls, folder: Path, streams: Sequence[str], *, sync_ms: float = JOURNAL_SYNC_MS) -> Journal:
+        """Open the journal in `folder`, or begin one, for values of `streams`; cut off what a crash left half written.
+
+        Raises ConfigError(FOLDER_LOCKED) when another process writes it, StorageError: JOURNAL_DAMAGED, naming segment
+        and byte, when what was safe does not read, DISK_FULL, DATABASE_FAILED.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder)
+        except OSError as error:
+            raise _named(folder, error) from error
+        index: Index | None = None
+        try:
+            recovery = recover(folder)
+            index = recovery.index
+            journal = cls(folder, lock, index, sync_ms)
+            journal._begin(recovery.contents, recovery.entries, recovery.writer, streams)
+            journal.recovered = Recovered(
+                memory=remembered(folder, recovery.contents),
+                cursors=dict(recovery.contents.cursors),
+                next_seq={name: stream.last_seq + 1 for name, stream in recovery.contents.streams.items()},
+                run_restarts=recovery.contents.openings - 1,
+                cut_bytes=recovery.cut_bytes,
+            )
+        except BaseException as error:
+            if index is not None:
+                index.close()
+            os.close(lock)
+            if isinstance(error, lmdb.Error | OSError):
+                raise _named(folder, error) from error
+            raise
+        journal._thread.start()
+        return journal
+
+    recovered: Recovered
+
+    def _begin(self, contents: Contents, entries: list[Entry], writer: SegmentWriter, streams: Sequence[str]) -> None:
+        self._contents = contents
+        self._entries = entries
+        self._writer = writer
+        for name in streams:
+            contents.streams.setdefault(name, Stream())
+        self._write(Record(written_ns=time.time_ns(), opening=contents.openings + 1, streams=list(streams)), [])
+        self._thread = threading.Thread(target=self._keep_synced, name=f"journal {self._folder.name}", daemon=True)
+
+    def append(
+        self,
+        values: Mapping[str, bytes],
+        time_ns: int,
+        *,
+        memory: Mapping[str, bytes] | None = None,
+        cursors: Mapping[str, int] | None = None,
+        durable: bool = False,
+    ) -> dict[str, int]:
+        """Write one atomic record: all of it is found after a crash, or nothing. Gives the sequence number of each
+        value: from 1 on, without gaps. `durable`: it is on disk when this returns.
+
+        Raises StorageError: DISK_FULL, and nothing was written, the next call may go well; DATABASE_FAILED, and this
+        journal takes nothing any more.
+        """
+        if time_ns not in _TIME_NS:
+            raise LocalProtocolError(f"{time_ns} is no time in nanoseconds")
+        with self._lock:
+            self._check_open()
+            streams = self._contents.streams
+            record = Record(time_ns, time.time_ns())
+            parts: list[bytes] = []
+            sequence: dict[str, int] = {}
+            for name, data in values.items():
+                stream = streams.get(name)
+                if stream is None:
+                    raise LocalProtocolError(f"the journal {self._folder} was not opened for values of {name!r}")
+                seq = sequence[name] = stream.last_seq + 1
+                record.values.append(Piece(name, seq, len(data), zlib.crc32(data)))
+                parts.append(data)
+            if memory:
+                for name, data in memory.items():
+                    record.memory.append(Piece(name, 0, len(data), zlib.crc32(data)))
+                    parts.append(data)
+            if cursors:
+                record.cursors = dict(cursors)
+            try:
+                self._write(record, parts)
+            except OSError as error:
+                raise _named(self._folder, error) from error
+            if durable:
+                self._sync_now()
+        return sequence
+
+    def _sync_now(self) -> None:
+        self._unsynced = False
+        try:
+            self._writer.sync()
+        except OSError as error:
+            self._failure = error  # what the disk holds is not known any more
+            raise _named(self._folder, error) from error
+
+    def close(self) -> None:
+        """Sync, complete the index, give the folder free. Calling it again does nothing.
+
+        Raises StorageError(DATABASE_FAILED) when the disk refused a sync.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._closing.set()
+        self._wake.set()
+        self._thread.join()
+        try:
+            self._sync_and_index(index=True)
+        finally:
+            for writer in (*self._retired, self._writer):
+                writer.close()
+            self._index.close()
+            os.close(self._folder_lock)
+        if self._failure is not None:
+            raise _named(self._folder, self._failure)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise _named(self._folder, self._failure)
+        if self._closed:
+            raise LocalProtocolError(f"the journal {self._folder} is closed")
+
+    def _write(self, record: Record, parts: list[bytes]) -> None:
+        """Under the lock, but for the first. Raises OSError, and nothing has changed."""
+        length = sum(map(len, parts))
+        head = record_bytes(record, length)
+        if self._writer.size >= SEGMENT_BYTES:
+            self._roll()
+        writer = self._writer
+        place = Place(writer.number, writer.size)
+        writer.write((b"".join((head, *parts)),) if length < _JOINED_BYTES_MAX else (head, *parts))
+        self._entries += self._contents.absorb(Located(place, record, place.offset + len(head), writer.size))
+        self._index_behind = True
+        if not self._unsynced:
+            self._unsynced = True
+            self._wake.set()
+
+    def _roll(self) -> None:
+        """Begin a new segment when the old one is on disk, so that only the newest can ever be torn."""
+        self._writer.sync()
+        fresh = SegmentWriter(self._folder, self._writer.number + 1)
+        self._retired.append(self._writer)
+        self._writer = fresh
+
+    def _keep_synced(self) -> None:
+        took_s = 0.0
+        while not self._closing.is_set():
+            left_s = self._indexed_at + INDEX_EVERY_MS / 1_000 - time.monotonic()
+            self._wake.wait(max(0.0, left_s) if self._index_behind else None)
+            self._wake.clear()
+            # Leave time for the sync itself.
+            self._closing.wait(max(self._sync_s - took_s, self._sync_s / 4))
+            began = time.monotonic()
+            self._sync_and_index(index=began - self._indexed_at >= INDEX_EVERY_MS / 1_000)
+            took_s = time.monotonic() - began
+
+    def _sync_and_index(self, *, index: bool) -> None:
+        with self._lock:
+            writer, retired, self._retired = self._writer, self._retired, []
+            unsynced, self._unsynced = self._unsynced, False
+            entries: list[Entry] = []
+            snapshot = b""
+            if index and self._index_behind:
+                entries, self._entries = self._entries, []
+                snapshot = contents_bytes(self._contents)
+                self._index_behind = False
+        for old in retired:
+            old.close()
+        try:
+            if unsynced or snapshot:
+                writer.sync()
+        except OSError as error:
+            self._failure = error
+            return
+        if snapshot:
+            self._indexed_at = time.monotonic()
+            try:
+                self._index.store(snapshot, entries)
+            except (lmdb.Error, OSError):  # a full disk; the segments hold all of it, and the next commit may go well
+                with self._lock:
+                    self._entries = entries + self._entries
+                    self._index_behind = True
+
+
+def _lock(folder: Path) -> int:
+    """The lock of the writer. Raises OSError, ConfigError(FOLDER_LOCKED)."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + JOURNAL_LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+                os.close(descriptor)
+                raise
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                os.close(descriptor)
+                raise ConfigError(
+                    Code.FOLDER_LOCKED,
+                    f"the journal {folder} is written by process {holder or 'unknown'}",
+                    next_step="wait for that run to end, or stop it",
+                ) from error
+            time.sleep(0.02)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _named(folder: Path, error: OSError | lmdb.Error) -> StorageError:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+        return StorageError(
+            Code.DISK_FULL,
+            f"the disk that holds the journal {folder} is full; nothing of this set was stored, all before it is there",
+            next_step="make room on that disk, and take the run up again with `flame resume`",
+        )
+    return StorageError(
+        Code.DATABASE_FAILED,
+        f"the journal {folder} cannot be written: {error}",
+        next_step="look at the disk; what was stored before is there, and `flame archive` keeps it",
+    )
