@@ -27,6 +27,7 @@ from flame.ports import NodeSchema, Policy
 # How the executor tells a program of a flame node where it is.
 ENDPOINT_VARIABLE: Final = "FLAME_CONTROL"  # ZeroMQ address of the executor; absent: the file runs alone
 NODE_VARIABLE: Final = "FLAME_NODE"  # name of the flame node
+PARENT_VARIABLE: Final = "FLOTTA_PARENT_PID"  # the process that this one must not outlive, as for every child of a node
 DESCRIBE_VARIABLE: Final = "FLAME_DESCRIBE"  # "register" writes the schema to this file as JSON and ends the program
 
 BEAT_S: Final = 0.5
@@ -50,13 +51,16 @@ class InputEnd(msgspec.Struct, frozen=True):
 
 
 class OutputEnd(msgspec.Struct, frozen=True):
-    """One edge away from an output. `consumer`: "node/input"."""
+    """One edge away from an output. `consumer`: "node/input". `ends`: when the program ends in order, the consumer learns
+    that no value will follow; false for a flame node that is then started again.
+    """
 
     output: str
     consumer: str
     address: str
     policy: Policy
     depth: int
+    ends: bool = True
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):

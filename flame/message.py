@@ -1,0 +1,56 @@
+"""What travels on an edge: one ZeroMQ frame for each message, a MessagePack map with short keys.
+
+    key  value
+    k    kind: "v" a value; "j" a value that lies in the producer's journal under this number; "e" no value will follow
+    n    number of the value in its output, from 1, without gaps; of the last value for "e"
+    t    time of the value, ns since 1970 UTC
+    v    the value (`flame.values`), absent for "j". "e" repeats the last value on an edge that keeps the newest alone,
+         since "e" takes its place there
+
+Unknown keys are passed over, and so is a message of an unknown kind. An array of at least ARRAY_INLINE_BYTES_MAX may be
+a reference into shared memory (`flame.shared_arrays`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+VALUE: Final = "v"
+IN_JOURNAL: Final = "j"
+END: Final = "e"
+
+_NONE: Final = msgspec.Raw(b"\xc0")
+
+
+class Message(msgspec.Struct, omit_defaults=True, gc=False):
+    """One message. `v` holds the bytes of the value, not yet read."""
+
+    k: str
+    n: int
+    t: int = 0
+    v: msgspec.Raw = _NONE
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One value that arrived. `time`: ns since 1970 UTC, set by the producer. `seq`: its number in the output, from 1;
+    0 for a parameter.
+    """
+
+    value: Any
+    time: int
+    seq: int
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Message)
+
+
+def encode(kind: str, seq: int, time_ns: int, value: bytes | None = None) -> bytes:
+    return _encoder.encode(Message(kind, seq, time_ns, _NONE if value is None else msgspec.Raw(value)))
+
+
+def decode(frame: bytes) -> Message:
+    """Raises msgspec.DecodeError for anything else."""
+    return _decoder.decode(frame)

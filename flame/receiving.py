@@ -1,0 +1,290 @@
+"""The consumer's end of an edge: a PULL socket that binds, and what its policy and the producer's journal need.
+
+Values are given in the order of their numbers, each once. A gap in the numbers means:
+- on a `block` or `spill` edge whose output is journalled: the values lie in the journal, and are read from there first;
+- otherwise: they were left out by the policy, or were on their way when one of both ends crashed. They are counted.
+
+An end belongs to one thread at a time; `count` may be asked by any.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from flame import message, values
+from flame.control import InputCount, InputEnd
+from flame.edge_page import DROPPED, ENDED, HOLDS, LOST, SENT, SLOTS_MAX, TAKEN, WAITS, Bell, EdgePage
+from flame.limits import SLICE_MS
+from flame.message import Message, Record
+from flame.shared_arrays import GivenUp, SharedInput
+from flame.stopping import StopFlag, Stopped
+from protocol.errors import Code, StorageError
+
+if TYPE_CHECKING:
+    from flame.journal import JournalReader, Stored
+
+Reading = Callable[[Any], Any]
+
+
+class ReceivingEnd:
+    """Values of one input as they arrive. `reading` turns what was sent into what the input declares, or refuses it."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        end: InputEnd,
+        shared: Path,
+        stop: StopFlag,
+        *,
+        reading: Reading | None = None,
+        journal: JournalReader | None = None,
+        position: int = 0,
+    ) -> None:
+        """`journal`: of the producer, where it keeps this output. `position`: of the last value that this flame node is
+        done with; it counts for an end that loses nothing.
+        """
+        self._end = end
+        self._stop = stop
+        self._reading = reading
+        self._journal = journal
+        self._lossless = journal is not None and end.policy in ("block", "spill")
+        self._keeps_newest = end.policy == "latest" and end.depth == 1
+        self._page = EdgePage(end.address)
+        self._words = self._page.words
+        self._bell = Bell(end.address)
+        self._shared = SharedInput(shared, end.producer, self._words)
+        self._peeked: Record | None = None
+        self._held: Message | None = None  # arrived after a gap; the journal comes first
+        self._stored: Iterator[Stored] | None = None
+        self._is_ended = False
+        self._received = 0
+        self._dropped = 0
+        self._time = 0
+        self._begin(position)
+        self._socket = self._bind(context)
+
+    def take(self, wait_s: float | None) -> Record | None:
+        """The next value in order; None when there is none within `wait_s`. Raises Stopped when none will come."""
+        record = self._peeked or self._next(wait_s)
+        if record is None:
+            return None
+        self._peeked = None
+        self._received += 1
+        self._time = record.time
+        self._leave(record.seq)
+        return record
+
+    def newest(self) -> Record | None:
+        """The newest value that has not been taken, without waiting. Those before it are left out and counted."""
+        self.peek()
+        while self._peeked is not None and (newer := self._next(0)) is not None:
+            self._dropped += 1
+            self._peeked = newer
+        return self.take(0) if self._peeked is not None else None
+
+    def peek(self) -> bool:
+        """Whether `take` would give a value at once."""
+        if self._peeked is None:
+            self._peeked = self._next(0)
+        return self._peeked is not None
+
+    @property
+    def loses_nothing(self) -> bool:
+        """Whether every value arrives, whatever crashes."""
+        return self._lossless
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the producer has ended and all its values were received."""
+        return self._is_ended and self._peeked is None and self._stored is None and self._held is None
+
+    @property
+    def pollable(self) -> zmq.Socket[bytes] | int:
+        """What becomes readable when a value arrives."""
+        return self._socket
+
+    @property
+    def count(self) -> InputCount:
+        peeked = int(self._peeked is not None)
+        remaining = max(0, self._words[SENT] - self._last)
+        dropped = self._dropped
+        if self._end.policy == "drop_new":
+            unseen = max(0, min(remaining, self._words[DROPPED] - dropped))
+        else:
+            unseen = max(0, remaining - self._end.depth) if self._end.policy == "latest" else 0
+        age_s = (time.time_ns() - self._time) / 1e9 if self._time else 0.0
+        return InputCount(self._received, dropped + unseen, remaining - unseen + peeked, age_s)
+
+    def close(self, *, in_order: bool) -> None:
+        """`in_order`: the program has ended, and its producers need not wait for it."""
+        if in_order:
+            self._words[ENDED] = 1
+            self._bell.ring()
+        self._socket.close(linger=0)
+        self._bell.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    # --- the start -----------------------------------------------------------------------------
+
+    def _begin(self, position: int) -> None:
+        words = self._words
+        words[ENDED] = 0
+        for slot in range(SLOTS_MAX):
+            words[HOLDS + slot] = 0
+        if self._lossless:
+            self._last = words[TAKEN] = position
+            self._catch_up(None)
+            return
+        self._last = words[TAKEN]
+        # What an earlier life of this node had in its queue is gone: the producer need not wait for it to be taken.
+        words[LOST] = words[SENT]
+        words[TAKEN] = words[SENT]
+        if self._journal is not None and self._end.policy == "latest":
+            self._peek_last(self._journal)
+
+    def _peek_last(self, journal: JournalReader) -> None:
+        """The newest value of an earlier life of the producer, or of the time before this node was started anew."""
+        stored = journal.last(self._end.stream)
+        if stored is not None:
+            self._last = max(self._last, stored.seq)
+            self._peeked = self._read(stored.data, stored.time_ns, stored.seq)
+
+    def _bind(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+        socket = context.socket(zmq.PULL)
+        socket.set(zmq.RCVTIMEO, SLICE_MS)
+        if self._keeps_newest:
+            socket.set(zmq.CONFLATE, 1)
+        else:
+            socket.set(zmq.RCVHWM, 0)  # the producer counts what waits
+        socket.bind(self._end.address)
+        return socket
+
+    # --- the next value ------------------------------------------------------------------------
+
+    def _next(self, wait_s: float | None) -> Record | None:
+        until = None if wait_s is None else time.monotonic() + wait_s
+        while True:
+            record = self._from_journal()
+            if record is not None:
+                return record
+            if self._is_ended:
+                if wait_s == 0:
+                    return None
+                raise Stopped(f"{self._end.producer} has ended, and all its values were taken")
+            if wait_s == 0 and self._words[SENT] <= self._last:
+                return None
+            frame = self._receive(until)
+            if frame is not None:
+                record = self._accept(frame)
+                if record is not None:
+                    return record
+                continue
+            if wait_s != 0:
+                self._stop.check()
+            if self._lossless and self._words[SENT] > self._last:
+                self._catch_up(None)
+            elif until is not None and time.monotonic() >= until:
+                return None
+
+    def _receive(self, until: float | None) -> Message | None:
+        """What arrives within a slice of time, or by `until`."""
+        try:
+            if self._end.policy == "spill" and self._words[SENT] > self._last:
+                return message.decode(self._socket.recv(zmq.NOBLOCK))  # else the journal has it
+            if until is None:
+                return message.decode(self._socket.recv())
+            wait_ms = (until - time.monotonic()) * 1e3
+            if wait_ms > 0:
+                self._socket.poll(min(SLICE_MS, int(wait_ms) + 1))
+            return message.decode(self._socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            return None
+
+    def _accept(self, arrived: Message) -> Record | None:
+        seq = arrived.n
+        if arrived.k == message.END:
+            return self._accept_end(arrived)
+        if seq <= self._last or arrived.k not in (message.VALUE, message.IN_JOURNAL):
+            return None
+        if seq != self._last + 1:
+            if self._lossless:
+                self._after_gap(arrived, seq - 1)
+                return None
+            self._dropped += seq - self._last - 1
+        self._last = seq
+        return self._record(arrived)
+
+    def _accept_end(self, arrived: Message) -> Record | None:
+        missing = arrived.n - self._last
+        if missing > 0 and self._lossless:
+            self._after_gap(arrived, arrived.n)
+            return None
+        self._is_ended = True
+        if missing <= 0:
+            return None
+        self._last = arrived.n
+        if not self._keeps_newest:
+            self._dropped += missing
+            return None
+        self._dropped += missing - 1
+        return self._record(arrived)
+
+    def _record(self, arrived: Message) -> Record | None:
+        data: Any = arrived.v
+        if arrived.k == message.IN_JOURNAL and self._journal is not None:
+            data = next(iter(self._journal.read(self._end.stream, arrived.n, arrived.n))).data
+        self._shared.begin(arrived.n)
+        try:
+            return self._read(data, arrived.t, arrived.n)
+        except GivenUp:
+            self._dropped += 1
+            return None
+
+    def _read(self, data: Any, time_ns: int, seq: int) -> Record:
+        value = values.decode(data, self._shared.fetch)
+        return Record(value if self._reading is None else self._reading(value), time_ns, seq)
+
+    def _leave(self, seq: int) -> None:
+        """Value `seq` has left the queue: there is room for another."""
+        words = self._words
+        words[TAKEN] = seq
+        if words[WAITS] and words[SENT] - 1 - seq <= self._end.depth // 2:
+            words[WAITS] = 0
+            self._bell.ring()
+
+    # --- the producer's journal ----------------------------------------------------------------
+
+    def _after_gap(self, arrived: Message, last_missing: int) -> None:
+        """What arrived is looked at again when the journal has given what is missing."""
+        self._held = arrived
+        self._catch_up(last_missing)
+
+    def _catch_up(self, last_seq: int | None) -> None:
+        """Go on in the journal, up to `last_seq` or its end."""
+        assert self._journal is not None
+        self._stored = iter(self._journal.read(self._end.stream, self._last + 1, last_seq))
+
+    def _from_journal(self) -> Record | None:
+        if self._stored is None:
+            return None
+        stored = next(self._stored, None)
+        if stored is not None:
+            self._last = stored.seq
+            return self._read(stored.data, stored.time_ns, stored.seq)
+        self._stored = None
+        held, self._held = self._held, None
+        if held is None:
+            return None
+        if held.n > self._last + 1 or (held.k == message.END and held.n > self._last):
+            raise StorageError(
+                Code.JOURNAL_DAMAGED,
+                f"value {self._last + 1} of {self._end.producer} was sent, and its journal does not have it",
+                next_step=f"look at {self._end.journal}; was it altered while the run went on?",
+            )
+        return self._accept(held)

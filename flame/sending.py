@@ -1,0 +1,130 @@
+"""The producer's end of an edge: a PUSH socket that connects, and the four policies.
+
+`block` waits until fewer than `depth` values are on their way; `spill` sends no value beyond `depth`, the consumer reads
+it from the journal; `drop_new` leaves it out and counts it; `latest` sends every value and never waits, since the
+consumer's end keeps the newest. The socket itself is never full: `depth` bounds what waits in it.
+
+An end belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import zmq
+
+from flame.control import OutputEnd
+from flame.edge_page import DROPPED, ENDED, SENT, TAKEN, WAITS, Bell, EdgePage
+from flame.limits import EDGE_BYTES_MAX, EDGE_RECONNECT_MS, LATEST_FRAMES_MAX, SLICE_MS, WHOLE_FRAME_BYTES
+from flame.stopping import StopFlag
+
+
+class SendingEnd:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], end: OutputEnd, stop: StopFlag) -> None:
+        self.consumer: Final = end.consumer
+        self.blocked = False
+        self.ends: Final = end.ends
+        self._end = end
+        self._stop = stop
+        self._depth = end.depth
+        self.page: Final = EdgePage(end.address)
+        self._words = self.page.words
+        self._bell = Bell(end.address)
+        self._large: deque[tuple[int, int]] = deque()  # (number, bytes) of large values on their way
+        self._large_bytes = 0
+        self._queued: deque[int] = deque()  # numbers in the queue of a drop_new edge
+        self._bounded = end.policy != "latest"
+        self.keeps_newest: Final = end.policy == "latest" and end.depth == 1
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.set(zmq.LINGER, -1)
+        self._socket.set(zmq.RECONNECT_IVL, EDGE_RECONNECT_MS)
+        if self.keeps_newest:
+            self._socket.set(zmq.CONFLATE, 1)
+        else:
+            self._socket.set(zmq.SNDHWM, LATEST_FRAMES_MAX if end.policy == "latest" else 0)
+        self._socket.connect(end.address)
+
+    @property
+    def sent(self) -> int:
+        """Number of the newest value, of this or an earlier life of the producer."""
+        return self._words[SENT]
+
+    def announce(self, seq: int) -> None:
+        """Values up to `seq` lie in the journal, although this life of the producer sent none of them."""
+        self._words[SENT] = seq
+
+    @property
+    def takes(self) -> bool:
+        """Whether the consumer is still there to take values."""
+        return not self._words[ENDED]
+
+    def released(self, seq: int) -> bool:
+        """Whether value `seq` has left the queue, however it did."""
+        return self._words[TAKEN] >= seq or self._words[ENDED] != 0
+
+    def send(self, seq: int, frame: bytes, weight: int) -> None:
+        """`weight`: bytes of the value, wherever they lie. Raises Stopped when it has to wait and the run stops."""
+        words = self._words
+        words[SENT] = seq
+        if self._bounded and (seq - words[TAKEN] > self._depth or self._large) and not self._has_room(seq):
+            policy = self._end.policy
+            if policy == "block":
+                self._wait_for_room(seq)
+            elif policy == "drop_new":
+                words[DROPPED] += 1
+                return
+            else:
+                return
+        if words[ENDED]:
+            return
+        if self._end.policy == "drop_new":
+            self._queued.append(seq)
+        if weight >= WHOLE_FRAME_BYTES and self._bounded:
+            self._large.append((seq, weight))
+            self._large_bytes += weight
+        self._push(frame)
+
+    def finish(self, frame: bytes) -> None:
+        """Send the last frame, after which no value follows."""
+        if self.takes:
+            self._push(frame)
+
+    def close(self) -> None:
+        """What was sent still goes out, until the context is terminated."""
+        self._socket.close()
+        self._bell.close()
+
+    def _push(self, frame: bytes) -> None:
+        try:
+            # A copy of a large frame costs more than the book-keeping that spares it.
+            self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < WHOLE_FRAME_BYTES)
+        except zmq.Again:
+            pass  # only on a `latest` edge whose consumer is a stopped process: it sees the gap and counts it
+
+    def _has_room(self, seq: int) -> bool:
+        taken = self._words[TAKEN]
+        large = self._large
+        while large and large[0][0] <= taken:
+            self._large_bytes -= large.popleft()[1]
+        if self._large_bytes > EDGE_BYTES_MAX and self._end.policy != "drop_new":
+            return False
+        if self._end.policy != "drop_new":
+            return seq - 1 - taken < self._depth
+        queued = self._queued
+        while queued and queued[0] <= taken:
+            queued.popleft()
+        return len(queued) < self._depth
+
+    def _wait_for_room(self, seq: int) -> None:
+        words = self._words
+        self.blocked = True
+        try:
+            while not self._has_room(seq) and not words[ENDED]:
+                self._stop.check()
+                words[WAITS] = 1
+                if not self._has_room(seq):  # it may have been taken before the consumer could see that we wait
+                    self._bell.wait(SLICE_MS)
+        finally:
+            words[WAITS] = 0
+            self.blocked = False

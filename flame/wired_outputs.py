@@ -1,0 +1,123 @@
+"""Outputs of a flame node within a run: journal first, then the edges."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flame import message, values
+from flame.commits import Commits
+from flame.limits import WHOLE_FRAME_BYTES
+from flame.ports import OutputPort
+from flame.sending import SendingEnd
+from flame.shared_arrays import NoRoom, SharedOutput
+
+
+class WiredOutput:
+    """One output and the edges that leave it."""
+
+    def __init__(
+        self, port: OutputPort, edges: Sequence[SendingEnd], shared: SharedOutput, *, journalled: bool, next_seq: int
+    ) -> None:
+        """`next_seq`: of the journal. Without one, numbers go on where an earlier life of this flame node ended."""
+        self.port: Final = port
+        self.edges: Final = tuple(edges)
+        self.journalled: Final = journalled
+        self.sent = 0
+        self._shared = shared
+        if journalled:
+            self._seq = next_seq - 1
+            for edge in self.edges:
+                edge.announce(self._seq)
+        else:
+            self._seq = max((edge.sent for edge in self.edges), default=0)
+        self._last: tuple[int, bytes | None] = (0, None)
+
+    def encoded(self, value: Any) -> tuple[bytes, int]:
+        """The value, and how many bytes it has wherever they lie. Large arrays go to shared memory where they can."""
+        if self.journalled:
+            data = values.encode(value)
+            return data, len(data)
+        self._shared.begin(self._seq + 1)
+        try:
+            data = values.encode(value, self._shared.place if self.edges else None)
+        except NoRoom:
+            data = values.encode(value)
+            return data, len(data)
+        return data, len(data) + self._shared.placed_bytes
+
+    def send(self, seq: int | None, time_ns: int, data: bytes, weight: int) -> None:
+        """`seq`: its number in the journal, None for an output without one."""
+        self._seq = seq = self._seq + 1 if seq is None else seq
+        self.sent += 1
+        if not self.edges:
+            return
+        self._last = (time_ns, data)
+        if self.journalled and len(data) >= WHOLE_FRAME_BYTES:
+            frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
+        else:
+            frame = message.encode(message.VALUE, seq, time_ns, data)
+        for edge in self.edges:
+            edge.send(seq, frame, weight)
+
+    def finish(self) -> None:
+        """No value will follow."""
+        time_ns, data = self._last
+        for edge in self.edges:
+            if edge.ends:
+                edge.finish(message.encode(message.END, self._seq, time_ns, data if edge.keeps_newest else None))
+
+
+class WiredOutlet:
+    """All outputs of one flame node. Sets from several threads go one after the other."""
+
+    def __init__(
+        self,
+        outputs: dict[str, WiredOutput],
+        commits: Commits,
+        stop_when: Sequence[str],
+        ask_stop: Callable[[str], None],
+    ) -> None:
+        self._outputs = outputs
+        self._commits = commits
+        self._stop_when = frozenset(stop_when)
+        self._ask_stop = ask_stop
+        self._durable = frozenset(name for name, output in outputs.items() if output.port.durable)
+        # Not the lock of commits: a thread that waits for room must not keep another from reading what makes room.
+        self._lock = threading.Lock()
+
+    def set(self, values: dict[str, Any], time_ns: int) -> None:
+        outputs = self._outputs
+        with self._lock:
+            encoded = {name: outputs[name].encoded(value) for name, value in values.items()}
+            kept = {name: data for name, (data, _) in encoded.items() if outputs[name].journalled}
+            durable = bool(self._durable) and not self._durable.isdisjoint(values)
+            numbers = self._commits.commit(kept, time_ns, durable=durable)
+            for name, (data, weight) in encoded.items():
+                outputs[name].send(numbers.get(name), time_ns, data, weight)
+        for name in self._stop_when.intersection(values):
+            if _is_true(values[name]):
+                self._ask_stop(f"the output {name!r} is true")
+
+    @property
+    def sent(self) -> dict[str, int]:
+        return {name: output.sent for name, output in self._outputs.items()}
+
+    @property
+    def blocked_on(self) -> str:
+        """The consumer's input that holds this program up, "" for none."""
+        edges = (edge for output in self._outputs.values() for edge in output.edges)
+        return next((edge.consumer for edge in edges if edge.blocked), "")
+
+    @property
+    def edges(self) -> list[SendingEnd]:
+        return [edge for output in self._outputs.values() for edge in output.edges]
+
+    def finish(self) -> None:
+        for output in self._outputs.values():
+            output.finish()
+
+
+def _is_true(value: Any) -> bool:
+    return bool(value.any()) if hasattr(value, "dtype") else bool(value)
