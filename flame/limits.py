@@ -6,6 +6,14 @@ from typing import Final
 
 from protocol.limits import KIB, MIB
 
+# runs
+LOG_TAIL_BYTES: Final = 64 * KIB  # of a log, read for the error in it; a program's; a traceback has a few KiB
+SOURCES_MAX: Final = 1_000  # files kept with a run; whoever fills the folder of a workflow; far beyond any
+SOURCE_BYTES_MAX: Final = 4 * MIB  # of one of them; larger is data, not a program
+GIT_DIFF_BYTES_MAX: Final = 1 * MIB  # of what differs from the commit; whoever commits seldom; more is cut
+DIFFERENCES_SHOWN_MAX: Final = 20  # of a run that is not resumed; whoever changed its files; a page
+GIT_S_MAX: Final = 10.0  # for an answer of git; a repository on a slow disk takes a second
+
 # values
 ARRAY_INLINE_BYTES_MAX: Final = 64 * KIB  # a larger array travels by shared memory; below, the copy is cheaper
 VALUE_BYTES_MAX: Final = 2_048 * MIB  # one value, a program's; MessagePack and one write of Linux end there
@@ -22,6 +30,9 @@ INDEX_MAP_BYTES: Final = 64 * 1_024 * MIB  # address space, no memory: 2^30 entr
 INDEX_READERS_MAX: Final = 510  # processes and threads that read one journal; LMDB needs the number beforehand
 SEGMENTS_OPEN_MAX: Final = 16  # of one reader; each is a descriptor
 SCAN_BYTES: Final = 256 * KIB  # read ahead of a scan
+
+# name space
+WATCH_S: Final = 0.05  # between two looks for new values: what a person sees as at once
 
 # workflows
 DESCRIBE_LIMIT_S: Final = 20.0  # a node file until it has registered: imports of large libraries take seconds

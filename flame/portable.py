@@ -4,7 +4,8 @@ What JSON has stands as it is. The rest is a map with one key that begins with `
 
     {"$float": "nan"}   "inf", "-inf"
     {"$bytes": "AP8="}                   base64
-    {"$array": "xwQ…"}                   base64 of what `flame.values` makes of an array
+    {"$array": ["<f8", [2], [0.5, 1.5]]} dtype, shape, numbers
+    {"$array": "xwQ…"}                   base64 of what `flame.values` makes of any other array
     {"$dict": [[1, "one"], ["$x", 2]]}   keys that are no text, or begin with `$`
 
 A value comes back bit for bit, save that tuples come back as lists, as everywhere in flame.
@@ -25,6 +26,8 @@ from protocol.errors import Code, WorkflowError
 
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1  # what MessagePack holds
+_LISTED_KINDS: Final = "biuf"
+_LISTED_BYTES_MAX: Final = 8  # of one number: a longer float is more than Python's
 
 
 def dump(value: Any) -> Any:
@@ -62,8 +65,18 @@ def _dump(value: Any, depth: int) -> Any:
         case dict():
             return _dump_dict(value, depth + 1)
     if hasattr(value, "dtype") and hasattr(value, "tobytes"):
-        return {"$array": base64.b64encode(values.encode(value)).decode("ascii")}
+        return {"$array": _dump_array(value)}
     return _refuse(f"{type(value).__name__} is no type that flame keeps")
+
+
+def _dump_array(array: Any) -> Any:
+    """Numbers, which people can read and write, unless these would not give every bit back, as of a NaN with a sign."""
+    if array.dtype.kind in _LISTED_KINDS and array.dtype.itemsize <= _LISTED_BYTES_MAX:
+        little = array.astype(array.dtype.newbyteorder("<"), order="C")
+        listed = [little.dtype.str, list(little.shape), _dump(little.reshape(-1).tolist(), 0)]
+        if _load_array(listed).tobytes() == little.tobytes():
+            return listed
+    return base64.b64encode(values.encode(array)).decode("ascii")
 
 
 def _dump_dict(value: dict[Any, Any], depth: int) -> Any:
@@ -78,7 +91,7 @@ def _load_marked(mark: str, held: Any) -> Any:
         _refuse(f"{mark!r} is none of {', '.join(_LOADERS)}")
     try:
         return loader(held)
-    except (ValueError, TypeError, KeyError, binascii.Error):
+    except (ValueError, TypeError, KeyError, OverflowError, binascii.Error):
         return _refuse(f"what stands behind {mark!r} is malformed")
 
 
@@ -91,7 +104,14 @@ def _load_bytes(held: Any) -> bytes:
 
 
 def _load_array(held: Any) -> Any:
-    return values.decode(_load_bytes(held))
+    if isinstance(held, str):
+        return values.decode(_load_bytes(held))
+    import numpy as np
+
+    dtype, shape, numbers = held
+    if not isinstance(dtype, str) or np.dtype(dtype).kind not in _LISTED_KINDS:
+        raise ValueError(dtype)
+    return np.array(load(numbers), np.dtype(dtype)).reshape(shape)
 
 
 def _load_dict(held: Any) -> dict[Any, Any]:

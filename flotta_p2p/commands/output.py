@@ -42,6 +42,11 @@ def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None
         _write(line if as_json else clean(line))
 
 
+def show_exactly(text: str) -> None:
+    """A line for other programs, every character as it is. Raises StorageError."""
+    _write(text)
+
+
 def show_marked(mark: str, colour: str, text: str) -> None:
     """A line that begins with a coloured word; without colour where standard output is no terminal, or with
     $NO_COLOR. Raises StorageError.

@@ -44,6 +44,25 @@ def test_an_array_comes_back_with_its_dtype_and_shape() -> None:
     assert found.tobytes() == array.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "i2", "u8", "?", "c16", "M8[ns]", "f2", "S3"])
+@pytest.mark.parametrize("shape", [(0,), (3,), (2, 3)])
+def test_an_array_of_any_type_comes_back(dtype: str, shape: tuple[int, ...]) -> None:
+    array = numpy.arange(math.prod(shape)).reshape(shape).astype(dtype)
+    found = through_json(array)
+    assert (found.dtype, found.shape) == (array.dtype.newbyteorder("<"), shape)
+    assert found.tobytes() == array.astype(found.dtype).tobytes()
+
+
+def test_numbers_of_an_array_can_be_read_and_written_by_people() -> None:
+    assert portable.dump(numpy.array([[0.5, math.nan]])) == {"$array": ["<f8", [1, 2], [0.5, {"$float": "nan"}]]}
+    assert portable.load({"$array": ["i4", [3], [1, 2, 3]]}).tolist() == [1, 2, 3]
+
+
+def test_the_bits_of_an_odd_nan_are_kept() -> None:
+    array = numpy.array([0xFFF8000000000001], dtype="<u8").view("<f8")
+    assert through_json(array).tobytes() == array.tobytes()
+
+
 def test_what_cannot_be_kept_is_named() -> None:
     deep: list[Any] = []
     for _ in range(200):
@@ -56,8 +75,9 @@ def test_what_cannot_be_kept_is_named() -> None:
 
 @pytest.mark.parametrize(
     "held",
-    [{"$float": "1"}, {"$float": []}, {"$bytes": "?"}, {"$bytes": 1}, {"$array": "AAAA"}, {"$array": 3}, {"$dict": [1]},
-     {"$dict": [[[], 1]]}, {"$other": 1}],
+    [{"$float": "1"}, {"$float": []}, {"$bytes": "?"}, {"$bytes": 1}, {"$array": "AAAA"}, {"$array": 3},
+     {"$array": ["O", [1], [1]]}, {"$array": ["f8", [2], [1]]}, {"$array": ["u1", [1], [300]]},
+     {"$array": ["f8", [1], ["x"]]}, {"$array": [1, 2]}, {"$dict": [1]}, {"$dict": [[[], 1]]}, {"$other": 1}],
 )  # fmt: skip
 def test_a_malformed_form_is_refused_in_a_sentence(held: Any) -> None:
     with pytest.raises(WorkflowError) as caught:

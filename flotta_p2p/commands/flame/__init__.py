@@ -13,7 +13,16 @@ import click
 from flotta_p2p import __version__
 from flotta_p2p.commands.group import Commands
 
-_MODULES: Final[dict[str, str]] = {}
+_MODULES: Final[dict[str, str]] = {
+    "ls": "data",
+    "cat": "data",
+    "watch": "data",
+    "find": "data",
+    "plot": "plotting",
+    "archive": "keeping",
+    "diff": "comparing",
+    "doctor": "doctor",
+}
 
 
 class LazyCommands(Commands):

@@ -1,0 +1,59 @@
+"""A curve in characters: each is a field of two by four dots, from the Braille block of Unicode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+_BLANK: Final = 0x2800
+_DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column within a field
+_LABEL_CHARS: Final = 11
+
+
+def draw(xs: Sequence[float], ys: Sequence[float], *, columns: int, rows: int, unit: str = "", x_unit: str = "") -> list[str]:
+    """Lines of at most `columns` characters, `rows` of them for the curve. What is not finite is left out.
+
+    `xs` rises. Neighbours are joined, so that a fast change shows as a line.
+    """
+    points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+    if not points:
+        return ["no finite value"]
+    low, high = _range([y for _, y in points])
+    first, last = points[0][0], points[-1][0]
+    width, height = max(columns - _LABEL_CHARS - 2, 10) * 2, rows * 4
+    field = [[_BLANK] * (width // 2) for _ in range(rows)]
+    before: tuple[int, int] | None = None
+    for x, y in points:
+        column = 0 if last == first else round((x - first) / (last - first) * (width - 1))
+        row = round((high - y) / (high - low) * (height - 1))
+        for at in _joining(before, column, row):
+            field[at // 4][column // 2] |= _DOTS[at % 4][column % 2]
+        before = (column, row)
+    labels = [_number(high), *[""] * (rows - 2), _number(low)]
+    lines = [f"{label:>{_LABEL_CHARS}} ┤{''.join(map(chr, line))}" for label, line in zip(labels, field, strict=True)]
+    under = f"{_number(first)} to {_number(last)} {x_unit}".rstrip()
+    return [*([f"{'':>{_LABEL_CHARS}}  {unit}"] if unit else []), *lines, f"{'':>{_LABEL_CHARS}}  {under}"]
+
+
+def _joining(before: tuple[int, int] | None, column: int, row: int) -> range:
+    """Rows of this column that are dotted: from beside the point before to this one."""
+    if before is None or abs(before[1] - row) <= 1:
+        return range(row, row + 1)
+    step = 1 if before[1] > row else -1
+    start = before[1] if before[0] == column else before[1] - step
+    return range(min(start, row), max(start, row) + 1)
+
+
+def _range(ys: Sequence[float]) -> tuple[float, float]:
+    low, high = min(ys), max(ys)
+    if not math.isfinite(high - low):
+        return low / 2, high / 2 if high != low else low
+    if high > low:
+        return low, high
+    margin = abs(low) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
