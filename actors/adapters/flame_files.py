@@ -99,7 +99,7 @@ def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool) -> RunDocument:
     document, result = load(folder).document, load_result(folder)
     if result is not None and result.end == "succeeded":
         raise _not_resumed(
-            folder, "it has succeeded", f"`flame ls '#/{folder.alias}'` shows its values; `flame run` runs anew"
+            folder, "it has succeeded", "start a new run with `flame run`"
         )
     files = source_files(graph)
     sources = hashes(files)
