@@ -56,3 +56,5 @@ SHARED_STEP_BYTES: Final = 1 * MIB  # sizes of slots, so that arrays of nearly t
 # flame nodes
 LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for what it sent to leave it
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
+LIVE_WAIT_S: Final = 2.0  # for a value of a runtime output that is asked for: a person waits so long
+TAP_QUEUE_MAX: Final = 1_000  # values of one flame node that wait for a watcher, who misses older ones
