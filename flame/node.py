@@ -212,6 +212,8 @@ class Node:
         self._dry = DryRun(is_alone=True)
         for handle in self.inputs.all.values():
             self._dry.join(handle, self._stop)
+        if saved := os.environ.get(control.DRY_FROM_VARIABLE):
+            self._dry.feed_saved(saved)
         self.outputs.join(DryOutlet())
 
     def _wait(self, inputs: tuple[Input[Any], ...], limit_s: float) -> None:

@@ -21,6 +21,7 @@ _MODULES: Final[dict[str, str]] = {
     "plot": "plotting",
     "archive": "keeping",
     "diff": "comparing",
+    "dry": "drying",
     "doctor": "doctor",
 }
 
