@@ -22,3 +22,9 @@ INDEX_MAP_BYTES: Final = 64 * 1_024 * MIB  # address space, no memory: 2^30 entr
 INDEX_READERS_MAX: Final = 510  # processes and threads that read one journal; LMDB needs the number beforehand
 SEGMENTS_OPEN_MAX: Final = 16  # of one reader; each is a descriptor
 SCAN_BYTES: Final = 256 * KIB  # read ahead of a scan
+
+# archives
+ARCHIVE_CHUNK_BYTES: Final = 256 * KIB  # of a dataset that grows; HDF5 reads and writes whole chunks
+ARCHIVE_BLOCK_BYTES: Final = 4 * MIB  # of values that are written or read at once; one value may be larger
+ARCHIVE_BLOCK_ROWS: Final = 8_192
+ATTRIBUTE_BYTES_MAX: Final = 32 * KIB  # HDF5 keeps less than 64 KiB in an attribute; a longer text is a dataset
