@@ -58,3 +58,9 @@ LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for 
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
 LIVE_WAIT_S: Final = 2.0  # for a value of a runtime output that is asked for: a person waits so long
 TAP_QUEUE_MAX: Final = 1_000  # values of one flame node that wait for a watcher, who misses older ones
+
+# archives
+ARCHIVE_CHUNK_BYTES: Final = 256 * KIB  # of a dataset that grows; HDF5 reads and writes whole chunks
+ARCHIVE_BLOCK_BYTES: Final = 4 * MIB  # of values that are written or read at once; one value may be larger
+ARCHIVE_BLOCK_ROWS: Final = 8_192
+ATTRIBUTE_BYTES_MAX: Final = 32 * KIB  # HDF5 keeps less than 64 KiB in an attribute; a longer text is a dataset
