@@ -14,6 +14,11 @@ from flotta_p2p import __version__
 from flotta_p2p.commands.group import Commands
 
 _MODULES: Final[dict[str, str]] = {
+    "run": "running",
+    "resume": "running",
+    "ps": "running",
+    "stop": "running",
+    "logs": "running",
     "ls": "data",
     "cat": "data",
     "watch": "data",
