@@ -56,3 +56,9 @@ SHARED_STEP_BYTES: Final = 1 * MIB  # sizes of slots, so that arrays of nearly t
 # flame nodes
 LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for what it sent to leave it
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
+
+# archives
+ARCHIVE_CHUNK_BYTES: Final = 256 * KIB  # of a dataset that grows; HDF5 reads and writes whole chunks
+ARCHIVE_BLOCK_BYTES: Final = 4 * MIB  # of values that are written or read at once; one value may be larger
+ARCHIVE_BLOCK_ROWS: Final = 8_192
+ATTRIBUTE_BYTES_MAX: Final = 32 * KIB  # HDF5 keeps less than 64 KiB in an attribute; a longer text is a dataset
