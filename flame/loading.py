@@ -22,11 +22,15 @@ _CHILD: Final = "flame.loading_child"
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """`wired`: None when the workflow file did not run. `faults`: all, those of `wired` included."""
+    """`wired`: None when the workflow file did not run. `structure_faults`: all but those of the parameters' values."""
 
     wired: Wired | None
-    faults: tuple[Fault, ...]
+    structure_faults: tuple[Fault, ...]
     file: ParametersFile
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return self.structure_faults + (self.wired.setting_faults if self.wired else ())
 
     @property
     def settings(self) -> tuple[Setting, ...]:

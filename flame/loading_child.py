@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +17,8 @@ from flame.faults import Fault, listed, shown
 from flame.gathering import Gathering, gathering
 from flame.node_files import CLASSES_FOLDER
 from protocol.errors import Code
+
+_IMPORTED: Final = re.compile(r"cannot import name '(\w+)'")
 
 
 def main(file: Path, answer: Path) -> None:
@@ -62,7 +65,7 @@ def _with_hint(error: BaseException, fault: Fault) -> Fault:
         return fault
     package = sys.modules.get(CLASSES_FOLDER)
     names = list(getattr(package, "__all__", ()))
-    wanted = getattr(error, "name_from", None) or str(error.name).rpartition(".")[2]
+    wanted = found[1] if (found := _IMPORTED.match(error.msg)) else str(error.name).rpartition(".")[2]
     near = difflib.get_close_matches(wanted, names, 1)
     step = f"did you mean {near[0]}? " if near else ""
     return msgspec.structs.replace(

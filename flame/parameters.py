@@ -107,12 +107,14 @@ def healed(file: ParametersFile, inputs: dict[str, list[InputPort]], missing: di
             elif port.name not in here or here[port.name] is None:
                 here[port.name] = {MISSING_MARK: input_doc(port)}
     unused = {node: values for node, values in unused.items() if values}
-    return {**kept, **({UNUSED: unused} if unused else {})}  # type: ignore[dict-item]
+    return {**kept, **({UNUSED: unused} if unused else {})}
 
 
 def write(path: Path, values: Values) -> bool:
     """Whole or not at all; False when the file says so already. Raises StorageError."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if not values and not path.exists():
+        return False
     try:
         if path.exists() and json.loads(path.read_text("utf-8-sig"), parse_constant=_constant) == values:
             return False

@@ -1,4 +1,4 @@
-"""From what a workflow file says to the graph of a run: each reference, type and unit is checked, all faults at once."""
+"""From what a workflow file says to the graph of a run: references, types and units are checked, all faults at once."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Wired(msgspec.Struct, frozen=True):
-    """`graph`: whole when there are no faults. `settings`: all parameters of all flame nodes."""
+    """`graph`: whole when there are no faults. `settings`: all parameters of all flame nodes; `setting_faults` are
+    those of their values.
+    """
 
     graph: Graph
     faults: tuple[Fault, ...]
+    setting_faults: tuple[Fault, ...]
     warnings: tuple[str, ...]
     settings: tuple[Setting, ...]
 
@@ -55,6 +58,7 @@ class _Wiring:
         self._file = file
         self._read_value = read_value
         self._faults: list[Fault] = []
+        self._setting_faults: list[Fault] = []
         self._settings: list[Setting] = []
         self._known = [node for node in draft.nodes if node.kind in kinds]
         self._schemas: dict[str, NodeSchema] = {node.name: kinds[node.kind].schema for node in self._known}
@@ -72,7 +76,7 @@ class _Wiring:
         )
         warnings = (*self._strangers(), *state_cycles(graph))
         self._missing()
-        return Wired(graph, tuple(self._faults), warnings, tuple(self._settings))
+        return Wired(graph, tuple(self._faults), tuple(self._setting_faults), warnings, tuple(self._settings))
 
     # --- edges
 
@@ -92,13 +96,15 @@ class _Wiring:
         if output is None:
             names = [one.name for one in schema.outputs]
             step = f"{nearest(source.output, names)}its outputs are {listed(names)}"
-            return self._fault(Code.WIRING_WRONG, f"{schema.name} has no output {source.output!r}", step, place)
+            self._fault(Code.WIRING_WRONG, f"{schema.name} has no output {source.output!r}", step, place)
+            return None
         try:
             factor, offset = _conversion(output, port)
         except WorkflowError as error:
             taken = f"{target}.{port.name} ({port.kind}) takes {_typed(port)}"
             given = f"{source.node}.{output.name} gives {_typed(output)}"
-            return self._fault(error.code, f"{taken}, but {given}: {error.sentence}", error.next_step, place)
+            self._fault(error.code, f"{taken}, but {given}: {error.sentence}", error.next_step, place)
+            return None
         policy = source.policy or port.policy
         depth = source.depth or (1 if source.policy == "latest" else port.depth)
         return Edge(source.node, output.name, target, port.name, policy, depth, factor, offset)
@@ -155,7 +161,7 @@ class _Wiring:
         try:
             value = portable.dump(self._read_value(address))
         except FlottaError as error:
-            self._faults.append(fault_of(error, place))
+            self._setting_faults.append(fault_of(error, place))
             return Parameter(port.name, None, "run", address)
         return self._checked(node, port, value, "run", place, address)
 
@@ -169,7 +175,7 @@ class _Wiring:
             held = portable.dump(value if read is None else read(value))
         except WorkflowError as error:
             sentence = f"{node}.{error.sentence.removeprefix('input ')}"
-            self._fault(error.code, sentence, error.next_step, place)
+            self._setting_fault(error.code, sentence, error.next_step, place)
         return Parameter(port.name, held, origin, address)
 
     def _missing(self) -> None:
@@ -177,7 +183,7 @@ class _Wiring:
         if missing:
             verb = "1 parameter has" if len(missing) == 1 else f"{len(missing)} parameters have"
             step = f"`flame params` writes them into {self._file.path.name}; fill in their values there"
-            self._fault(Code.PARAMETER_MISSING, f"{verb} no value: {', '.join(missing)}", step, "")
+            self._setting_fault(Code.PARAMETER_MISSING, f"{verb} no value: {', '.join(missing)}", step, "")
 
     def _strangers(self) -> Iterator[str]:
         """What the file holds for no parameter. Near the name of one that is unset it is a slip, and a fault."""
@@ -197,7 +203,7 @@ class _Wiring:
         what = f"{node}/{name} is no parameter" if name else f"there is no flame node {node!r}"
         near = nearest(name or node, [own for own in names if own not in self._file.values or name])
         if near:
-            self._fault(Code.WORKFLOW_WRONG, what, f"{near}`flame params` puts it aside", place)
+            self._setting_fault(Code.WORKFLOW_WRONG, what, f"{near}`flame params` puts it aside", place)
         else:
             yield f"{place}: {what}; it is not used, and `flame params` puts it aside"
 
@@ -215,6 +221,9 @@ class _Wiring:
 
     def _fault(self, code: Code, sentence: str, next_step: str, place: str) -> None:
         self._faults.append(Fault(code.value, sentence, next_step, place))
+
+    def _setting_fault(self, code: Code, sentence: str, next_step: str, place: str) -> None:
+        self._setting_faults.append(Fault(code.value, sentence, next_step, place))
 
 
 def _conversion(output: OutputPort, port: InputPort) -> tuple[float, float]:

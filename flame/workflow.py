@@ -81,7 +81,7 @@ class Workflow:
     def n(self) -> Names:
         return Names(self.nodes)
 
-    def stop_when(self, output: Output[Any]) -> None:
+    def stop_when(self, output: Any) -> None:
         """The run ends in order when `output` carries a true value."""
         if not isinstance(output, Output):
             fault(Code.WORKFLOW_WRONG, f"{output!r} is no output to stop at", "write wf.stop_when(node.o.<output>)")

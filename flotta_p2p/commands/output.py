@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 import click
+import msgspec
 
 from flotta_p2p.commands.suggestions import completed_line
 from protocol.errors import Code, FlottaError, StorageError
@@ -96,13 +97,15 @@ def show_error(
     job: str = "",
     next_step: str = "",
     program: str = "flotta-p2p",
+    faults: Sequence[Any] = (),
     as_json: bool = False,
 ) -> None:
     """One error: on standard error for people, as `{"error": …}` on standard output with --json. `program`: who says
-    it.
+    it. `faults`: what it consists of, as values, where it is several.
     """
     if as_json:
-        values = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
+        values: dict[str, Any] = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
+        values |= {"faults": list(faults)} if faults else {}
         with suppress(StorageError):  # then the sentence on standard error has to do
             _write(json.dumps({"error": values}, indent=2))
             return
@@ -127,6 +130,7 @@ def show_fault(error: FlottaError, *, program: str = "flotta-p2p", as_json: bool
         job=error.job,
         next_step=error.next_step,
         program=program,
+        faults=[msgspec.to_builtins(fault) for fault in getattr(error, "faults", ())],
         as_json=as_json,
     )
 

@@ -23,8 +23,8 @@ def through_json(value: Any) -> Any:
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 0, -1, 2**63, 2**64 - 1, -(2**63), 0.0, 3.0, 1e-308, "", "#/j41/a/b", "$x", b"", b"\x00\xff", [], [1, [2]],
-     {}, {"a": None}, {"$float": "nan"}, {1: "one"}, {None: 1, "": 2}, {"a": {"$a": b"x"}}],
+    [None, True, 0, -1, 2**63, 2**64 - 1, -(2**63), 0.0, 3.0, 1e-308, "", "#/j41/a/b", "$x", b"", b"\x00\xff", [],
+     [1, [2]], {}, {"a": None}, {"$float": "nan"}, {1: "one"}, {None: 1, "": 2}, {"a": {"$a": b"x"}}],
 )  # fmt: skip
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     found = through_json(value)

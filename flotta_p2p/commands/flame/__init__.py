@@ -13,7 +13,17 @@ import click
 from flotta_p2p import __version__
 from flotta_p2p.commands.group import Commands
 
-_MODULES: Final[dict[str, str]] = {
+_MODULES: Final = {
+    "new": "authoring",
+    "generate": "authoring",
+    "check": "checking",
+    "graph": "checking",
+    "params": "checking",
+    "run": "running",
+    "resume": "running",
+    "ps": "running",
+    "stop": "running",
+    "logs": "running",
     "ls": "data",
     "cat": "data",
     "watch": "data",
