@@ -37,7 +37,9 @@ def dry(file: Path, saved: str | None, node: str | None, runs: Path | None) -> i
         raise click.UsageError("--node and --runs belong to --from RUN")
     variables = {} if saved is None else {DRY_FROM_VARIABLE: _address(file, saved, node, runs)}
     folder = None if saved is None else space(runs).runs.parent
-    ended = subprocess.run([sys.executable, str(file.absolute())], env={**os.environ, **variables}, cwd=folder)
+    ended = subprocess.run(
+        [sys.executable, str(file.absolute())], check=False, env={**os.environ, **variables}, cwd=folder
+    )
     return ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
 
 
