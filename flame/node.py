@@ -88,7 +88,7 @@ class Node:
         return self._memory
 
     def safe(self, file: str | os.PathLike[str]) -> None:
-        """Name the program that brings the hardware into a safe state: run after this one, however it ended."""
+        """Name the program that brings the hardware into a safe state: run when this one did not end in order."""
         self._check_not_registered("node.safe(…)")
         path = self._file.parent / file
         if not path.is_file():

@@ -20,8 +20,8 @@ from protocol.errors import Code, WorkflowError
 @click.option("--node", help="The flame node in that run; else the only one of this file.")
 @RUNS
 def dry(file: Path, saved: str | None, node: str | None, runs: Path | None) -> int:
-    """Run the node file FILE alone. It takes the data of its dry run, or with --from those of a saved run, and checks
-    what it expects. The exit code is that of the program.
+    """Run the node file FILE alone, on the data of its dry run, and check what it expects of them. With --from: on what
+    arrived in a saved run, where the file's expectations do not hold. The exit code is that of the program.
 
     \b
     Examples:
