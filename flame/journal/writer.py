@@ -19,7 +19,7 @@ from flame.journal.contents import Entry, Stream
 from flame.journal.index import contents_bytes
 from flame.journal.lock import lock_folder
 from flame.journal.recovery import Recovery, recover, remembered
-from flame.journal.segments import Located, Piece, Place, Record, SegmentWriter, record_bytes
+from flame.journal.segments import Located, Piece, Place, Record, SegmentWriter, make_folder, record_bytes
 from flame.limits import INDEX_EVERY_MS, JOURNAL_SYNC_MS, SEGMENT_BYTES
 from protocol.errors import Code, LocalProtocolError, StorageError
 from protocol.limits import KIB
@@ -56,7 +56,6 @@ class Journal:
         self._contents = recovery.contents
         self._entries = recovery.entries  # not in the index yet
         self._writer = recovery.writer
-        self._cut_bytes = recovery.cut_bytes
         self._sync_s = sync_ms / 1_000
         self._lock = threading.Lock()
         self._retired: list[SegmentWriter] = []  # synced segments, which the syncing thread may still hold
@@ -77,7 +76,7 @@ class Journal:
         and byte, when what was safe does not read, DISK_FULL, DATABASE_FAILED.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             lock = lock_folder(folder)
         except OSError as error:
             raise _named(folder, error) from error
@@ -85,7 +84,7 @@ class Journal:
         try:
             recovery = recover(folder)
             journal = cls(folder, lock, recovery, sync_ms)
-            journal._begin(streams)
+            journal._begin(streams, recovery.cut_bytes)
         except BaseException as error:
             if recovery is not None:
                 recovery.close()
@@ -95,18 +94,24 @@ class Journal:
             raise
         return journal
 
-    def _begin(self, streams: Sequence[str]) -> None:
+    def _begin(self, streams: Sequence[str], cut_bytes: int) -> None:
         contents = self._contents
         for name in streams:
             contents.streams.setdefault(name, Stream())
-        self._write(Record(written_ns=time.time_ns(), opening=contents.openings + 1, streams=list(streams)), [])
         self.recovered = Recovered(
             memory=remembered(self._folder, contents),
             cursors=dict(contents.cursors),
             next_seq={name: stream.last_seq + 1 for name, stream in contents.streams.items()},
-            run_restarts=contents.openings - 1,
-            cut_bytes=self._cut_bytes,
+            run_restarts=contents.openings,
+            cut_bytes=cut_bytes,
         )
+        self._write(Record(written_ns=time.time_ns(), opening=contents.openings + 1, streams=list(streams)), [])
+        # From the first value on the index says up to where all was on disk, and by that what a power cut may tear.
+        self._writer.sync()
+        self._index.store(contents_bytes(contents), self._entries)
+        self._entries = []
+        self._index_behind = self._unsynced = False
+        self._wake.clear()
         self._thread.start()
 
     def append(
@@ -146,6 +151,8 @@ class Journal:
             if cursors:
                 record.cursors = dict(cursors)
             try:
+                if self._writer.size >= SEGMENT_BYTES:
+                    self._roll()
                 self._write(record, parts)
             except OSError as error:
                 raise _named(self._folder, error) from error
@@ -198,11 +205,9 @@ class Journal:
             raise LocalProtocolError(f"the journal {self._folder} is closed")
 
     def _write(self, record: Record, parts: list[bytes]) -> None:
-        """Under the lock, but for the first. Raises OSError, and nothing has changed."""
+        """Under the lock. Raises OSError, and nothing has changed."""
         length = sum(map(len, parts))
         head = record_bytes(record, length)
-        if self._writer.size >= SEGMENT_BYTES:
-            self._roll()
         writer = self._writer
         place = Place(writer.number, writer.size)
         writer.write((b"".join((head, *parts)),) if length < _JOINED_BYTES_MAX else (head, *parts))

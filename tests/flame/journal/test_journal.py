@@ -212,6 +212,7 @@ def test_what_is_written_reaches_the_disk_soon_and_a_durable_set_at_once(tmp_pat
     monkeypatch.setattr(os, "fdatasync", noted)
     (tmp_path / "slow").mkdir()
     with Journal.open(tmp_path / "slow", ["a"], sync_ms=60_000) as journal:
+        synced.clear()
         journal.append({"a": encode(1)}, 1)
         assert not synced
         journal.append({"a": encode(1)}, 1, durable=True)
