@@ -13,6 +13,8 @@ from flame.ports import OutputPort
 from flame.sending import SendingEnd
 from flame.shared_arrays import NoRoom, SharedOutput
 
+_SCALARS: Final = frozenset({float, int, bool, str, bytes, type(None)})  # types without an array inside
+
 
 class WiredOutput:
     """One output and the edges that leave it."""
@@ -36,28 +38,40 @@ class WiredOutput:
 
     def encoded(self, value: Any) -> tuple[bytes, int]:
         """The value, and how many bytes it has wherever they lie. Large arrays go to shared memory where they can."""
-        if self.journalled:
+        if self.journalled or not self.edges or type(value) in _SCALARS:
             data = values.encode(value)
             return data, len(data)
         self._shared.begin(self._seq + 1)
         try:
-            data = values.encode(value, self._shared.place if self.edges else None)
+            data = values.encode(value, self._shared.place)
+            return data, len(data) + self._shared.placed_bytes
         except NoRoom:
             data = values.encode(value)
             return data, len(data)
-        return data, len(data) + self._shared.placed_bytes
+
+    def send_alone(self, value: Any, time_ns: int) -> None:
+        """Without a journal: encode and send."""
+        if type(value) in _SCALARS:
+            data = values.encode(value)
+            weight = len(data)
+        else:
+            data, weight = self.encoded(value)
+        self._seq = seq = self._seq + 1
+        self.sent += 1
+        self._last = (time_ns, data)
+        frame = message.encode_value(seq, time_ns, data)
+        for edge in self.edges:
+            edge.send(seq, frame, weight)
 
     def send(self, seq: int | None, time_ns: int, data: bytes, weight: int) -> None:
         """`seq`: its number in the journal, None for an output without one."""
         self._seq = seq = self._seq + 1 if seq is None else seq
         self.sent += 1
-        if not self.edges:
-            return
         self._last = (time_ns, data)
         if self.journalled and len(data) >= WHOLE_FRAME_BYTES:
             frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
         else:
-            frame = message.encode(message.VALUE, seq, time_ns, data)
+            frame = message.encode_value(seq, time_ns, data)
         for edge in self.edges:
             edge.send(seq, frame, weight)
 
@@ -81,6 +95,7 @@ class WiredOutlet:
     ) -> None:
         self._outputs = outputs
         self._commits = commits
+        self._keeps = commits.keeps
         self._stop_when = frozenset(stop_when)
         self._ask_stop = ask_stop
         self._durable = frozenset(name for name, output in outputs.items() if output.port.durable)
@@ -90,12 +105,24 @@ class WiredOutlet:
     def set(self, values: dict[str, Any], time_ns: int) -> None:
         outputs = self._outputs
         with self._lock:
-            encoded = {name: outputs[name].encoded(value) for name, value in values.items()}
-            kept = {name: data for name, (data, _) in encoded.items() if outputs[name].journalled}
-            durable = bool(self._durable) and not self._durable.isdisjoint(values)
-            numbers = self._commits.commit(kept, time_ns, durable=durable)
-            for name, (data, weight) in encoded.items():
-                outputs[name].send(numbers.get(name), time_ns, data, weight)
+            if not self._keeps and len(values) == 1:  # nothing to commit, nothing to do as one: most of what is sent
+                for name, value in values.items():
+                    outputs[name].send_alone(value, time_ns)
+            else:
+                self._set_as_one(values, time_ns)
+        if self._stop_when:
+            self._look_whether_to_stop(values)
+
+    def _set_as_one(self, values: dict[str, Any], time_ns: int) -> None:
+        outputs = self._outputs
+        encoded = {name: outputs[name].encoded(value) for name, value in values.items()}
+        kept = {name: data for name, (data, _) in encoded.items() if outputs[name].journalled}
+        durable = bool(self._durable) and not self._durable.isdisjoint(values)
+        numbers = self._commits.commit(kept, time_ns, durable=durable)
+        for name, (data, weight) in encoded.items():
+            outputs[name].send(numbers.get(name), time_ns, data, weight)
+
+    def _look_whether_to_stop(self, values: dict[str, Any]) -> None:
         for name in self._stop_when.intersection(values):
             if _is_true(values[name]):
                 self._ask_stop(f"the output {name!r} is true")
