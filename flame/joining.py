@@ -74,7 +74,7 @@ class Joined:
             if in_order:
                 self._outlet.finish()
             for edge in self._outlet.edges:
-                edge.close()
+                edge.close(-1 if edge.takes and not self._stop.is_set else round(LINGER_STOPPED_S * 1e3))
             self._linger(self._outlet.edges)
         self._commits.close()
         self._link.bye(beat, problem)

@@ -40,7 +40,6 @@ class SendingEnd:
         self._bounded = end.policy != "latest"
         self.keeps_newest: Final = end.policy == "latest" and end.depth == 1
         self._socket = context.socket(zmq.PUSH)
-        self._socket.set(zmq.LINGER, -1)
         self._socket.set(zmq.RECONNECT_IVL, EDGE_RECONNECT_MS)
         if self.keeps_newest:
             self._socket.set(zmq.CONFLATE, 1)
@@ -98,9 +97,9 @@ class SendingEnd:
         if self.takes:
             self._send(frame, _NOBLOCK, True)
 
-    def close(self) -> None:
-        """What was sent still goes out, until the context is terminated."""
-        self._socket.close()
+    def close(self, linger_ms: int = -1) -> None:
+        """What was sent still goes out within `linger_ms`, -1 for as long as it takes."""
+        self._socket.close(linger_ms)
         self._bell.close()
 
     def _has_room(self, seq: int) -> bool:
