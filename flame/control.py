@@ -52,8 +52,8 @@ class InputEnd(msgspec.Struct, frozen=True):
 
 
 class OutputEnd(msgspec.Struct, frozen=True):
-    """One edge away from an output. `consumer`: "node/input". `ends`: when the program ends in order, the consumer learns
-    that no value will follow; false for a flame node that is then started again.
+    """One edge away from an output. `consumer`: "node/input". `ends`: when the program ends in order, the consumer
+    learns that no value will follow; false for a flame node that is then started again.
     """
 
     output: str

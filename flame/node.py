@@ -78,7 +78,7 @@ class Node:
     # --- declarations --------------------------------------------------------------------------
 
     def memory(self, **initial: Any) -> Memory:
-        """What this flame node remembers over a restart, with the values of its first start. Once, before `register`."""
+        """What this flame node remembers over a restart, with its first values. Once, before `register`."""
         self._check_not_registered("node.memory(…)")
         if self._memory is not None:
             raise self._wrong("node.memory(…) is called twice", "name all that is remembered in one call")
@@ -163,7 +163,7 @@ class Node:
                 return
 
     def select(self, *inputs: Input[Any], timeout: float | None = None) -> tuple[Input[Any], ...]:
-        """Those of `inputs` that have a value which was not got yet; waits for the first. Empty after `timeout` seconds.
+        """Those of `inputs` that have a value not got yet; waits for the first. Empty after `timeout` seconds.
 
         Takes no value away. Raises Stopped when the run stops or none of them will get a value any more.
         """
