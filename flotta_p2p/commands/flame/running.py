@@ -151,10 +151,9 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
 
 
 def _execute(held: HeldRun, as_json: bool) -> int:
-    from flame.archive import write_archive
-
     from actors.flame_embedded import execute
     from actors.flame_executor import limits_of
+    from flame.archive import write_archive
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
@@ -173,13 +172,14 @@ def _execute(held: HeldRun, as_json: bool) -> int:
 
 
 def _tell_faults(result: RunResult, fault: str) -> None:
+    program = click.get_current_context().find_root().info_name or "flame"
     if fault:
-        click.echo(clean(f"flame: the archive could not be written: {fault}"), err=True)
+        click.echo(clean(f"{program}: the archive could not be written: {fault}"), err=True)
     if result.exit_code:
         bad = next((name for name, node in result.nodes.items() if node.problem), "")
         step = f"`flame logs {result.alias} {bad}`".replace(" `", "`")
         sentence = f"run {result.alias} {result.end}: {result.reason}"
-        show_error(Code.RUN_FAILED.value, sentence, next_step=step, program="flame")
+        show_error(Code.RUN_FAILED.value, sentence, next_step=step, program=program)
 
 
 def _warn(sentence: str) -> None:
