@@ -14,7 +14,7 @@ from typing import Any, assert_never
 import msgspec
 
 from actors.adapters.flame_control import FlameControl, NodeSaid, ProgramEnded
-from actors.adapters.flame_files import HeldRun, keep_result
+from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, show_sockets
 from actors.adapters.flame_processes import Program
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.inbox import Answer
@@ -143,6 +143,7 @@ class FlameExecutorActor(SupervisedActor):
         self._timers.clear_all(self.address)
         self._run.folder.shared.mkdir(exist_ok=True)
         self._control = FlameControl(self.address.tell)
+        show_sockets(self._run.folder, self._control.folder)
         self.ready()
         self._step(RunBegun())
 
@@ -162,6 +163,7 @@ class FlameExecutorActor(SupervisedActor):
         self._timers.clear_all(self.address)
         if self._control is not None:
             self._control.stop()
+            hide_sockets(self._run.folder)
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from flame.address import to_text
 from flame.graph import GraphNode
 from flame.portable import load
 from flame.ports import OutputPort
 from flame.runs import Run
-from flame.streams import Value, open_stream
+from flame.streams import Stream, Value, open_stream
 from flame.values import encode
 
 Aspect = Literal["parameter", "graph", "code", "version", "end", "values"]
@@ -71,7 +70,7 @@ def _parameters(run: Run) -> dict[str, Any]:
 def _graph(run: Run) -> dict[str, Any]:
     nodes = {f"#{node.name}": node.schema.name for node in run.graph.nodes}
     edges = {
-        f"#{edge.target}/in/{edge.input}": f"{to_text('', edge.source, 'out', edge.output)[1:]} {edge.policy}({edge.depth})"
+        f"#{edge.target}/in/{edge.input}": f"#{edge.source}/{edge.output} {edge.policy}({edge.depth})"
         for edge in run.graph.edges
     }
     return nodes | edges
@@ -87,8 +86,8 @@ def _code(left: Run, right: Run) -> Iterator[Difference]:
     one, other = ({source.name: source.sha256 for source in run.document.provenance.sources} for run in (left, right))
     for difference in _differing("code", one, other):
         before, after = _text(left, difference.what), _text(right, difference.what)
-        names = (f"{run.alias}/{difference.what}" for run in (left, right))
-        lines = tuple(difflib.unified_diff(before, after, *names, lineterm=""))
+        old, new = (f"{run.alias}/{difference.what}" for run in (left, right))
+        lines = tuple(difflib.unified_diff(before, after, old, new, lineterm=""))
         yield msgspec.structs.replace(difference, lines=lines)
 
 
@@ -109,22 +108,21 @@ def _values(left: Run, right: Run) -> Iterator[Difference]:
         with open_stream(left, node, port) as one, open_stream(right, *other) as two:
             if one is None and two is None:
                 continue
-            place = to_text("", node.name, "out", port.name)[2:]
-            counts = [NOTHING if stream is None else stream.extent().last_seq for stream in (one, two)]
-            if counts[0] != counts[1]:
-                yield Difference("values", f"#{place} (how many)", *counts)
+            place = f"#{node.name}/{port.name}"
+            before, after = (NOTHING if stream is None else stream.extent().last_seq for stream in (one, two))
+            if before != after:
+                yield Difference("values", f"{place} (how many)", before, after)
             if one is not None and two is not None:
-                yield from _first_other(f"#{place}", _all(one), _all(two))
+                yield from _first_other(place, _all(one), _all(two))
 
 
 def _outputs(run: Run) -> Iterator[tuple[GraphNode, OutputPort]]:
     return ((node, port) for node in run.graph.nodes for port in node.schema.outputs)
 
 
-def _all(stream: Any) -> Iterator[Value]:
+def _all(stream: Stream) -> Iterator[Value]:
     extent = stream.extent()
-    read: Iterator[Value] = stream.read(extent.first_seq, extent.last_seq)
-    return read
+    return stream.read(extent.first_seq, extent.last_seq)
 
 
 def _first_other(place: str, left: Iterator[Value], right: Iterator[Value]) -> Iterator[Difference]:

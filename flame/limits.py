@@ -45,14 +45,22 @@ DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they sh
 # edges
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end
 EDGE_PAGE_BYTES: Final = 4 * KIB  # one page of memory: the words of an edge, and a mark for each of 496 slots
-EDGE_BYTES_MAX: Final = (
-    256 * MIB
-)  # large values on their way on one edge, whatever its depth: 1,000 images would be 40 GB
+# large values on their way on one edge, whatever its depth: 1,000 images would be 40 GB
+EDGE_BYTES_MAX: Final = 256 * MIB
 EDGE_RECONNECT_MS: Final = 20  # between two tries to reach a consumer that is started anew
 WHOLE_FRAME_BYTES: Final = 64 * KIB  # a larger frame is handed to ZeroMQ without a copy
 LATEST_FRAMES_MAX: Final = 1_000  # in the socket of a `latest` edge, while its consumer is a stopped process
 SHARED_BYTES_MAX: Final = 512 * MIB  # shared memory of one output: what travels, and what consumers hold on to
 SHARED_STEP_BYTES: Final = 1 * MIB  # sizes of slots, so that arrays of nearly the same size share them
+
 # flame nodes
 LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for what it sent to leave it
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
+LIVE_WAIT_S: Final = 2.0  # for a value of a runtime output that is asked for: a person waits so long
+TAP_QUEUE_MAX: Final = 1_000  # values of one flame node that wait for a watcher, who misses older ones
+
+# archives
+ARCHIVE_CHUNK_BYTES: Final = 256 * KIB  # of a dataset that grows; HDF5 reads and writes whole chunks
+ARCHIVE_BLOCK_BYTES: Final = 4 * MIB  # of values that are written or read at once; one value may be larger
+ARCHIVE_BLOCK_ROWS: Final = 8_192
+ATTRIBUTE_BYTES_MAX: Final = 32 * KIB  # HDF5 keeps less than 64 KiB in an attribute; a longer text is a dataset

@@ -92,7 +92,10 @@ def runs_folder(start: Path) -> Path:
     """The nearest `flame_runs`, in `start` or above. Raises WorkflowError(RUN_UNKNOWN)."""
     found = find_runs(start.absolute())
     if found is None:
-        raise _unknown(f"there is no folder {RUNS_FOLDER} in {start.absolute()} or above it, so no run is known here")
+        raise _unknown(
+            f"there is no folder {RUNS_FOLDER} in {start.absolute()} or above it, so no run is known here",
+            "change to the folder of the workflow, or name the folder of its runs with --runs",
+        )
     return found
 
 
@@ -156,5 +159,5 @@ def _unreadable(path: Path, error: Exception) -> StorageError:
     )
 
 
-def _unknown(sentence: str) -> WorkflowError:
-    return WorkflowError(Code.RUN_UNKNOWN, sentence, next_step="`flame ps` lists the runs")
+def _unknown(sentence: str, next_step: str = "`flame ps` lists the runs") -> WorkflowError:
+    return WorkflowError(Code.RUN_UNKNOWN, sentence, next_step=next_step)

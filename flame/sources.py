@@ -12,7 +12,7 @@ import msgspec
 from flame import rooms
 from flame.address import Address, to_text
 from flame.graph import Edge, GraphNode
-from flame.limits import WATCH_S
+from flame.limits import LIVE_WAIT_S, WATCH_S
 from flame.ports import OutputPort
 from flame.runs import Run, nothing_there
 from flame.selectors import Selector
@@ -43,6 +43,9 @@ class Source(msgspec.Struct, frozen=True):
 
     def read(self, selector: Selector | None) -> Iterator[Value]:
         """Oldest first. Raises WorkflowError(NOTHING_THERE) when nothing is kept of this output."""
+        if self.is_live_only and self.run.is_running:
+            yield from self._read_live()
+            return
         with open_stream(self.run, self.node, self.port) as stream:
             if stream is None:
                 raise self.missing()
@@ -51,7 +54,15 @@ class Source(msgspec.Struct, frozen=True):
                 yield from map(self.seen, stream.read(first, last))
 
     def watch(self) -> Iterator[Value]:
-        """The newest value, then each further one once, in order, until the run has ended and all were given."""
+        """The newest value, then each further one once, in order, until the run has ended and all were given.
+
+        Of a runtime output a watcher that is too slow misses values, and sees it by their numbers.
+        """
+        if self.is_live_only:
+            if not self.run.is_running:
+                raise self.missing()
+            yield from map(self.seen, self._live(None))
+            return
         is_running = self.run.is_running  # asked before each look: what was set before the end is still given
         with self._begun(is_running) as stream:
             given = max(stream.extent().last_seq - 1, 0)
@@ -63,6 +74,21 @@ class Source(msgspec.Struct, frozen=True):
                     return
                 time.sleep(WATCH_S)
                 is_running = self.run.is_running
+
+    def _read_live(self) -> Iterator[Value]:
+        """The newest value alone: nothing keeps those before it."""
+        for value in self._live(LIVE_WAIT_S):
+            yield self.seen(value)
+            return
+        raise nothing_there(
+            f"{self.place}: {self.node.name} set no value of it while we waited for {LIVE_WAIT_S:.0f} s",
+            to_text(self.run.alias, self.node.name),
+        )
+
+    def _live(self, wait_s: float | None) -> Iterator[Value]:
+        from flame.live import live_values  # zmq is loaded where something live is read
+
+        return live_values(self.run.folder.sockets, self.node.name, self.port.name, lambda: self.run.is_running, wait_s)
 
     @contextmanager
     def _begun(self, is_running: bool) -> Iterator[Stream]:

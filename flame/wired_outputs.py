@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from flame import message, values
 from flame.commits import Commits
 from flame.limits import WHOLE_FRAME_BYTES
+from flame.node_link import NodeLink
 from flame.ports import OutputPort
 from flame.sending import SendingEnd
 from flame.shared_arrays import NoRoom, SharedOutput
@@ -47,12 +48,12 @@ class WiredOutput:
             return data, len(data)
         return data, len(data) + self._shared.placed_bytes
 
-    def send(self, seq: int | None, time_ns: int, data: bytes, weight: int) -> None:
-        """`seq`: its number in the journal, None for an output without one."""
+    def send(self, seq: int | None, time_ns: int, data: bytes, weight: int) -> int:
+        """`seq`: its number in the journal, None for an output without one. Gives the number that it has."""
         self._seq = seq = self._seq + 1 if seq is None else seq
         self.sent += 1
         if not self.edges:
-            return
+            return seq
         self._last = (time_ns, data)
         if self.journalled and len(data) >= WHOLE_FRAME_BYTES:
             frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
@@ -60,6 +61,7 @@ class WiredOutput:
             frame = message.encode(message.VALUE, seq, time_ns, data)
         for edge in self.edges:
             edge.send(seq, frame, weight)
+        return seq
 
     def finish(self) -> None:
         """No value will follow."""
@@ -77,12 +79,13 @@ class WiredOutlet:
         outputs: dict[str, WiredOutput],
         commits: Commits,
         stop_when: Sequence[str],
-        ask_stop: Callable[[str], None],
+        link: NodeLink,
     ) -> None:
         self._outputs = outputs
         self._commits = commits
         self._stop_when = frozenset(stop_when)
-        self._ask_stop = ask_stop
+        self._ask_stop = link.ask_stop
+        self._tap = link.tap
         self._durable = frozenset(name for name, output in outputs.items() if output.port.durable)
         # Not the lock of commits: a thread that waits for room must not keep another from reading what makes room.
         self._lock = threading.Lock()
@@ -95,7 +98,9 @@ class WiredOutlet:
             durable = bool(self._durable) and not self._durable.isdisjoint(values)
             numbers = self._commits.commit(kept, time_ns, durable=durable)
             for name, (data, weight) in encoded.items():
-                outputs[name].send(numbers.get(name), time_ns, data, weight)
+                seq = outputs[name].send(numbers.get(name), time_ns, data, weight)
+                if not outputs[name].journalled:
+                    self._tap.offer(name, seq, time_ns, values[name])
         for name in self._stop_when.intersection(values):
             if _is_true(values[name]):
                 self._ask_stop(f"the output {name!r} is true")

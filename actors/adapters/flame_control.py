@@ -56,7 +56,8 @@ class FlameControl:
         """Raises ConfigError(FOLDER_UNUSABLE)."""
         self._on_event = on_event
         self._folder = SocketFolder()
-        self.endpoint = f"ipc://{self._folder.path}/control"
+        self.folder = self._folder.path
+        self.endpoint = f"ipc://{self.folder}/control"
         self.malformed = 0  # messages that did not read
         self._commands: deque[Callable[[], None]] = deque()  # bounded by a few for each flame node
         self._stopping = threading.Event()

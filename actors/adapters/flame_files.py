@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -98,9 +99,7 @@ def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False) -> HeldRun
 def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool) -> RunDocument:
     document, result = load(folder).document, load_result(folder)
     if result is not None and result.end == "succeeded":
-        raise _not_resumed(
-            folder, "it has succeeded", f"`flame ls '#/{folder.alias}'` shows its values; `flame run` runs anew"
-        )
+        raise _not_resumed(folder, "it has succeeded", "start a new run with `flame run`")
     files = source_files(graph)
     sources = hashes(files)
     differing = differences(document, graph, sources)
@@ -141,6 +140,20 @@ def keep_result(folder: RunFolder, result: RunResult) -> None:
         shutil.rmtree(folder.shared, ignore_errors=True)
     except OSError as error:
         raise _unwritten(folder.path, error) from error
+
+
+def show_sockets(folder: RunFolder, sockets: Path) -> None:
+    """Tell where the sockets of a run are, for who watches its runtime outputs. Raises StorageError."""
+    try:
+        folder.sockets.unlink(missing_ok=True)  # of an executor that was killed
+        folder.sockets.symlink_to(sockets)
+    except OSError as error:
+        raise _unwritten(folder.path, error) from error
+
+
+def hide_sockets(folder: RunFolder) -> None:
+    with contextlib.suppress(OSError):
+        folder.sockets.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -95,7 +95,7 @@ def take_in(folder: Path, segment: Segment, contents: Contents, *, may_tear: boo
         except OrderError as error:
             raise damaged(folder, Place(segment.number, contents.end.offset), str(error)) from error
         except TornError as torn:
-            if may_tear and (trusted or not segment.holds_record_after(torn.offset)):
+            if may_tear and (trusted or segment.record_after(torn.offset) is None):
                 return entries
             if not may_tear or torn.offset == torn_before:  # a writer may have completed it in the meantime: look again
                 raise damaged(folder, Place(segment.number, torn.offset), torn.seen) from torn

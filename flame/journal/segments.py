@@ -94,8 +94,8 @@ def segment_name(number: int) -> str:
     return f"{number:08d}.seg"
 
 
-def segment_numbers(folder: Path) -> list[int]:
-    """In order. Raises StorageError(JOURNAL_DAMAGED) when one is missing between two others."""
+def segment_numbers(folder: Path, *, whole: bool = True) -> list[int]:
+    """In order. With `whole` raises StorageError(JOURNAL_DAMAGED) when one is missing between two others."""
     try:
         names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def segment_numbers(folder: Path) -> list[int]:
         int(name[:8]) for name in names if len(name) == 12 and name.endswith(".seg") and name[:8].isdigit()
     )
     for before, number in pairwise(numbers):
-        if number != before + 1:
+        if whole and number != before + 1:
             raise damaged(folder, Place(before + 1, 0), "the file is missing")
     return numbers
 
@@ -179,8 +179,8 @@ class Segment:
             yield located
             start = located.end
 
-    def holds_record_after(self, offset: int) -> bool:
-        """Whether a whole record begins anywhere behind `offset`: then what is broken there is no torn end."""
+    def record_after(self, offset: int) -> int | None:
+        """Where the next record that reads begins behind `offset`; None: there is none, all behind is a torn end."""
         size = self.size()
         window = _Window(self)
         while offset < size:
@@ -189,10 +189,10 @@ class Segment:
             while found > 0:
                 with contextlib.suppress(TornError):
                     self._record_at(_Window(self), offset + found, size)
-                    return True
+                    return offset + found
                 found = stretch.find(_MARK, found + 1)
             offset += max(1, len(stretch) - len(_MARK))
-        return False
+        return None
 
     def _record_at(self, window: _Window, offset: int, stop: int) -> Located:
         head = window.at(offset, _RECORD.size)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Final
 
 _BLANK: Final = 0x2800
 _DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column within a field
-_LABEL_CHARS: Final = 11
+_LABEL_CHARS: Final = 12
+_LARGEST: Final = sys.float_info.max
 
 
-def draw(xs: Sequence[float], ys: Sequence[float], *, columns: int, rows: int, unit: str = "", x_unit: str = "") -> list[str]:
+def draw(
+    xs: Sequence[float], ys: Sequence[float], *, columns: int, rows: int, unit: str = "", x_unit: str = ""
+) -> list[str]:
     """Lines of at most `columns` characters, `rows` of them for the curve. What is not finite is left out.
 
     `xs` rises. Neighbours are joined, so that a fast change shows as a line.
@@ -25,8 +29,8 @@ def draw(xs: Sequence[float], ys: Sequence[float], *, columns: int, rows: int, u
     field = [[_BLANK] * (width // 2) for _ in range(rows)]
     before: tuple[int, int] | None = None
     for x, y in points:
-        column = 0 if last == first else round((x - first) / (last - first) * (width - 1))
-        row = round((high - y) / (high - low) * (height - 1))
+        column = 0 if last == first else round(_share(x, first, last) * (width - 1))
+        row = round(_share(y, high, low) * (height - 1))
         for at in _joining(before, column, row):
             field[at // 4][column // 2] |= _DOTS[at % 4][column % 2]
         before = (column, row)
@@ -47,13 +51,18 @@ def _joining(before: tuple[int, int] | None, column: int, row: int) -> range:
 
 def _range(ys: Sequence[float]) -> tuple[float, float]:
     low, high = min(ys), max(ys)
-    if not math.isfinite(high - low):
-        return low / 2, high / 2 if high != low else low
     if high > low:
         return low, high
     margin = abs(low) * 0.1 or 1.0
-    return low - margin, high + margin
+    return max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
+
+
+def _share(value: float, start: float, end: float) -> float:
+    """How far `value` is on the way from `start` to `end`, 0 to 1, also where their distance is no float."""
+    if not math.isfinite(end - start):
+        value, start, end = value / 4, start / 4, end / 4
+    return (value - start) / (end - start)
 
 
 def _number(value: float) -> str:
-    return f"{value:.6g}"
+    return f"{value:.5g}"

@@ -14,8 +14,8 @@ from flame.values import decode, encode
 def fill(folder: Path, sets: Iterable[dict[str, Any]], *, streams: tuple[str, ...] = ("a", "b")) -> None:
     """One `append` for each of the sets, at 10, 20, 30 … ns; memory and cursor `count` them."""
     with Journal.open(folder, streams) as journal:
-        count = journal.recovered.memory.get("count", 0)
-        for count, values in enumerate(sets, count + 1):
+        before = journal.recovered.memory.get("count", 0)
+        for count, values in enumerate(sets, before + 1):
             journal.append(
                 {name: encode(value) for name, value in values.items()},
                 10 * count,

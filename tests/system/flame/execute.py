@@ -33,7 +33,7 @@ def main(folder: Path, *words: str) -> int:
         run = take_up(RunFolder(runs, words[1]), graph)
     else:
         run = new_run(runs, graph, limit_s=float(words[0]) if words else 0.0)
-    limits = msgspec.structs.replace(limits_of(run.document), hello_ms=2_000, stop_ms=3_000)
+    limits = msgspec.structs.replace(limits_of(run.document), hello_ms=3_000, stop_ms=3_000, beat_ms=2_500)
     with run.lock:
         over = execute(run, limits=limits, write_archive=no_archive, on_progress=show)
     sys.stdout.buffer.write(to_json(over.result))
