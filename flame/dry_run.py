@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from flame import port_types, values
+from flame import portable
 from flame.control import InputCount
 from flame.inputs import Input
 from flame.message import Record
@@ -51,7 +52,7 @@ class Fed:
             raise Stopped(_USED_UP)
         if isinstance(self.port.default, Given):
             self.fed += 1
-            self._waiting.append(self.port.default.value)
+            self._waiting.append(portable.load(self.port.default.value))
             return self.take(wait_s)
         raise WorkflowError(
             Code.VALUE_WRONG,
