@@ -81,6 +81,8 @@ def segment_numbers(folder: Path, *, whole: bool = True) -> list[int]:
         names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
     numbers = sorted(
         int(name[:8]) for name in names if len(name) == 12 and name.endswith(".seg") and name[:8].isdigit()
     )
@@ -98,6 +100,14 @@ def damaged(folder: Path, place: Place, seen: str) -> StorageError:
     )
 
 
+def unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        Code.DATABASE_FAILED,
+        f"{path} cannot be read: {error.strerror}",
+        next_step="look at the disk, and at the rights of the folder",
+    )
+
+
 class TornError(Exception):
     """No whole record begins here: the end of what was written, or damage. The caller knows which."""
 
@@ -108,12 +118,21 @@ class TornError(Exception):
 
 
 class Segment:
-    """One segment open for reading, as long as somebody holds it. Any thread."""
+    """One segment open for reading, as long as somebody holds it. Any thread.
+
+    Raises StorageError(DATABASE_FAILED) when the disk does not give what stands there.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
-        """Raises OSError."""
+        """Raises FileNotFoundError."""
         self.number = number
-        self._descriptor = os.open(folder / segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
+        self._path = folder / segment_name(number)
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise unreadable(self._path, error) from error
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):  # it was not opened
@@ -124,16 +143,18 @@ class Segment:
 
     def bytes_at(self, offset: int, length: int) -> bytes:
         """Fewer where the file ends."""
-        data = os.pread(self._descriptor, length, offset)
-        if len(data) == length or not data:
-            return data
-        parts = [data]  # Linux reads at most 2 GiB at once
-        while data:
-            length -= len(data)
-            offset += len(data)
-            data = os.pread(self._descriptor, length, offset)
-            parts.append(data)
-        return b"".join(parts)
+        parts: list[bytes] = []
+        while length:  # Linux reads at most 2 GiB at once
+            try:
+                part = os.pread(self._descriptor, length, offset)
+            except OSError as error:
+                raise unreadable(self._path, error) from error
+            if not part:
+                break
+            parts.append(part)
+            length -= len(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def scan(self, start: int, stop: int | None = None, *, whole: bool) -> Iterator[Located]:
         """The records from byte `start` to byte `stop` or the end of the file as it is now.
