@@ -49,6 +49,7 @@ DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they sh
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end
 EDGE_PAGE_BYTES: Final = 4 * KIB  # one page of memory: the words of an edge, and a mark for each of 496 slots
 EDGE_BYTES_MAX: Final = 256 * MIB  # of large values on their way on one edge; 1,000 images of 40 MB would be 40 GB
+LOST_QUIET_S: Final = 2.0  # after a consumer was started anew, what does not come for so long was lost in its crash
 EDGE_RECONNECT_MS: Final = 20  # between two tries to reach a consumer that is started anew
 WHOLE_FRAME_BYTES: Final = 64 * KIB  # a larger frame is handed to ZeroMQ without a copy
 LATEST_FRAMES_MAX: Final = 1_000  # in the socket of a `latest` edge, while its consumer is a stopped process
