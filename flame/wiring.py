@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from flame import parameters, port_types, portable, units
+from flame.cycles import state_cycles
 from flame.draft import Draft, DraftInput, DraftNode, FromAddress, FromOutput, FromValue
 from flame.faults import Fault, fault_of, listed, nearest
 from flame.generate import Kind
@@ -18,7 +19,15 @@ from flame.ports import Given, InputPort, NodeSchema, OutputPort
 from flame.reading import reading
 from protocol.errors import Code, FlottaError, WorkflowError
 
-ReadValue = Callable[[str], Any]
+
+class SavedValue(NamedTuple):
+    """What lies at an address in an earlier run. `unit`: None where no unit can be declared."""
+
+    value: Any
+    unit: str | None = None
+
+
+ReadValue = Callable[[str], SavedValue]
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -44,7 +53,7 @@ class Wired(msgspec.Struct, frozen=True):
 def wire(
     draft: Draft, workflow_file: Path, kinds: dict[str, Kind], file: ParametersFile, read_value: ReadValue
 ) -> Wired:
-    """`kinds`: by name of the class. `read_value`: the value at an address in an earlier run; may raise FlottaError."""
+    """`kinds`: by name of the class. `read_value`: what lies at an address in an earlier run; may raise FlottaError."""
     return _Wiring(draft, workflow_file, kinds, file, read_value).wired()
 
 
@@ -159,7 +168,8 @@ class _Wiring:
 
     def _from_run(self, node: str, port: InputPort, address: str, place: str) -> Parameter | None:
         try:
-            value = portable.dump(self._read_value(address))
+            saved = self._read_value(address)
+            value = portable.dump(_in_unit(saved, port))
         except FlottaError as error:
             self._setting_faults.append(fault_of(error, place))
             return Parameter(port.name, None, "run", address)
@@ -249,40 +259,22 @@ def _conversion(output: OutputPort, port: InputPort) -> tuple[float, float]:
     return factor, offset
 
 
+def _in_unit(saved: SavedValue, port: InputPort) -> Any:
+    """A value of an earlier run in the unit of the input. Raises WorkflowError."""
+    if saved.unit is None:
+        return saved.value
+    factor, offset = units.conversion(saved.unit, port.unit)
+    if (factor, offset) == (1.0, 0.0):
+        return saved.value
+    is_number = isinstance(saved.value, int | float) and not isinstance(saved.value, bool)
+    if not port_types.converts(port.type) or not (is_number or hasattr(saved.value, "dtype")):
+        raise WorkflowError(
+            Code.VALUE_WRONG,
+            f"{port_types.described(saved.value)} cannot be converted from {saved.unit} to {port.unit}",
+            next_step="name one number, and declare the input as float",
+        )
+    return saved.value * factor + offset
+
+
 def _typed(port: InputPort | OutputPort) -> str:
     return f"{port.type} in {port.unit}" if port.unit else port.type
-
-
-def state_cycles(graph: Graph) -> Iterator[str]:
-    """Cycles of state inputs alone. A flow through a cycle is normal; but a state input blocks until its first value,
-    so in such a cycle one flame node has to set its output before it reads.
-    """
-    kinds = {node.name: {port.name: port.kind for port in node.schema.inputs} for node in graph.nodes}
-    targets: dict[str, set[str]] = {node.name: set() for node in graph.nodes}
-    for edge in graph.edges:
-        if kinds[edge.target][edge.input] == "state":
-            targets[edge.source].add(edge.target)
-    told: set[str] = set()
-    for name in targets:
-        ring = _ring(name, targets) if name not in told else ()
-        if ring:
-            told.update(ring)
-            path = " → ".join((*ring, ring[0]))
-            yield f"{path}: each may wait for the first value of the other; one has to set its output before it reads"
-
-
-def _ring(start: str, targets: dict[str, set[str]]) -> tuple[str, ...]:
-    """The shortest way from `start` back to it."""
-    ways: list[tuple[str, ...]] = [(start,)]
-    seen: set[str] = set()
-    while ways:
-        longer = []
-        for way in ways:
-            for target in sorted(targets[way[-1]]):
-                if target == start:
-                    return way
-                if target not in seen:
-                    seen.add(target)
-                    longer.append((*way, target))
-        ways = longer
-    return ()
