@@ -146,7 +146,7 @@ def _source(port: InputPort) -> str:
 
 
 def _open(limit: float | None) -> str:
-    return "any" if limit is None else f"{limit:g}"
+    return "any" if limit is None else repr(limit).removesuffix(".0")
 
 
 def _shown(default: Given) -> str:

@@ -78,7 +78,7 @@ class Node:
     # --- declarations --------------------------------------------------------------------------
 
     def memory(self, **initial: Any) -> Memory:
-        """What this flame node remembers over a restart, with the values of its first start. Once, before `register`."""
+        """What this flame node remembers over a restart, with its first values. Once, before `register`."""
         self._check_not_registered("node.memory(…)")
         if self._memory is not None:
             raise self._wrong("node.memory(…) is called twice", "name all that is remembered in one call")
@@ -88,7 +88,7 @@ class Node:
         return self._memory
 
     def safe(self, file: str | os.PathLike[str]) -> None:
-        """Name the program that brings the hardware into a safe state: run after this one, however it ended."""
+        """Name the program that brings the hardware into a safe state: run when this one did not end in order."""
         self._check_not_registered("node.safe(…)")
         path = self._file.parent / file
         if not path.is_file():
@@ -163,7 +163,7 @@ class Node:
                 return
 
     def select(self, *inputs: Input[Any], timeout: float | None = None) -> tuple[Input[Any], ...]:
-        """Those of `inputs` that have a value which was not got yet; waits for the first. Empty after `timeout` seconds.
+        """Those of `inputs` that have a value not got yet; waits for the first. Empty after `timeout` seconds.
 
         Takes no value away. Raises Stopped when the run stops or none of them will get a value any more.
         """
@@ -212,6 +212,8 @@ class Node:
         self._dry = DryRun(is_alone=True)
         for handle in self.inputs.all.values():
             self._dry.join(handle, self._stop)
+        if saved := os.environ.get(control.DRY_FROM_VARIABLE):
+            self._dry.feed_saved(saved)
         self.outputs.join(DryOutlet())
 
     def _wait(self, inputs: tuple[Input[Any], ...], limit_s: float) -> None:

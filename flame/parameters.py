@@ -98,16 +98,16 @@ def healed(file: ParametersFile, inputs: dict[str, list[InputPort]], missing: di
                 kept.setdefault(node, {})[name] = held
             elif not _marked(held, MISSING_MARK) and held is not None:
                 unused.setdefault(node, {})[name] = held
-    for node, ports in missing.items():
+    for node, ports in inputs.items():
+        absent = {port.name for port in missing.get(node, ())}
         for port in ports:
-            back = unused.get(node, {}).pop(port.name, _ABSENT)
-            here = kept.setdefault(node, {})
-            if back is not _ABSENT:
-                here[port.name] = back
-            elif port.name not in here or here[port.name] is None:
-                here[port.name] = {MISSING_MARK: input_doc(port)}
-    unused = {node: values for node, values in unused.items() if values}
-    return {**kept, **({UNUSED: unused} if unused else {})}
+            here = kept.get(node, {})
+            if port.name in unused.get(node, {}) and here.get(port.name) is None:
+                kept.setdefault(node, {})[port.name] = unused[node].pop(port.name)
+            elif port.name in absent and here.get(port.name) is None:
+                kept.setdefault(node, {})[port.name] = {MISSING_MARK: input_doc(port)}
+    left = {node: values for node, values in unused.items() if values}
+    return {**kept, UNUSED: left} if left else kept
 
 
 def write(path: Path, values: Values) -> bool:

@@ -74,7 +74,7 @@ class _Wiring:
             workflow_file=str(self._workflow_file),
             stop_when=tuple(self._stops()),
         )
-        warnings = (*self._strangers(), *state_cycles(graph))
+        warnings = (*self._strangers(), *self._aside(), *state_cycles(graph))
         self._missing()
         return Wired(graph, tuple(self._faults), tuple(self._setting_faults), warnings, tuple(self._settings))
 
@@ -197,6 +197,14 @@ class _Wiring:
             for name in values:
                 if name not in open_names:
                     yield from self._stranger(node, name, [own for own in open_names if own not in values])
+
+    def _aside(self) -> Iterator[str]:
+        """What `flame params` put aside while its input was gone, and would take back."""
+        for one in self._settings:
+            aside = one.port.name in self._file.unused.get(one.node, {})
+            if aside and one.port.name not in self._file.values.get(one.node, {}):
+                what = f"a value of {one.node}/{one.port.name} was put aside in {self._file.path.name}"
+                yield f"{what}; it is not used, and `flame params` takes it back"
 
     def _stranger(self, node: str, name: str, names: list[str]) -> Iterator[str]:
         place = self._file.place(node, name)

@@ -71,6 +71,7 @@ class Workflow:
         self.nodes: dict[str, FlameNode] = {}
         self.included = False
         self._stops: list[tuple[FlameNode, str, str]] = []
+        self._outer = gathering.current.get()
         self._before: list[Workflow | None] = []
         gathered = gathering.gathering.get()
         if gathered is not None:
@@ -105,7 +106,8 @@ class Workflow:
         return Names({name: copies[node] for name, node in other.nodes.items()})
 
     def __enter__(self) -> Self:
-        self._before.append(gathering.current.get() if gathering.current.get() is not self else None)
+        now = gathering.current.get()
+        self._before.append(self._outer if now is self else now)
         gathering.current.set(self)
         return self
 

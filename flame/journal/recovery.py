@@ -32,6 +32,10 @@ class Recovery:
     writer: SegmentWriter
     cut_bytes: int
 
+    def close(self) -> None:
+        self.index.close()
+        self.writer.close()
+
 
 def recover(folder: Path) -> Recovery:
     """For the holder of the lock. Raises StorageError(JOURNAL_DAMAGED), OSError, lmdb.Error."""

@@ -28,7 +28,6 @@ HEAD: Final = b"FLAMEJ1\n"
 _MARK: Final = b"\xf5REC"
 _RECORD: Final = struct.Struct("<4sIQI")  # mark, bytes of what it tells, bytes of its pieces, CRC-32
 _LENGTHS: Final = struct.Struct("<IQ")
-RECORD_HEAD_BYTES: Final = _RECORD.size
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -286,6 +285,14 @@ class SegmentWriter:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as far as they are missing; their names are on the disk too. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
@@ -50,11 +50,13 @@ values = st.recursive(
 
 
 @given(values)
+@settings(max_examples=60)
 def test_every_value_comes_back_to_the_last_bit(value: Any) -> None:
     assert is_same(decode(encode(value)), value)
 
 
 @given(st.binary() | st.builds(lambda value, cut: encode(value)[cut:], values, st.integers(0, 20)))
+@settings(max_examples=60)
 def test_any_bytes_are_a_value_or_named_an_error(data: bytes) -> None:
     try:
         decode(data)
