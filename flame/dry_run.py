@@ -40,6 +40,10 @@ class Fed:
             self._waiting.append(item if read is None else read(item))
             self.fed += 1
 
+    def forget(self) -> None:
+        self.fed -= len(self._waiting)
+        self._waiting.clear()
+
     @property
     def is_used_up(self) -> bool:
         return not self._waiting
@@ -140,6 +144,11 @@ class DryRun:
         if self._is_alone and handle.name not in self._saved:
             data = data() if callable(data) else data
             self._fed[handle.name].feed(_items(data, handle.port))
+
+    def forget(self) -> None:
+        """All that was fed and not taken."""
+        for source in self._fed.values():
+            source.forget()
 
     def expect(
         self,

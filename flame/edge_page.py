@@ -46,14 +46,9 @@ class EdgePage:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(fd, EDGE_PAGE_BYTES)
-            self._map = mmap.mmap(fd, EDGE_PAGE_BYTES)
+            self.words = memoryview(mmap.mmap(fd, EDGE_PAGE_BYTES)).cast("Q")
         finally:
             os.close(fd)
-        self.words = memoryview(self._map).cast("Q")
-
-    def close(self) -> None:
-        self.words.release()
-        self._map.close()
 
 
 class Bell:

@@ -94,6 +94,10 @@ class Input(Generic[T]):
             assert record is not None
             yield record
 
+    def get(self, timeout: float | None = None) -> T:
+        """The value that its kind says: see `Flow` and `State`."""
+        raise NotImplementedError
+
     def _next(self, timeout: float | None) -> Record | None:
         raise NotImplementedError
 
