@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from flame.generate import Generated, generate
 from flame.graph import Graph
 from flame.limits import WORKFLOW_LIMIT_S
 from flame.parameters import ParametersFile
-from flame.wiring import Setting, Wired, wire
+from flame.wiring import ReadValue, SavedValue, Setting, Wired, wire
 from protocol.errors import Code
 
 _CHILD: Final = "flame.loading_child"
@@ -97,10 +97,14 @@ def _parameters(path: Path, given: Path | None) -> tuple[ParametersFile, tuple[F
         return ParametersFile(file), error.faults
 
 
-def _reader(folder: Path) -> Callable[[str], Any]:
-    def read_value(address: str) -> Any:
-        from flame.name_space import read_value  # it reads journals and archives: only for who asks an address
+def _reader(folder: Path) -> ReadValue:
+    def read_value(address: str) -> SavedValue:
+        from flame.name_space import NameSpace  # it reads journals and archives: only for who asks an address
 
-        return read_value(address, folder)
+        space = NameSpace.near(folder)
+        value = space.read_value(address)
+        entry = next(iter(space.list(address)), None)
+        has_unit = entry is not None and entry.kind != "memory"  # what a flame node remembers is declared without one
+        return SavedValue(value, entry.unit if entry is not None and has_unit else None)
 
     return read_value

@@ -29,6 +29,7 @@ def node_files(folder: Path) -> list[Path]:
 
 def fingerprint(file: Path) -> str:
     """Changes when the file does, or a module of its folder that it imports, or the interpreter."""
+    file = file.resolve()
     digest = hashlib.sha256(f"{SCHEMA_VERSION} {sys.version} {sys.prefix}".encode())
     seen: set[Path] = set()
     waiting = [file]

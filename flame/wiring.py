@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,15 @@ from flame.ports import Given, InputPort, NodeSchema, OutputPort
 from flame.reading import reading
 from protocol.errors import Code, FlottaError, WorkflowError
 
-ReadValue = Callable[[str], Any]
+
+class SavedValue(NamedTuple):
+    """What lies at an address in an earlier run. `unit`: None where no unit can be declared."""
+
+    value: Any
+    unit: str | None = None
+
+
+ReadValue = Callable[[str], SavedValue]
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -44,7 +52,7 @@ class Wired(msgspec.Struct, frozen=True):
 def wire(
     draft: Draft, workflow_file: Path, kinds: dict[str, Kind], file: ParametersFile, read_value: ReadValue
 ) -> Wired:
-    """`kinds`: by name of the class. `read_value`: the value at an address in an earlier run; may raise FlottaError."""
+    """`kinds`: by name of the class. `read_value`: what lies at an address in an earlier run; may raise FlottaError."""
     return _Wiring(draft, workflow_file, kinds, file, read_value).wired()
 
 
@@ -159,7 +167,8 @@ class _Wiring:
 
     def _from_run(self, node: str, port: InputPort, address: str, place: str) -> Parameter | None:
         try:
-            value = portable.dump(self._read_value(address))
+            saved = self._read_value(address)
+            value = portable.dump(_in_unit(saved, port))
         except FlottaError as error:
             self._setting_faults.append(fault_of(error, place))
             return Parameter(port.name, None, "run", address)
@@ -247,6 +256,23 @@ def _conversion(output: OutputPort, port: InputPort) -> tuple[float, float]:
             next_step="declare the input as float, or give both ports one unit",
         )
     return factor, offset
+
+
+def _in_unit(saved: SavedValue, port: InputPort) -> Any:
+    """A value of an earlier run in the unit of the input. Raises WorkflowError."""
+    if saved.unit is None:
+        return saved.value
+    factor, offset = units.conversion(saved.unit, port.unit)
+    if (factor, offset) == (1.0, 0.0):
+        return saved.value
+    is_number = isinstance(saved.value, int | float) and not isinstance(saved.value, bool)
+    if not port_types.converts(port.type) or not (is_number or hasattr(saved.value, "dtype")):
+        raise WorkflowError(
+            Code.VALUE_WRONG,
+            f"{port_types.described(saved.value)} cannot be converted from {saved.unit} to {port.unit}",
+            next_step="name one number, and declare the input as float",
+        )
+    return saved.value * factor + offset
 
 
 def _typed(port: InputPort | OutputPort) -> str:

@@ -14,7 +14,7 @@ from flame.generate import Kind
 from flame.parameters import ParametersFile
 from flame.portable import load
 from flame.ports import Given, InputPort, NodeSchema, OutputPort
-from flame.wiring import Wired, wire
+from flame.wiring import SavedValue, Wired, wire
 from protocol.errors import AddressError, Code
 
 HERE = Path("/lab/workflow.py")
@@ -32,7 +32,7 @@ def joined(output: OutputPort, port: InputPort, edge: FromOutput | None = None) 
     return wire(Draft("w", nodes=nodes), HERE, kinds(output, port), ParametersFile(Path("p.json")), no_run)
 
 
-def no_run(address: str) -> Any:
+def no_run(address: str) -> SavedValue:
     raise AddressError(Code.NOTHING_THERE, f"nothing at {address}")
 
 
@@ -162,7 +162,7 @@ def test_what_has_no_value_is_missing_once_for_all() -> None:
     [(FromAddress("#/last/calib/f0"), "{}"), (..., '{"b": {"x": {"$eui": "#/last/calib/f0"}}}')],
 )
 def test_a_parameter_is_read_from_an_earlier_run_by_its_address(value: Any, text: str) -> None:
-    wired = set_to(value, FLOAT, text, lambda address: {"#/last/calib/f0": 7}[address])
+    wired = set_to(value, FLOAT, text, lambda address: {"#/last/calib/f0": SavedValue(7)}[address])
     (parameter,) = wired.graph.nodes[0].parameters
     assert (parameter.value, parameter.origin, parameter.address) == (7.0, "run", "#/last/calib/f0")
 
@@ -176,8 +176,27 @@ def test_an_address_where_nothing_lies_is_a_fault_at_its_line() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [(SavedValue(5000, "kHz"), 5.0), (SavedValue(5, "MHz"), 5.0), (SavedValue(5.0, None), 5.0)],
+)
+def test_a_value_of_an_earlier_run_comes_in_the_unit_of_the_input(saved: SavedValue, expected: float) -> None:
+    wired = set_to(FromAddress("#/last/a/b"), FLOAT, read=lambda address: saved)
+    assert not wired.setting_faults
+    assert wired.graph.nodes[0].parameters[0].value == expected
+
+
+@pytest.mark.parametrize(
+    "saved", [SavedValue(5.0, "V"), SavedValue(5.0, ""), SavedValue([5.0], "kHz"), SavedValue(None, "kHz")]
+)
+def test_a_value_of_an_earlier_run_in_no_such_unit_is_a_fault(saved: SavedValue) -> None:
+    (fault,) = set_to(FromAddress("#/last/a/b"), FLOAT, read=lambda address: saved).setting_faults
+    assert fault.place == "workflow.py, line 5"
+    assert fault.code in (Code.WIRING_WRONG, Code.VALUE_WRONG)
+
+
 def test_a_value_of_an_earlier_run_must_fit_as_well() -> None:
-    (fault,) = set_to(FromAddress("#/last/a/b"), FLOAT, read=lambda address: "text").setting_faults
+    (fault,) = set_to(FromAddress("#/last/a/b"), FLOAT, read=lambda address: SavedValue("text", "MHz")).setting_faults
     assert fault.code == Code.VALUE_WRONG
 
 
