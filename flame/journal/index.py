@@ -104,25 +104,25 @@ class Index:
 
     def floor(self, stream: str, seq: int) -> Entry | None:
         """The last entry of the stream at or before `seq`."""
-        return next(self.backwards(stream, seq), None)
+        return next(iter(self._down(stream, seq, 1)), None)
 
     def backwards(self, stream: str, seq: int) -> Iterator[Entry]:
         """Its entries from `seq` down. A batch at a time: none of its transactions stays open in between."""
         while True:
-            batch = self._batch(stream, seq)
+            batch = self._down(stream, seq, _BATCH)
             yield from batch
             if len(batch) < _BATCH:
                 return
             seq = batch[-1].seq - 1
 
-    def _batch(self, stream: str, seq: int) -> list[Entry]:
+    def _down(self, stream: str, seq: int, count: int) -> list[Entry]:
         prefix, wanted = _key(stream, 0)[: -_SEQ.size], _key(stream, seq)
         batch: list[Entry] = []
         with self._shared.lock, self._shared.env.begin() as transaction, transaction.cursor() as cursor:
             there = cursor.set_range(wanted)
             if not there or bytes(cursor.key()) != wanted:
                 there = cursor.prev() if there else cursor.last()
-            while there and len(batch) < _BATCH and bytes(cursor.key()).startswith(prefix):
+            while there and len(batch) < count and bytes(cursor.key()).startswith(prefix):
                 (number,) = _SEQ.unpack(cursor.key()[len(prefix) :])
                 segment, offset, time_ns, earliest_ns = _ENTRY.unpack(cursor.value())
                 batch.append(Entry(stream, number, Place(segment, offset), time_ns, earliest_ns))

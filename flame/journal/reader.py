@@ -183,15 +183,18 @@ class JournalReader:
         """The records of values `seq` to `last_seq`, each of which is there."""
         while seq <= last_seq:
             mark = self._mark(stream, seq)
-            wanted = seq
-            for located in self._scan(mark.place):
-                for piece in located.record.values:
-                    if piece.name == stream and piece.seq == seq:
-                        seq += 1
-                        self._marks[stream] = _Mark(seq, Place(mark.place.segment, located.end), mark.bound)
-                        yield located, piece
-                if seq > last_seq or located.end >= mark.bound:
-                    break
+            wanted, end = seq, mark.place.offset
+            try:
+                for located in self._scan(mark.place):
+                    end = located.end
+                    for piece in located.record.values:
+                        if piece.seq == seq and piece.name == stream:
+                            seq += 1
+                            yield located, piece
+                    if seq > last_seq or end >= mark.bound:
+                        break
+            finally:  # also when nobody wants more
+                self._marks[stream] = _Mark(seq, Place(mark.place.segment, end), mark.bound)
             if seq == wanted:
                 raise damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
 

@@ -11,11 +11,11 @@ CRC-32 as in zlib; integers little-endian. A segment is synced whole before the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -86,7 +86,7 @@ def segment_numbers(folder: Path, *, whole: bool = True) -> list[int]:
     numbers = sorted(
         int(name[:8]) for name in names if len(name) == 12 and name.endswith(".seg") and name[:8].isdigit()
     )
-    for before, number in pairwise(numbers):
+    for before, number in itertools.pairwise(numbers):
         if whole and number != before + 1:
             raise damaged(folder, Place(before + 1, 0), "the file is missing")
     return numbers
@@ -243,7 +243,7 @@ class Located(NamedTuple):
     def data(self, wanted: Piece) -> bytes:
         """A piece of this record. Raises TornError when it is not as it was written."""
         offset = self.pieces
-        for piece in (*self.record.values, *self.record.memory):
+        for piece in itertools.chain(self.record.values, self.record.memory):
             if piece is wanted:
                 break
             offset += piece.length
