@@ -13,9 +13,9 @@ from typing import Any, assert_never
 
 import msgspec
 
-from actors.adapters.flame_control import FlameControl, NodeSaid, ProgramEnded
+from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
 from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, show_sockets
-from actors.adapters.flame_processes import Program
+from actors.adapters.flame_processes import Program, cpu_s
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.inbox import Answer
 from actors.ports import Clock
@@ -44,7 +44,7 @@ from flame.run_record import NodeResult, RunDocument, RunResult
 from flame.run_story import log_story
 from flame.wires import wire_of
 from protocol.errors import FlottaError
-from protocol.limits import FLAME_SHOWN_MS
+from protocol.limits import FLAME_COMPUTING_MS, FLAME_SHOWN_MS
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -69,7 +69,7 @@ from protocol.machines.flame_events import (
     StopOrdered,
     Tell,
 )
-from protocol.machines.flame_run import FlameRun
+from protocol.machines.flame_run import NODE_TIMER, FlameRun
 
 WriteArchive = Callable[[RunFolder, RunDocument, RunResult], Path]
 
@@ -135,6 +135,8 @@ class FlameExecutorActor(SupervisedActor):
         self._beats: dict[str, Beat] = {}  # limits.FLAME_NODES_MAX
         self._log_begins: dict[str, int] = {}  # limits.FLAME_NODES_MAX: where the log of the newest process begins
         self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
+        self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
+        self._cpu_s: dict[str, float] = {}  # limits.FLAME_NODES_MAX: when its timer fired last
         self._shown: RunView | None = None
         self._shown_ns = 0
         self._control: FlameControl | None = None
@@ -142,7 +144,7 @@ class FlameExecutorActor(SupervisedActor):
     def begin(self) -> None:
         self._timers.clear_all(self.address)
         self._run.folder.shared.mkdir(exist_ok=True)
-        self._control = FlameControl(self.address.tell)
+        self._control = FlameControl(self._run.lock.fileno(), self.address.tell)
         show_sockets(self._run.folder, self._control.folder)
         self.ready()
         self._step(RunBegun())
@@ -154,7 +156,12 @@ class FlameExecutorActor(SupervisedActor):
                     self._step(self._heard(message.node, message.message))
             case ProgramEnded():
                 self._step(self._ended(message))
-            case TimerFired() | StopOrdered() | Interrupted():
+            case ControlLost(error=error):
+                raise error
+            case TimerFired():
+                self._note_computing(message.name.removeprefix(NODE_TIMER))
+                self._step(message)
+            case StopOrdered() | Interrupted():
                 self._step(message)
             case _:
                 raise NotImplementedError(f"an executor takes no {type(message).__name__}")
@@ -174,11 +181,13 @@ class FlameExecutorActor(SupervisedActor):
 
     def _heard(self, node: str, message: FromNode) -> NodeEvent:
         match message:
-            case Hello():
+            case Hello(pid=pid):
+                self._pids[node] = pid
                 return NodeGreeted(node=node)
             case Wired():
                 return NodeWired(node=node)
             case Ready():
+                self._cpu_s[node] = cpu_s(self._pids[node])
                 return NodeConnected(node=node)
             case Beat():
                 self._beats[node] = message
@@ -190,6 +199,14 @@ class FlameExecutorActor(SupervisedActor):
                 return NodeLeft(node=node, problem=problem)
             case _:
                 assert_never(message)
+
+    def _note_computing(self, node: str) -> None:
+        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
+        if node in self._pids:
+            used_s, before_s = cpu_s(self._pids[node]), self._cpu_s.get(node, 0.0)
+            self._cpu_s[node] = used_s
+            if used_s - before_s >= FLAME_COMPUTING_MS / 1000:
+                self._step(NodeBeat(node=node))
 
     def _ended(self, ended: ProgramEnded) -> ProcessEnded:
         story = ended.fault
@@ -205,10 +222,11 @@ class FlameExecutorActor(SupervisedActor):
         match effect:
             case StartProcess(node=node, restarts=restarts):
                 self._restarts[node] = restarts
-                self._start(node, self._nodes[node].file, {ENDPOINT_VARIABLE: self._control.endpoint})
+                self._start(node, self._program(node, {ENDPOINT_VARIABLE: self._control.endpoint}))
             case RunSafe(node=node):
-                graph_node = self._nodes[node]
-                self._start(node, str(safe_program(graph_node.file, graph_node.schema.safe)), {})
+                safe = self._safe_program(node)
+                assert safe is not None
+                self._start(node, msgspec.structs.replace(safe, safe=safe))
             case KillProcess(node=node):
                 self._control.kill(node)
             case Tell():
@@ -222,14 +240,25 @@ class FlameExecutorActor(SupervisedActor):
             case _:
                 assert_never(effect)
 
-    def _start(self, node: str, file: str, variables: Mapping[str, str]) -> None:
+    def _start(self, node: str, program: Program) -> None:
         assert self._control is not None
-        log = self._run.folder.log(node)
+        log = Path(program.log)
         self._log_begins[node] = log.stat().st_size if log.exists() else 0
-        workflow = self._run.document.graph.workflow_file
-        folder = Path(workflow or file).parent
-        program = Program(file=file, folder=str(folder), log=str(log), variables={NODE_VARIABLE: node, **variables})
         self._control.start(node, program)
+
+    def _program(self, node: str, variables: Mapping[str, str], file: str = "") -> Program:
+        own_file = self._nodes[node].file
+        return Program(
+            file=file or own_file,
+            folder=str(Path(self._run.document.graph.workflow_file or own_file).parent),
+            log=str(self._run.folder.log(node)),
+            variables={NODE_VARIABLE: node, **variables},
+            safe=None if file else self._safe_program(node),
+        )
+
+    def _safe_program(self, node: str) -> Program | None:
+        one = self._nodes[node]
+        return self._program(node, {}, str(safe_program(one.file, one.schema.safe))) if one.schema.safe else None
 
     def _message(self, effect: Tell) -> FromExecutor:
         match effect.order:

@@ -27,6 +27,11 @@ class Commits:
         self._memory = memory
         self._positions: dict[str, int] = {}  # taken since the last commit
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is anything to keep, and a journal for it."""
+        return self._journal is not None
+
     def taken(self, name: str, seq: int) -> None:
         """Value `seq` of the journalled input `name` was given to the program."""
         self._positions[name] = seq

@@ -29,6 +29,7 @@ ENDPOINT_VARIABLE: Final = "FLAME_CONTROL"  # ZeroMQ address of the executor; ab
 NODE_VARIABLE: Final = "FLAME_NODE"  # name of the flame node
 PARENT_VARIABLE: Final = "FLOTTA_PARENT_PID"  # the process that this one must not outlive, as for every child of a node
 DESCRIBE_VARIABLE: Final = "FLAME_DESCRIBE"  # "register" writes the schema to this file as JSON and ends the program
+DRY_FROM_VARIABLE: Final = "FLAME_DRY_FROM"  # address of a flame node of a saved run, "#/j41/lock": feeds a dry run
 
 BEAT_S: Final = 0.5
 BEAT_MISSED_S: Final = 5.0  # without a beat: the process is stopped or hangs as a whole
@@ -51,8 +52,8 @@ class InputEnd(msgspec.Struct, frozen=True):
 
 
 class OutputEnd(msgspec.Struct, frozen=True):
-    """One edge away from an output. `consumer`: "node/input". `ends`: when the program ends in order, the consumer learns
-    that no value will follow; false for a flame node that is then started again.
+    """One edge away from an output. `consumer`: "node/input". `ends`: when the program ends in order, the consumer
+    learns that no value will follow; false for a flame node that is then started again.
     """
 
     output: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, Unpack, cast, overload
 
 from flame import declaring
 from flame.commits import Commits
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import zmq
 
 T = TypeVar("T")
-I = TypeVar("I", bound="Input[Any]")
+Handle = TypeVar("Handle", bound="Input[Any]")
 
 FLOW_DEPTH: Final = 1_000
 STATE_DEPTH: Final = 1
@@ -40,12 +40,26 @@ class Source(Protocol):
     def count(self) -> InputCount: ...
 
 
+class _Unregistered:
+    """Before `node.register()` there is no source."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, what: str) -> NoReturn:
+        raise WorkflowError(
+            Code.NODE_FILE_WRONG,
+            f"the input {self._name!r} was read before node.register()",
+            next_step="call node.register() after the declarations and before the first get",
+        )
+
+
 class Input(Generic[T]):
     """What flow and state have in common. A handle belongs to one thread at a time."""
 
     def __init__(self, port: InputPort) -> None:
         self.port: Final = port
-        self._source: Source | None = None
+        self.source: Source = cast(Source, _Unregistered(port.name))
         self._stop = StopFlag()
         self._commits: Commits | None = None
         self._last: Record | None = None
@@ -54,20 +68,9 @@ class Input(Generic[T]):
     def name(self) -> str:
         return self.port.name
 
-    @property
-    def source(self) -> Source:
-        """Raises WorkflowError before `node.register()`."""
-        if self._source is None:
-            raise WorkflowError(
-                Code.NODE_FILE_WRONG,
-                f"the input {self.name!r} was read before node.register()",
-                next_step="call node.register() after the declarations and before the first get",
-            )
-        return self._source
-
     def join(self, source: Source, stop: StopFlag, commits: Commits | None = None) -> None:
         """From now on values come from `source`. `commits`: for an input whose position is kept."""
-        self._source, self._stop, self._commits = source, stop, commits
+        self.source, self._stop, self._commits = source, stop, commits
 
     def updated(self) -> bool:
         """Whether there is a value that was not got yet. Never waits, and never takes one away."""
@@ -90,6 +93,10 @@ class Input(Generic[T]):
                 return
             assert record is not None
             yield record
+
+    def get(self, timeout: float | None = None) -> T:
+        """The value that its kind says: see `Flow` and `State`."""
+        raise NotImplementedError
 
     def _next(self, timeout: float | None) -> Record | None:
         raise NotImplementedError
@@ -118,14 +125,11 @@ class Flow(Input[T]):
             commits.before_next(self.port.name)
         if self._stop.is_set:
             self._stop.check()
-        if commits is None:
-            record = self.source.take(timeout)
-        else:
-            record = self.source.take(timeout)
-            if record is not None:
-                commits.taken(self.port.name, record.seq)
+        record = self.source.take(timeout)
         if record is not None:
             self._last = record
+            if commits is not None:
+                commits.taken(self.port.name, record.seq)
         return record
 
 
@@ -176,7 +180,7 @@ class Inputs:
     def flow(self, name: str, type: object = None, **about: Unpack[InputOptions]) -> Flow[Any]: ...
     def flow(self, name: str, type: object = None, **about: Unpack[InputOptions]) -> Flow[Any]:  # noqa: A002
         """Every value matters. `depth` values may wait; `policy` says what happens to more: "block" (the producer
-        waits), "spill" (they wait in the producer's journal), "drop_new" (they are left out), "latest" (the oldest are).
+        waits), "spill" (they wait in the producer's journal), "drop_new" (they are left out), "latest" (the oldest is).
 
         `type`: float, "f8[2048]", `float | None` …; without it, any. Raises WorkflowError(PORT_WRONG).
         """
@@ -198,7 +202,7 @@ class Inputs:
         except KeyError:
             raise declaring.wrong(f"there is no input {name!r}", f"inputs: {', '.join(self.all) or 'none'}") from None
 
-    def _add(self, handle: I) -> I:
+    def _add(self, handle: Handle) -> Handle:
         if self.is_closed:
             raise declaring.wrong(
                 f"the input {handle.name!r} is declared after node.register()", "declare it before node.register()"

@@ -74,7 +74,7 @@ class Joined:
             if in_order:
                 self._outlet.finish()
             for edge in self._outlet.edges:
-                edge.close()
+                edge.close(-1 if edge.takes and not self._stop.is_set else round(LINGER_STOPPED_S * 1e3))
             self._linger(self._outlet.edges)
         self._commits.close()
         self._link.bye(beat, problem)
@@ -132,7 +132,7 @@ class Joined:
                 journalled=name in self._wire.journalled,
                 next_seq=self._next_seq.get(name, 1),
             )
-        return WiredOutlet(wired, self._commits, self._wire.stop_when, self._link)
+        return WiredOutlet(wired, self._commits, self._wire.stop_when, self._link.ask_stop, self._link.tap)
 
     # --- while it runs and at the end -----------------------------------------------------------
 

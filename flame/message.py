@@ -13,6 +13,7 @@ a reference into shared memory (`flame.shared_arrays`).
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Final
 
 import msgspec
@@ -43,14 +44,18 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     seq: int
 
 
+# A value's frame is written by hand: packing costs a third of what the encoder takes, at every hop of every value.
+_VALUE_HEAD: Final = struct.Struct(">8sQ3sQ2s")
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Message)
 
 
-def encode(kind: str, seq: int, time_ns: int, value: bytes | None = None) -> bytes:
+def encode_value(seq: int, time_ns: int, value: bytes) -> bytes:
+    return _VALUE_HEAD.pack(b"\x84\xa1k\xa1v\xa1n\xcf", seq, b"\xa1t\xcf", time_ns, b"\xa1v") + value
+
+
+def encode(kind: str, seq: int, time_ns: int = 0, value: bytes | None = None) -> bytes:
     return _encoder.encode(Message(kind, seq, time_ns, _NONE if value is None else msgspec.Raw(value)))
 
 
-def decode(frame: bytes) -> Message:
-    """Raises msgspec.DecodeError for anything else."""
-    return _decoder.decode(frame)
+decode: Final = _decoder.decode  # raises msgspec.DecodeError for what is no message

@@ -28,7 +28,7 @@ class Output(Generic[T]):
         self.port: Final = port
         self.check: Final[Callable[[Any], Any]] = port_types.checker(port.type)
         self.count = 0
-        self._last: tuple[Any, int] | None = None
+        self.latest: tuple[Any, int] | None = None
 
     @property
     def name(self) -> str:
@@ -36,11 +36,7 @@ class Output(Generic[T]):
 
     def last(self) -> Record | None:
         """What this program set last; None before the first. `seq` counts from 1 since the program was started."""
-        return None if self._last is None else Record(*self._last, self.count)
-
-    def was_set(self, value: Any, time_ns: int) -> None:
-        self.count += 1
-        self._last = (value, time_ns)
+        return None if self.latest is None else Record(*self.latest, self.count)
 
 
 class Outputs:
@@ -93,19 +89,19 @@ class Outputs:
                 next_step="call node.register() after the declarations and before the first set",
             )
         time_ns = clock.time_ns() if time is None else _checked_time(time)
-        checked = {name: self._checked(name, value) for name, value in values.items()}
-        self._outlet.set(checked, time_ns)
-        for name, value in checked.items():
-            self.all[name].was_set(value, time_ns)
-
-    def _checked(self, name: str, value: Any) -> Any:
-        output = self.all.get(name)
-        if output is None:
-            raise declaring.wrong(f"there is no output {name!r}", f"outputs: {', '.join(self.all) or 'none'}")
+        outputs = self.all
         try:
-            return output.check(value)
+            for name, value in values.items():
+                values[name] = outputs[name].check(value)
+        except KeyError:
+            raise declaring.wrong(f"there is no output {name!r}", f"outputs: {', '.join(outputs) or 'none'}") from None
         except WorkflowError as error:
             raise WorkflowError(error.code, f"output {name!r}: {error.sentence}", next_step=error.next_step) from None
+        self._outlet.set(values, time_ns)
+        for name, value in values.items():
+            output = outputs[name]
+            output.count += 1
+            output.latest = (value, time_ns)
 
     def _add(self, name: str, lifetime: Lifetime, declared: object, **about: Unpack[FiniteOptions]) -> Output[Any]:
         if self.is_closed:

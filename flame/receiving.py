@@ -12,16 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
 from flame import message, values
 from flame.control import InputCount, InputEnd
-from flame.edge_page import DROPPED, ENDED, HOLDS, LOST, SENT, SLOTS_MAX, TAKEN, WAITS, Bell, EdgePage
-from flame.limits import SLICE_MS
+from flame.edge_page import DROPPED, ENDED, FINISHED, HOLDS, LOST, SENT, SLOTS_MAX, TAKEN, WAITS, Bell, EdgePage
+from flame.limits import LOST_QUIET_S, SLICE_MS
 from flame.message import Message, Record
-from flame.shared_arrays import GivenUp, SharedInput
+from flame.shared_arrays import SharedInput
 from flame.stopping import StopFlag, Stopped
 from protocol.errors import Code, StorageError
 
@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from flame.journal import JournalReader, Stored
 
 Reading = Callable[[Any], Any]
+
+
+_NOBLOCK: Final = int(zmq.NOBLOCK)  # an enum is turned into a number at each call
+
+
+class _GivenUpError(Exception):
+    """The array was on its way when this flame node was started anew; another may lie in its place by now."""
+
+
+def _give_up(reference: bytes) -> bytes:
+    raise _GivenUpError
 
 
 class ReceivingEnd:
@@ -53,6 +64,8 @@ class ReceivingEnd:
         self._reading = reading
         self._journal = journal
         self._lossless = journal is not None and end.policy in ("block", "spill")
+        self._spills = end.policy == "spill"
+        self._half = end.depth // 2
         self._keeps_newest = end.policy == "latest" and end.depth == 1
         self._page = EdgePage(end.address)
         self._words = self._page.words
@@ -62,6 +75,9 @@ class ReceivingEnd:
         self._held: Message | None = None  # arrived after a gap; the journal comes first
         self._stored: Iterator[Stored] | None = None
         self._is_ended = False
+        self._is_special = self._spills
+        self._given_up = 0  # large arrays up to this number were on their way when this flame node was started anew
+        self._is_anew = False
         self._received = 0
         self._dropped = 0
         self._time = 0
@@ -70,13 +86,18 @@ class ReceivingEnd:
 
     def take(self, wait_s: float | None) -> Record | None:
         """The next value in order; None when there is none within `wait_s`. Raises Stopped when none will come."""
-        record = self._peeked or self._next(wait_s)
-        if record is None:
+        record = self._peeked
+        if record is not None:
+            self._peeked = None
+        elif (record := self._next(wait_s)) is None:
             return None
-        self._peeked = None
         self._received += 1
         self._time = record.time
-        self._leave(record.seq)
+        words, seq = self._words, record.seq
+        words[TAKEN] = seq  # there is room for another
+        if words[WAITS] and words[SENT] - seq <= self._half:
+            words[WAITS] = 0
+            self._bell.ring()
         return record
 
     def newest(self) -> Record | None:
@@ -101,7 +122,9 @@ class ReceivingEnd:
     @property
     def is_ended(self) -> bool:
         """Whether the producer has ended and all its values were received."""
-        return self._is_ended and self._peeked is None and self._stored is None and self._held is None
+        words = self._words
+        is_ended = self._is_ended or (words[FINISHED] != 0 and words[SENT] <= self._last)
+        return is_ended and self._peeked is None and self._stored is None and self._held is None
 
     @property
     def pollable(self) -> zmq.Socket[bytes] | int:
@@ -142,8 +165,9 @@ class ReceivingEnd:
             self._catch_up(None)
             return
         self._last = words[TAKEN]
+        self._is_anew = words[SENT] > 0
         # What an earlier life of this node had in its queue is gone: the producer need not wait for it to be taken.
-        words[LOST] = words[SENT]
+        words[LOST] = self._given_up = words[SENT]
         words[TAKEN] = words[SENT]
         if self._journal is not None and self._end.policy == "latest":
             self._peek_last(self._journal)
@@ -168,51 +192,84 @@ class ReceivingEnd:
     # --- the next value ------------------------------------------------------------------------
 
     def _next(self, wait_s: float | None) -> Record | None:
-        until = None if wait_s is None else time.monotonic() + wait_s
+        if wait_s is None and not self._is_special:
+            # The usual case, a live value after the one before it, without the calls that the others take.
+            try:
+                arrived = message.decode(self._socket.recv())
+            except zmq.Again:
+                return self._next_by(None)
+            seq = arrived.n
+            if seq == self._last + 1 and arrived.k == message.VALUE and seq > self._given_up:
+                self._last = seq
+                value = values.decode(arrived.v, self._shared.fetch)
+                return Record(value if self._reading is None else self._reading(value), arrived.t, seq)
+            record = self._accept(arrived)
+            return record if record is not None else self._next_by(None)
+        return self._next_by(wait_s)
+
+    def _next_by(self, wait_s: float | None) -> Record | None:
+        words = self._words
+        began = time.monotonic()
+        until = None if wait_s is None else began + wait_s
         while True:
-            record = self._from_journal()
-            if record is not None:
+            if self._stored is not None and (record := self._from_journal()) is not None:
                 return record
             if self._is_ended:
                 if wait_s == 0:
                     return None
                 raise Stopped(f"{self._end.producer} has ended, and all its values were taken")
-            if wait_s == 0 and self._words[SENT] <= self._last:
+            if wait_s == 0 and words[SENT] <= self._last:
                 return None
-            frame = self._receive(until)
-            if frame is not None:
-                record = self._accept(frame)
+            arrived = self._receive(until)
+            if arrived is not None:
+                record = self._accept(arrived)
                 if record is not None:
                     return record
                 continue
             if wait_s != 0:
                 self._stop.check()
-            if self._lossless and self._words[SENT] > self._last:
+            if self._lossless and words[SENT] > self._last:
                 self._catch_up(None)
+                continue
+            self._give_up_lost(began)
+            if words[FINISHED] and words[SENT] <= self._last:  # its last message may have gone to an earlier life
+                self._is_ended = self._is_special = True
             elif until is not None and time.monotonic() >= until:
                 return None
 
     def _receive(self, until: float | None) -> Message | None:
         """What arrives within a slice of time, or by `until`."""
         try:
-            if self._end.policy == "spill" and self._words[SENT] > self._last:
-                return message.decode(self._socket.recv(zmq.NOBLOCK))  # else the journal has it
+            if self._spills and self._words[SENT] > self._last:
+                return message.decode(self._socket.recv(_NOBLOCK))  # what is not here lies in the journal
             if until is None:
                 return message.decode(self._socket.recv())
             wait_ms = (until - time.monotonic()) * 1e3
             if wait_ms > 0:
                 self._socket.poll(min(SLICE_MS, int(wait_ms) + 1))
-            return message.decode(self._socket.recv(zmq.NOBLOCK))
+            return message.decode(self._socket.recv(_NOBLOCK))
         except zmq.Again:
             return None
 
+    def _give_up_lost(self, quiet_since: float) -> None:
+        """What went to an earlier life of this flame node, which took it along when it crashed, will never come."""
+        words = self._words
+        missing = words[SENT] - self._last
+        if self._is_anew and missing > 0 and time.monotonic() - quiet_since > LOST_QUIET_S:
+            self._dropped += missing
+            self._last = words[TAKEN] = words[SENT]
+            self._bell.ring()
+
     def _accept(self, arrived: Message) -> Record | None:
         seq = arrived.n
-        if arrived.k == message.END:
-            return self._accept_end(arrived)
-        if seq <= self._last or arrived.k not in (message.VALUE, message.IN_JOURNAL):
-            return None
+        if arrived.k != message.VALUE:
+            if arrived.k == message.END:
+                return self._accept_end(arrived)
+            if arrived.k != message.IN_JOURNAL:
+                return None
         if seq != self._last + 1:
+            if seq <= self._last:
+                return None
             if self._lossless:
                 self._after_gap(arrived, seq - 1)
                 return None
@@ -225,7 +282,7 @@ class ReceivingEnd:
         if missing > 0 and self._lossless:
             self._after_gap(arrived, arrived.n)
             return None
-        self._is_ended = True
+        self._is_ended = self._is_special = True
         if missing <= 0:
             return None
         self._last = arrived.n
@@ -239,24 +296,15 @@ class ReceivingEnd:
         data: Any = arrived.v
         if arrived.k == message.IN_JOURNAL and self._journal is not None:
             data = next(iter(self._journal.read(self._end.stream, arrived.n, arrived.n))).data
-        self._shared.begin(arrived.n)
         try:
             return self._read(data, arrived.t, arrived.n)
-        except GivenUp:
+        except _GivenUpError:
             self._dropped += 1
             return None
 
     def _read(self, data: Any, time_ns: int, seq: int) -> Record:
-        value = values.decode(data, self._shared.fetch)
+        value = values.decode(data, self._shared.fetch if seq > self._given_up else _give_up)
         return Record(value if self._reading is None else self._reading(value), time_ns, seq)
-
-    def _leave(self, seq: int) -> None:
-        """Value `seq` has left the queue: there is room for another."""
-        words = self._words
-        words[TAKEN] = seq
-        if words[WAITS] and words[SENT] - 1 - seq <= self._end.depth // 2:
-            words[WAITS] = 0
-            self._bell.ring()
 
     # --- the producer's journal ----------------------------------------------------------------
 
@@ -268,6 +316,7 @@ class ReceivingEnd:
     def _catch_up(self, last_seq: int | None) -> None:
         """Go on in the journal, up to `last_seq` or its end."""
         assert self._journal is not None
+        self._is_special = True
         self._stored = iter(self._journal.read(self._end.stream, self._last + 1, last_seq))
 
     def _from_journal(self) -> Record | None:
@@ -278,6 +327,7 @@ class ReceivingEnd:
             self._last = stored.seq
             return self._read(stored.data, stored.time_ns, stored.seq)
         self._stored = None
+        self._is_special = self._spills or self._is_ended
         held, self._held = self._held, None
         if held is None:
             return None

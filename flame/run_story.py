@@ -9,6 +9,7 @@ from typing import Final
 from flame.limits import LOG_TAIL_BYTES
 
 _BEGINS: Final = re.compile(r"^Traceback \(most recent call last\):$|^  File \"[^\"]+\", line \d+$", re.MULTILINE)
+_GROUP_MARGIN: Final = re.compile(r"^ *(?:\| |\+ Exception Group )", re.MULTILINE)
 _FRAME: Final = re.compile(r"^ +File \"([^\"]+)\", line (\d+)", re.MULTILINE)
 
 
@@ -29,6 +30,7 @@ def log_story(log: Path, since: int, file: str) -> str:
 
 def story(text: str, file: str) -> str:
     """`lock.py:12: ValueError: no gain`, from the last traceback in `text`; "" without one."""
+    text = _GROUP_MARGIN.sub("", text)
     begins = [match.start() for match in _BEGINS.finditer(text)]
     if not begins:
         return ""

@@ -1,7 +1,7 @@
 """The producer's end of an edge: a PUSH socket that connects, and the four policies.
 
-`block` waits until fewer than `depth` values are on their way; `spill` sends no value beyond `depth`, the consumer reads
-it from the journal; `drop_new` leaves it out and counts it; `latest` sends every value and never waits, since the
+`block` waits until fewer than `depth` values are on their way; `spill` sends no value beyond `depth`, the consumer
+reads it from the journal; `drop_new` leaves it out and counts it; `latest` sends every value and never waits, since the
 consumer's end keeps the newest. The socket itself is never full: `depth` bounds what waits in it.
 
 An end belongs to one thread at a time.
@@ -10,14 +10,17 @@ An end belongs to one thread at a time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import zmq
 
 from flame.control import OutputEnd
-from flame.edge_page import DROPPED, ENDED, SENT, TAKEN, WAITS, Bell, EdgePage
+from flame.edge_page import DROPPED, ENDED, FINISHED, LOST, SENT, TAKEN, WAITS, Bell, EdgePage
 from flame.limits import EDGE_BYTES_MAX, EDGE_RECONNECT_MS, LATEST_FRAMES_MAX, SLICE_MS, WHOLE_FRAME_BYTES
 from flame.stopping import StopFlag
+
+_NOBLOCK: Final = int(zmq.NOBLOCK)  # an enum is turned into a number at each call
 
 
 class SendingEnd:
@@ -25,25 +28,27 @@ class SendingEnd:
         self.consumer: Final = end.consumer
         self.blocked = False
         self.ends: Final = end.ends
-        self._end = end
         self._stop = stop
         self._depth = end.depth
         self.page: Final = EdgePage(end.address)
         self._words = self.page.words
+        self._words[FINISHED] = 0
         self._bell = Bell(end.address)
         self._large: deque[tuple[int, int]] = deque()  # (number, bytes) of large values on their way
         self._large_bytes = 0
         self._queued: deque[int] = deque()  # numbers in the queue of a drop_new edge
+        self._policy = end.policy
         self._bounded = end.policy != "latest"
         self.keeps_newest: Final = end.policy == "latest" and end.depth == 1
         self._socket = context.socket(zmq.PUSH)
-        self._socket.set(zmq.LINGER, -1)
         self._socket.set(zmq.RECONNECT_IVL, EDGE_RECONNECT_MS)
         if self.keeps_newest:
             self._socket.set(zmq.CONFLATE, 1)
         else:
             self._socket.set(zmq.SNDHWM, LATEST_FRAMES_MAX if end.policy == "latest" else 0)
         self._socket.connect(end.address)
+        # Without zmq.Socket's own layer, which costs as much as the sending.
+        self._send: Final[Callable[[bytes, int, bool], object]] = super(zmq.Socket, self._socket).send
 
     @property
     def sent(self) -> int:
@@ -61,55 +66,51 @@ class SendingEnd:
 
     def released(self, seq: int) -> bool:
         """Whether value `seq` has left the queue, however it did."""
-        return self._words[TAKEN] >= seq or self._words[ENDED] != 0
+        return max(self._words[TAKEN], self._words[LOST]) >= seq or self._words[ENDED] != 0
 
     def send(self, seq: int, frame: bytes, weight: int) -> None:
         """`weight`: bytes of the value, wherever they lie. Raises Stopped when it has to wait and the run stops."""
         words = self._words
-        words[SENT] = seq
         if self._bounded and (seq - words[TAKEN] > self._depth or self._large) and not self._has_room(seq):
-            policy = self._end.policy
-            if policy == "block":
+            if self._policy == "block":
                 self._wait_for_room(seq)
-            elif policy == "drop_new":
-                words[DROPPED] += 1
-                return
             else:
+                words[DROPPED] += self._policy == "drop_new"
+                words[SENT] = seq
                 return
+        words[SENT] = seq
         if words[ENDED]:
             return
-        if self._end.policy == "drop_new":
+        if self._policy == "drop_new":
             self._queued.append(seq)
         if weight >= WHOLE_FRAME_BYTES and self._bounded:
             self._large.append((seq, weight))
             self._large_bytes += weight
-        self._push(frame)
+        try:
+            # A copy of a large frame costs more than the book-keeping that spares it.
+            self._send(frame, _NOBLOCK, len(frame) < WHOLE_FRAME_BYTES)
+        except zmq.Again:
+            return  # only a `latest` edge whose consumer is a stopped process: it sees the gap and counts it
 
     def finish(self, frame: bytes) -> None:
         """Send the last frame, after which no value follows."""
+        self._words[FINISHED] = 1
         if self.takes:
-            self._push(frame)
+            self._send(frame, _NOBLOCK, True)
 
-    def close(self) -> None:
-        """What was sent still goes out, until the context is terminated."""
-        self._socket.close()
+    def close(self, linger_ms: int = -1) -> None:
+        """What was sent still goes out within `linger_ms`, -1 for as long as it takes."""
+        self._socket.close(linger_ms)
         self._bell.close()
-
-    def _push(self, frame: bytes) -> None:
-        try:
-            # A copy of a large frame costs more than the book-keeping that spares it.
-            self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < WHOLE_FRAME_BYTES)
-        except zmq.Again:
-            pass  # only on a `latest` edge whose consumer is a stopped process: it sees the gap and counts it
 
     def _has_room(self, seq: int) -> bool:
         taken = self._words[TAKEN]
         large = self._large
         while large and large[0][0] <= taken:
             self._large_bytes -= large.popleft()[1]
-        if self._large_bytes > EDGE_BYTES_MAX and self._end.policy != "drop_new":
+        if self._large_bytes > EDGE_BYTES_MAX and self._policy != "drop_new":
             return False
-        if self._end.policy != "drop_new":
+        if self._policy != "drop_new":
             return seq - 1 - taken < self._depth
         queued = self._queued
         while queued and queued[0] <= taken:

@@ -1,6 +1,6 @@
 """Payloads of large arrays, in files that producer and consumers map: written once, read where they lie.
 
-An output owns slots, files of the run's `shared` folder. A slot is free when the value in it has left the queue of every
+An output owns slots, files of the run's `shared` folder. A slot is free when its value has left the queue of every
 edge and no consumer's program still has the array: each consumer marks in its edge's page what it holds, and takes the
 mark away when the last view of the array is gone. So a program may keep an array as long as it likes; the producer
 takes another slot, and when SHARED_BYTES_MAX is reached the array travels in the message. The executor removes the
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flame.edge_page import HOLDS, LOST, SLOTS_MAX
+from flame.edge_page import HOLDS, SLOTS_MAX
 from flame.limits import SHARED_BYTES_MAX, SHARED_STEP_BYTES
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ _REFERENCE: Final = struct.Struct("<IIQ")  # slot, its edition, bytes of the pay
 
 class NoRoom(Exception):
     """Every slot is in use, and another would be too much: the array travels in the message."""
-
-
-class GivenUp(Exception):
-    """The payload was on its way when this consumer was started anew; its slot may hold another value by now."""
 
 
 def _file(folder: Path, output: str, slot: int, edition: int) -> Path:
@@ -118,18 +114,11 @@ class SharedInput:
         self._producer = producer
         self._words = words
         self._maps: dict[int, tuple[int, mmap.mmap]] = {}
-        self._seq = 0
-
-    def begin(self, seq: int) -> None:
-        """The next references are those of value `seq`."""
-        self._seq = seq
 
     def fetch(self, reference: bytes) -> memoryview:
-        """The payload, read-only, for as long as somebody has a view of it. Raises GivenUp."""
+        """The payload, read-only, for as long as somebody has a view of it."""
         import numpy as np
 
-        if self._seq <= self._words[LOST]:
-            raise GivenUp
         number, edition, size = _REFERENCE.unpack(reference)
         payload: Any = np.frombuffer(self._map(number, edition), np.uint8, size)
         payload.flags.writeable = False

@@ -19,6 +19,7 @@ from flame.selectors import At, Between, Position, Positions, Selector, sequence
 from flame.values import decode
 
 if TYPE_CHECKING:
+    from flame.archive import Archive
     from flame.journal import JournalReader
 
 
@@ -81,6 +82,24 @@ class _JournalStream:
         return 0 if stored is None else stored.seq
 
 
+class _ArchiveStream:
+    def __init__(self, archive: Archive, name: str, extent: Extent) -> None:
+        self._archive = archive
+        self._name = name
+        self._extent = extent
+
+    def extent(self) -> Extent:
+        return self._extent
+
+    def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
+        for stored in self._archive.read(self._name, first_seq, last_seq):
+            yield Value(stored.seq, stored.time_ns, stored.value)
+
+    def seq_at(self, time_ns: int) -> int:
+        stored = self._archive.at(self._name, time_ns)
+        return 0 if stored is None else stored.seq
+
+
 @contextmanager
 def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream | None]:
     """None when nothing of this output is kept anywhere. Raises StorageError."""
@@ -91,6 +110,15 @@ def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream 
         with JournalReader(journal) as reader:
             if port.name in reader.streams():
                 yield _JournalStream(reader, port.name)
+                return
+    if port.lifetime == "permanent" and run.folder.archive.is_file():
+        from flame.archive import Archive  # and h5py where the first archive is
+
+        name = f"{node.name}/{port.name}"
+        with Archive(run.folder.archive) as archive:
+            info = archive.streams().get(name)
+            if info is not None:
+                yield _ArchiveStream(archive, name, Extent(info.first_seq, info.last_seq, info.last_time_ns))
                 return
     yield None
 

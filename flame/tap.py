@@ -19,11 +19,11 @@ import zmq
 
 from flame import message, values
 from flame.limits import LINK_LINGER_MS, TAP_QUEUE_MAX
+from protocol.errors import WorkflowError
 
 _IPC: Final = "ipc://"
 _NAME_BYTES: Final = 5  # with its letter 11 characters: a socket's path has room for no more
-_LATCHED: Final = frozenset({float, int, bool, str, bytes, type(None)})  # what nobody can change behind our back
-_CHANGEABLE: Final = object()  # a list or an array, which the program may have changed since
+Newest = Callable[[str], tuple[int, int, bytes | None]]  # of an output: number, time, value as bytes
 
 
 def tap_address(sockets: Path, node: str) -> str:
@@ -39,8 +39,8 @@ class Tap:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, node: str) -> None:
         """`endpoint`: the address of the executor, beside which the tap is bound."""
-        self._wanted: frozenset[str] = frozenset()
-        self._newest: dict[str, tuple[int, int, Any]] = {}
+        self.wanted: frozenset[str] = frozenset()  # outputs that somebody watches
+        self._newest: Newest = lambda output: (0, 0, None)
         self._offered: deque[tuple[str, bytes]] = deque(maxlen=TAP_QUEUE_MAX)
         self._wake: Callable[[], None] = lambda: None
         self.socket = context.socket(zmq.XPUB)
@@ -54,29 +54,36 @@ class Tap:
         """`wake` makes the link's thread call `serve`."""
         self._wake = wake
 
-    @property
-    def is_watched(self) -> bool:
-        return bool(self._wanted)
+    def shows(self, newest: Newest) -> None:
+        """`newest` tells what a watcher that comes late sees at once. It may be called by any thread."""
+        self._newest = newest
 
     def offer(self, output: str, seq: int, time_ns: int, value: Any) -> None:
-        """Never waits."""
-        self._newest[output] = (seq, time_ns, value if type(value) in _LATCHED else _CHANGEABLE)
-        if output in self._wanted:  # empty as long as nobody watches
-            self._offered.append((output, message.encode(message.VALUE, seq, time_ns, values.encode(value))))
-            self._wake()
+        """For those who watch it. Never waits."""
+        self._offered.append((output, message.encode(message.VALUE, seq, time_ns, values.encode(value))))
+        self._wake()
 
     def serve(self) -> None:
         """Hear who watches, send what was offered."""
         while self.socket.poll(0):
             heard = self.socket.recv()
             name = heard[1:].removesuffix(b"\0").decode("ascii", "replace")
-            self._wanted = self._wanted | {name} if heard[:1] == b"\x01" else self._wanted - {name}
-            newest = self._newest.get(name)
-            if heard[:1] == b"\x01" and newest is not None and newest[2] is not _CHANGEABLE:
-                seq, time_ns, value = newest
-                self._send(name, message.encode(message.VALUE, seq, time_ns, values.encode(value)))
+            if heard[:1] == b"\x01":
+                self.wanted |= {name}
+                self._send_newest(name)
+            else:
+                self.wanted -= {name}
         while self._offered:
             self._send(*self._offered.popleft())
+
+    def _send_newest(self, output: str) -> None:
+        """Not of an array that lies in shared memory: it may be gone before the watcher looks."""
+        seq, time_ns, data = self._newest(output)
+        if data is None:
+            return
+        with contextlib.suppress(WorkflowError):
+            values.decode(data)
+            self._send(output, message.encode(message.VALUE, seq, time_ns, data))
 
     def close(self) -> None:
         self.socket.close()

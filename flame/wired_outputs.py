@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flame import message, values
 from flame.commits import Commits
 from flame.limits import WHOLE_FRAME_BYTES
-from flame.node_link import NodeLink
 from flame.ports import OutputPort
 from flame.sending import SendingEnd
 from flame.shared_arrays import NoRoom, SharedOutput
+from flame.tap import Tap
+
+_SCALARS: Final = frozenset({float, int, bool, str, bytes, type(None)})  # types without an array inside
 
 
 class WiredOutput:
@@ -33,39 +35,55 @@ class WiredOutput:
                 edge.announce(self._seq)
         else:
             self._seq = max((edge.sent for edge in self.edges), default=0)
-        self._last: tuple[int, bytes | None] = (0, None)
+        self._last: tuple[int, int, bytes | None] = (0, 0, None)
+
+    @property
+    def newest(self) -> tuple[int, int, bytes | None]:
+        """Number, time, and the value as bytes; None before the first of this life. Any thread."""
+        return self._last
 
     def encoded(self, value: Any) -> tuple[bytes, int]:
         """The value, and how many bytes it has wherever they lie. Large arrays go to shared memory where they can."""
-        if self.journalled:
+        if self.journalled or not self.edges or type(value) in _SCALARS:
             data = values.encode(value)
             return data, len(data)
         self._shared.begin(self._seq + 1)
         try:
-            data = values.encode(value, self._shared.place if self.edges else None)
+            data = values.encode(value, self._shared.place)
+            return data, len(data) + self._shared.placed_bytes
         except NoRoom:
             data = values.encode(value)
             return data, len(data)
-        return data, len(data) + self._shared.placed_bytes
 
-    def send(self, seq: int | None, time_ns: int, data: bytes, weight: int) -> int:
-        """`seq`: its number in the journal, None for an output without one. Gives the number that it has."""
+    def send_alone(self, value: Any, time_ns: int) -> None:
+        """Without a journal: encode and send."""
+        if type(value) in _SCALARS:
+            data = values.encode(value)
+            weight = len(data)
+        else:
+            data, weight = self.encoded(value)
+        self._seq = seq = self._seq + 1
+        self.sent += 1
+        self._last = (seq, time_ns, data)
+        frame = message.encode_value(seq, time_ns, data)
+        for edge in self.edges:
+            edge.send(seq, frame, weight)
+
+    def send(self, seq: int | None, time_ns: int, data: bytes, weight: int) -> None:
+        """`seq`: its number in the journal, None for an output without one."""
         self._seq = seq = self._seq + 1 if seq is None else seq
         self.sent += 1
-        if not self.edges:
-            return seq
-        self._last = (time_ns, data)
+        self._last = (seq, time_ns, data)
         if self.journalled and len(data) >= WHOLE_FRAME_BYTES:
             frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
         else:
-            frame = message.encode(message.VALUE, seq, time_ns, data)
+            frame = message.encode_value(seq, time_ns, data)
         for edge in self.edges:
             edge.send(seq, frame, weight)
-        return seq
 
     def finish(self) -> None:
         """No value will follow."""
-        time_ns, data = self._last
+        _, time_ns, data = self._last
         for edge in self.edges:
             if edge.ends:
                 edge.finish(message.encode(message.END, self._seq, time_ns, data if edge.keeps_newest else None))
@@ -79,13 +97,16 @@ class WiredOutlet:
         outputs: dict[str, WiredOutput],
         commits: Commits,
         stop_when: Sequence[str],
-        link: NodeLink,
+        ask_stop: Callable[[str], None],
+        tap: Tap,
     ) -> None:
         self._outputs = outputs
         self._commits = commits
+        self._keeps = commits.keeps
         self._stop_when = frozenset(stop_when)
-        self._ask_stop = link.ask_stop
-        self._tap = link.tap
+        self._ask_stop = ask_stop
+        self._tap = tap
+        tap.shows(lambda name: outputs[name].newest if name in outputs else (0, 0, None))
         self._durable = frozenset(name for name, output in outputs.items() if output.port.durable)
         # Not the lock of commits: a thread that waits for room must not keep another from reading what makes room.
         self._lock = threading.Lock()
@@ -93,14 +114,33 @@ class WiredOutlet:
     def set(self, values: dict[str, Any], time_ns: int) -> None:
         outputs = self._outputs
         with self._lock:
-            encoded = {name: outputs[name].encoded(value) for name, value in values.items()}
-            kept = {name: data for name, (data, _) in encoded.items() if outputs[name].journalled}
-            durable = bool(self._durable) and not self._durable.isdisjoint(values)
-            numbers = self._commits.commit(kept, time_ns, durable=durable)
-            for name, (data, weight) in encoded.items():
-                seq = outputs[name].send(numbers.get(name), time_ns, data, weight)
-                if not outputs[name].journalled:
-                    self._tap.offer(name, seq, time_ns, values[name])
+            if not self._keeps and len(values) == 1:  # nothing to commit, nothing to do as one: most of what is sent
+                for name, value in values.items():
+                    outputs[name].send_alone(value, time_ns)
+            else:
+                self._set_as_one(values, time_ns)
+            if self._tap.wanted:
+                self._show(values)
+        if self._stop_when:
+            self._look_whether_to_stop(values)
+
+    def _set_as_one(self, values: dict[str, Any], time_ns: int) -> None:
+        outputs = self._outputs
+        encoded = {name: outputs[name].encoded(value) for name, value in values.items()}
+        kept = {name: data for name, (data, _) in encoded.items() if outputs[name].journalled}
+        durable = bool(self._durable) and not self._durable.isdisjoint(values)
+        numbers = self._commits.commit(kept, time_ns, durable=durable)
+        for name, (data, weight) in encoded.items():
+            outputs[name].send(numbers.get(name), time_ns, data, weight)
+
+    def _show(self, values: dict[str, Any]) -> None:
+        """To those who watch outputs that no journal keeps."""
+        for name in self._tap.wanted.intersection(values):
+            if not self._outputs[name].journalled:
+                seq, time_ns, _ = self._outputs[name].newest
+                self._tap.offer(name, seq, time_ns, values[name])
+
+    def _look_whether_to_stop(self, values: dict[str, Any]) -> None:
         for name in self._stop_when.intersection(values):
             if _is_true(values[name]):
                 self._ask_stop(f"the output {name!r} is true")

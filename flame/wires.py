@@ -20,11 +20,12 @@ def wire_of(graph: Graph, node: str, run: RunFolder, address: Callable[[int], st
     """`address(n)`: that of the edge that stands n-th in the graph, from 1."""
     numbered = tuple((edge, address(number)) for number, edge in enumerate(graph.edges, 1))
     graph_node = graph.node(node)
+    ends = graph_node.restart != "always"  # else its program goes on in a new process
     return Wire(
         run=run.alias,
         inputs=tuple(_input(graph, run, edge, where) for edge, where in numbered if edge.target == node),
         outputs=tuple(
-            OutputEnd(edge.output, f"{edge.target}/{edge.input}", where, edge.policy, edge.depth)
+            OutputEnd(edge.output, f"{edge.target}/{edge.input}", where, edge.policy, edge.depth, ends)
             for edge, where in numbered
             if edge.source == node
         ),

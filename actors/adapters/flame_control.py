@@ -43,7 +43,13 @@ class ProgramEnded(Answer, frozen=True):
     fault: str = ""
 
 
-ControlEvent = NodeSaid | ProgramEnded
+class ControlLost(Answer, frozen=True):
+    """The thread has failed, which is our own mistake; every process has been killed."""
+
+    error: Any  # Exception
+
+
+ControlEvent = NodeSaid | ProgramEnded | ControlLost
 
 
 class FlameControl:
@@ -52,8 +58,9 @@ class FlameControl:
     All that a flame node sent before its process ended is told before that end, as far as it has arrived.
     """
 
-    def __init__(self, on_event: Callable[[ControlEvent], object]) -> None:
-        """Raises ConfigError(FOLDER_UNUSABLE)."""
+    def __init__(self, lock: int, on_event: Callable[[ControlEvent], object]) -> None:
+        """`lock`: descriptor of the lock of the run. Raises ConfigError(FOLDER_UNUSABLE)."""
+        self._lock = lock
         self._on_event = on_event
         self._folder = SocketFolder()
         self.folder = self._folder.path
@@ -101,8 +108,18 @@ class FlameControl:
     # --- its own thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            self._on_event(ControlLost(error=error))
+        finally:
+            self._wake.close()
+            self._woken.close()
+            self._folder.close()
+
+    def _serve(self) -> None:
         with selectors.DefaultSelector() as self._selector, zmq.Context() as context:
-            self._processes = FlameProcesses(self._selector)
+            self._processes = FlameProcesses(self._selector, self._lock)
             self._router = _bound_router(context, self.endpoint)
             try:
                 self._selector.register(self._woken, selectors.EVENT_READ)
@@ -112,9 +129,6 @@ class FlameControl:
             finally:
                 self._processes.end_all()
                 self._router.close()
-        self._wake.close()
-        self._woken.close()
-        self._folder.close()
 
     def _step(self) -> None:
         """ZeroMQ's descriptor tells of changes once: after anything the socket is read until it is empty."""

@@ -21,7 +21,7 @@ from flame.run_record import RunDocument, RunResult, read_result, to_json
 from flame.runs import load
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, format_job_id
-from protocol.limits import FLAME_NODES_MAX
+from protocol.limits import FLAME_LOCK_MS, FLAME_NODES_MAX
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,31 @@ def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
 
 
 def hold(folder: RunFolder) -> FolderLock:
-    """Raises WorkflowError(RUN_IN_PROGRESS) when another process executes the run."""
-    try:
-        lock = lock_folder(folder.path)
-    except ConfigError as error:
-        if error.code is not Code.FOLDER_LOCKED:
-            raise
-        raise WorkflowError(
-            Code.RUN_IN_PROGRESS,
-            f"run {folder.alias} is in progress: {error.sentence.partition(' is ')[2]}",
-            next_step=f"watch it with `flame logs -f {folder.alias}`, or end it with `flame stop {folder.alias}`",
-        ) from error
+    """Waits FLAME_LOCK_MS for a guard that still ends what a killed executor had started.
+
+    Raises WorkflowError(RUN_IN_PROGRESS) when another process executes the run.
+    """
+    deadline_s = time.monotonic() + FLAME_LOCK_MS / 1000
+    while True:
+        try:
+            lock = lock_folder(folder.path)
+            break
+        except ConfigError as error:
+            if error.code is not Code.FOLDER_LOCKED:
+                raise
+            if time.monotonic() > deadline_s:
+                raise _in_progress(folder, error) from error
+        time.sleep(FLAME_LOCK_MS / 1000 / 20)
     lock.name_node(folder.alias)
     return lock
+
+
+def _in_progress(folder: RunFolder, error: ConfigError) -> WorkflowError:
+    return WorkflowError(
+        Code.RUN_IN_PROGRESS,
+        f"run {folder.alias} is in progress: {error.sentence.partition(' is ')[2]}",
+        next_step=f"watch it with `flame logs -f {folder.alias}`, or end it with `flame stop {folder.alias}`",
+    )
 
 
 def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False) -> HeldRun:

@@ -15,23 +15,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from actors import flame_guard
 from actors.children import PARENT_VARIABLE, Process
+from protocol.limits import FLAME_SAFE_MS
 from protocol.record import Record
 
-_GUARD: Final = (sys.executable, "-I", "-S", flame_guard.__file__)
+_GUARD: Final = (sys.executable, "-I", "-S", flame_guard.__file__, str(FLAME_SAFE_MS / 1000))
 
 
 class Program(Record, frozen=True):
     """A Python file to run with this interpreter in `folder`. What it prints is appended to `log`.
 
-    It sees the environment of this process, and `variables`.
+    It sees the environment of this process, and `variables`. `safe`: the program that the guard runs after it has
+    killed this one.
     """
 
     file: str
     folder: str
     log: str
     variables: dict[str, str]
+    safe: Program | None = None
 
 
 class ProgramGone(NamedTuple):
@@ -45,9 +50,11 @@ class ProgramGone(NamedTuple):
 class FlameProcesses:
     """At most one process for each flame node at a time."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, lock: int) -> None:
+        """`lock`: descriptor of the lock that the guard holds as well."""
         self._selector = selector
-        self._running: dict[str, Process] = {}  # limits.FLAME_NODES_MAX
+        self._lock = lock
+        self._running: dict[str, tuple[Process, Program]] = {}  # limits.FLAME_NODES_MAX
         self._guard: _Guard | None = None
 
     def start(self, node: str, program: Program) -> None:
@@ -65,24 +72,24 @@ class FlameProcesses:
                 stderr=subprocess.STDOUT,
                 cwd=program.folder,
             )
-        self._running[node] = process
-        self._tell_guard("+", process.pid)
+        self._running[node] = process, program
+        self._tell_guard_of(process, program)
 
     def kill(self, node: str) -> None:
         """The whole group. One that has ended meanwhile is no fault: its end is told anyway."""
         if node in self._running:
-            self._running[node].kill()
+            self._running[node][0].kill()
 
     def collect(self) -> list[ProgramGone]:
         """Those that have ended since the last call. Never waits for one that runs."""
         if self._guard is not None and not self._guard.is_alive():
             self._renew_guard()
-        ended = [node for node, process in self._running.items() if process.has_ended()]
+        ended = [node for node, (process, _) in self._running.items() if process.has_ended()]
         return [self._bury(node) for node in ended]
 
     def end_all(self) -> None:
         """Kill all and wait for their ends, `CHILD_END_MS` each at worst."""
-        for process in self._running.values():
+        for process, _ in self._running.values():
             process.kill()
         for node in list(self._running):
             self._bury(node)
@@ -91,31 +98,38 @@ class FlameProcesses:
             self._guard = None
 
     def _bury(self, node: str) -> ProgramGone:
-        process = self._running.pop(node)
+        process, _ = self._running.pop(node)
         process.kill()  # its descendants, while its id is still ours
-        self._tell_guard("-", process.pid)
+        self._tell_guard(f"-{process.pid}")
         code, by_signal = process.reap()
         return ProgramGone(node, code, by_signal)
 
     def _renew_guard(self) -> None:
         if self._guard is not None:
             self._guard.end()
-        self._guard = _Guard(self._selector)
-        for process in self._running.values():
-            self._tell_guard("+", process.pid)
+        self._guard = _Guard(self._selector, self._lock)
+        for process, program in self._running.values():
+            self._tell_guard_of(process, program)
 
-    def _tell_guard(self, sign: str, group: int) -> None:
+    def _tell_guard_of(self, process: Process, program: Program) -> None:
+        safe = "" if program.safe is None else f" {msgspec.json.encode(program.safe).decode()}"
+        self._tell_guard(f"+{process.pid}{safe}")
+
+    def _tell_guard(self, line: str) -> None:
         if self._guard is not None:
-            self._guard.tell(f"{sign}{group}\n")
+            self._guard.tell(line)
 
 
 class _Guard:
     """Our end of the guard. It ends by itself when this process does."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, lock: int) -> None:
         theirs, self._ours = os.pipe()
         try:
-            self._process = Process(_GUARD, {}, selector, stdin=theirs)
+            nowhere = subprocess.DEVNULL  # whoever reads what this process prints must not wait for the guard
+            self._process = Process(
+                _GUARD, os.environ, selector, stdin=theirs, stdout=nowhere, stderr=nowhere, pass_fds=(lock,)
+            )
         except OSError:
             os.close(self._ours)
             raise
@@ -127,9 +141,10 @@ class _Guard:
 
     def tell(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # the next start finds it gone
-            os.write(self._ours, line.encode())
+            os.write(self._ours, f"{line}\n".encode())
 
     def end(self) -> None:
+        """It has nothing to do any more."""
         os.close(self._ours)
         self._process.reap()
 
@@ -137,3 +152,12 @@ class _Guard:
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """`print` shows at once in the log, whose lines may be all that is left of a crash."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **variables}
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process so far; 0.0 where the system does not tell."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")

@@ -26,6 +26,10 @@ class FolderLock:
         self._descriptor = descriptor
         self.name_node("")
 
+    def fileno(self) -> int:
+        """Of the locked file, for a process that is to hold the lock as well."""
+        return self._descriptor
+
     def name_node(self, node_id: str) -> None:
         """Note the text of the node's id in the lock file, for the message that another node gives."""
         os.ftruncate(self._descriptor, 0)

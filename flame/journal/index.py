@@ -24,14 +24,12 @@ import msgspec
 from flame.journal.contents import Contents, Entry
 from flame.journal.segments import Place, sync_folder
 from flame.limits import INDEX_MAP_BYTES, INDEX_READERS_MAX
+from flame.lmdb_files import ENGINE, write_lock_file
 
 FOLDER: Final = "index"
 _CONTENTS: Final = b"\0contents"  # no stream has this name
 _SEQ: Final = struct.Struct(">Q")  # big-endian, so that keys stand in order
 _ENTRY: Final = struct.Struct("<IQqq")
-_LOCK_FILE_BYTES: Final = 64 * 1024  # LMDB's needs 64 bytes per reader and one page
-# Newer bindings carry two engines that cannot read each other's files; older ones do not know the option.
-_ENGINE: Final[dict[str, Any]] = {"lib_version": 0} if hasattr(lmdb.Environment, "lib_version") else {}
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _contents: Final = msgspec.msgpack.Decoder(Contents)
@@ -146,17 +144,14 @@ def _key(stream: str, seq: int) -> bytes:
 
 def _environment(path: str, *, writable: bool) -> lmdb.Environment:
     if not writable:
-        options: dict[str, Any] = {"readonly": True, "create": False, "max_readers": INDEX_READERS_MAX, **_ENGINE}
+        options: dict[str, Any] = {"readonly": True, "create": False, "max_readers": INDEX_READERS_MAX, **ENGINE}
         try:
             return lmdb.open(path, map_size=INDEX_MAP_BYTES, **options)
         except (lmdb.ReadonlyError, PermissionError, lmdb.LockError):  # a folder that may only be read
             return lmdb.open(path, map_size=INDEX_MAP_BYTES, lock=False, **options)
     folder = Path(path)
     folder.mkdir(exist_ok=True)
-    lock = folder / "lock.mdb"
-    if not lock.exists():
-        # LMDB maps this file, and a hole that a full disk cannot fill would kill us.
-        lock.write_bytes(bytes(_LOCK_FILE_BYTES))
+    write_lock_file(folder / "lock.mdb")
     env = lmdb.open(
         path,
         map_size=INDEX_MAP_BYTES,
@@ -164,7 +159,7 @@ def _environment(path: str, *, writable: bool) -> lmdb.Environment:
         metasync=True,
         writemap=False,
         max_readers=INDEX_READERS_MAX,
-        **_ENGINE,
+        **ENGINE,
     )
     with contextlib.suppress(lmdb.Error):
         env.reader_check()

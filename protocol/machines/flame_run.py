@@ -40,7 +40,7 @@ from protocol.machines.flame_events import (
 from protocol.machines.flame_verdict import UNCLEAN, FlameNode, joined
 
 LIMIT_TIMER: Final = "limit"
-_NODE_TIMER: Final = "node:"
+NODE_TIMER: Final = "node:"
 
 # What is said of a flame node whose wait is over.
 _OVERDUE: Final[Mapping[str, str]] = {
@@ -359,7 +359,7 @@ class FlameRun:
     def _wait(self, node: FlameNode, limit_ms: int | None) -> None:
         """From now on its one timer is this."""
         node.timer += 1
-        name = _NODE_TIMER + node.plan.name
+        name = NODE_TIMER + node.plan.name
         if limit_ms is None:
             self._effects.append(ClearTimer(name=name))
             return
@@ -371,7 +371,7 @@ class FlameRun:
             if self._begun:
                 self._stop("timed-out", f"the run did not end within its limit of {self._limits.run_ms / 1000:g} s")
             return
-        node = self._nodes[event.name.removeprefix(_NODE_TIMER)]
+        node = self._nodes[event.name.removeprefix(NODE_TIMER)]
         if event.generation != node.timer:
             return
         match node.state:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flame.archive import write_archive
 from flame.journal import Journal
 from flame.name_space import NameSpace, read_value
 from flame.run_record import NodeResult
@@ -120,6 +121,27 @@ def test_bug_10_values_have_the_time_of_measurement_and_their_order(space: NameS
         journal.append({"beat": encode(at)}, time_ns)
     journal.close()
     assert [(one.value, one.time_ns) for one in space.read("#lock/beat")] == list(enumerate(times))
+
+
+def test_a_caller_cannot_tell_whether_a_value_came_from_the_journal_or_the_archive(
+    space: NameSpace, runs: Path
+) -> None:
+    run = SavedRun(runs)
+    run.set_values("lock", {"beat": [80.0, 80.5, 81.0, 81.5]})
+    run.set_values("scope", {"trace": [*ODD, np.array([0.5, math.nan]), {"a": [b"x"]}]})
+    write_archive(run.folder, run.document, run.end())
+    selected = ["", "[-1]", "[1:3]", "[9:]", "@2026-11-22T10:00:01Z", "@-58s.."]
+    addresses = [*(f"#lock/beat{one}" for one in selected), *(f"#scope/trace{one}" for one in selected)]
+
+    def all_of() -> list[tuple[int, int, bytes]]:
+        return [(one.seq, one.time_ns, encode(one.value)) for at in addresses for one in space.read(at)]
+
+    listed, journalled = space.list("#lock/out")[0], all_of()
+    shutil.rmtree(run.folder.path / "nodes")
+    assert all_of() == journalled
+    assert space.list("#lock/out")[0] == listed
+    assert space.read_value("#lock/memory") == {}
+    refusal(lambda: list(space.read("#lock/piezo")), Code.NOTHING_THERE)
 
 
 def test_an_input_shows_what_arrived_there_in_its_unit(space: NameSpace, saved: SavedRun) -> None:

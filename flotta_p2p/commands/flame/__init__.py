@@ -31,6 +31,7 @@ _MODULES: Final = {
     "plot": "plotting",
     "archive": "keeping",
     "diff": "comparing",
+    "dry": "drying",
     "doctor": "doctor",
 }
 

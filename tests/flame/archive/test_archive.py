@@ -21,9 +21,9 @@ from flame.limits import ATTRIBUTE_BYTES_MAX
 from flame.run_record import NodeResult, Provenance, Source, read_document
 from flame.values import encode
 from protocol.errors import Code, StorageError
+from tests.flame.any_values import NAN_WITH_A_MESSAGE, arrays, scalars, values
 from tests.flame.archive.builders import JOB, archived, document, ended, journal, node, output, run_folder
 from tests.flame.same import is_same
-from tests.flame.test_values import NAN_WITH_A_MESSAGE, arrays, scalars, values
 
 FLOATS = [0.0, -0.0, 1.5, math.nan, NAN_WITH_A_MESSAGE, math.inf, -math.inf, 5e-324]
 KINDS: list[tuple[str, list[Any]]] = [
@@ -70,7 +70,7 @@ def test_bug_02_values_of_an_archive_are_those_that_were_set(tmp_path: Path, kin
 
 
 @given(st.lists(values, max_size=5) | st.lists(scalars) | st.lists(arrays, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_bug_09_ragged_and_mixed_values_come_back_and_do_not_cut_the_archive_short(stream: list[Any]) -> None:
     """The old code raised during the flush and left a short file and no result."""
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +189,11 @@ def test_an_output_that_is_called_like_the_times_of_another_keeps_its_name(tmp_p
 def test_values_are_found_by_number_and_by_time_across_blocks(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(writing, "ARCHIVE_BLOCK_ROWS", 7)
     monkeypatch.setattr("flame.archive.reading.ARCHIVE_BLOCK_ROWS", 5)
-    for kind, stream in [("a", [float(k) for k in range(40)]), ("b", [np.arange(k) for k in range(40)])]:
+    streams: list[tuple[str, list[Any]]] = [
+        ("a", [float(k) for k in range(40)]),
+        ("b", [np.arange(k) for k in range(40)]),
+    ]
+    for kind, stream in streams:
         seen, archive = archived(tmp_path / kind, stream)
         assert is_same(seen, stream)
         assert [one.seq for one in archive.read("lock/beat", 3, 9)] == list(range(3, 10))

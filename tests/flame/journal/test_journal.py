@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flame.journal import Journal, JournalReader, segments, writer
+from flame.journal import Journal, JournalReader, writer
 from flame.journal.index import Index
 from flame.values import decode, encode
 from protocol.errors import Code, ConfigError, LocalProtocolError, StorageError
 from tests.flame.journal.builders import fill, forget_index, segments_of, value_of, values_of
 from tests.flame.same import is_same
+from tests.users import without_privileges
 
 WAIT_S = 10.0
 
@@ -150,7 +151,7 @@ def test_memory_and_cursors_are_those_of_the_last_set_that_changed_them(tmp_path
 
 
 def test_a_large_array_is_kept_beside_a_number_of_the_same_set(tmp_path: Path) -> None:
-    large = np.random.default_rng(1).random(5_000_000)  # 40 MB
+    large = np.random.default_rng(1).random(1_000_000)  # 8 MB; an archive of 40 MB has a test of its own
     fill(tmp_path, [{"a": 1.0, "b": large}, {"a": 2.0, "b": large + 1}])
     with JournalReader(tmp_path) as reader:
         assert values_of(reader, "a") == [1.0, 2.0]
@@ -159,7 +160,7 @@ def test_a_large_array_is_kept_beside_a_number_of_the_same_set(tmp_path: Path) -
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(writer, "JOURNAL_LOCK_S", 0.0)
+    monkeypatch.setattr("flame.journal.lock.JOURNAL_LOCK_S", 0.0)
     with Journal.open(tmp_path, ["a"]):
         with pytest.raises(ConfigError, match=str(os.getpid())) as caught:
             Journal.open(tmp_path, ["a"])
@@ -209,9 +210,10 @@ def test_what_is_written_reaches_the_disk_soon_and_a_durable_set_at_once(tmp_pat
         sync(descriptor)
         synced.append(size)
 
-    monkeypatch.setattr(segments.os, "fdatasync", noted)
+    monkeypatch.setattr(os, "fdatasync", noted)
     (tmp_path / "slow").mkdir()
     with Journal.open(tmp_path / "slow", ["a"], sync_ms=60_000) as journal:
+        synced.clear()
         journal.append({"a": encode(1)}, 1)
         assert not synced
         journal.append({"a": encode(1)}, 1, durable=True)
@@ -233,7 +235,7 @@ def test_a_refused_write_changes_nothing_and_the_next_may_go_well(tmp_path: Path
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patch, pytest.raises(StorageError, match="is full") as caught:
-            patch.setattr(segments.os, "pwrite", full)
+            patch.setattr(os, "pwrite", full)
             journal.append({"a": encode(2)}, 2)
         assert caught.value.code is Code.DISK_FULL and str(tmp_path) in str(caught.value)
         assert segments_of(tmp_path)[0].stat().st_size == size
@@ -244,7 +246,7 @@ def test_a_refused_write_changes_nothing_and_the_next_may_go_well(tmp_path: Path
 
 def test_a_write_that_goes_in_pieces_is_whole(tmp_path: Path, monkeypatch: Any) -> None:
     write = os.pwrite
-    monkeypatch.setattr(segments.os, "pwrite", lambda file, data, offset: write(file, bytes(data)[:100], offset))
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: write(file, bytes(data)[:100], offset))
     fill(tmp_path, [{"a": bytes(1_000)}, {"a": bytes(100_000)}])
     with JournalReader(tmp_path) as reader:
         assert values_of(reader, "a") == [bytes(1_000), bytes(100_000)]
@@ -253,7 +255,7 @@ def test_a_write_that_goes_in_pieces_is_whole(tmp_path: Path, monkeypatch: Any) 
 def test_after_a_refused_sync_nothing_more_is_taken(tmp_path: Path, monkeypatch: Any) -> None:
     journal = Journal.open(tmp_path, ["a"], sync_ms=60_000)
     with monkeypatch.context() as patch:
-        patch.setattr(segments.os, "fdatasync", _refuse)
+        patch.setattr(os, "fdatasync", _refuse)
         with pytest.raises(StorageError) as caught:
             journal.append({"a": encode(1)}, 1, durable=True)
         assert caught.value.code is Code.DATABASE_FAILED
@@ -298,3 +300,24 @@ def test_sets_of_several_threads_stand_one_after_another(tmp_path: Path) -> None
             thread.join()
     with JournalReader(tmp_path) as reader:
         assert sorted(values_of(reader, "a")) == list(range(1_000))
+
+
+def test_a_disk_that_does_not_give_its_bytes_and_a_folder_of_somebody_else_are_named(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    fill(tmp_path, [{"a": 1}])
+
+    def refuse(*_: Any) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with JournalReader(tmp_path) as reader, monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refuse)
+        with pytest.raises(StorageError, match=r"00000001\.seg cannot be read: Input/output error"):
+            reader.last("a")
+    segments_of(tmp_path)[0].chmod(0)
+    with (
+        without_privileges(),
+        pytest.raises(StorageError, match="cannot be read: Permission denied"),
+        JournalReader(tmp_path) as reader,
+    ):
+        reader.last("a")

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flame.journal import Journal, JournalReader, writer
+from flame.journal import Journal, JournalReader, segments, writer
 from flame.values import encode
 from protocol.errors import Code, StorageError
 from tests.flame.journal.builders import fill, forget_index, segments_of, value_of, values_of
@@ -31,7 +33,7 @@ def assert_holds(folder: Path, written: list[dict[str, Any]], count: int) -> Non
 
 
 @given(sets, st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_every_prefix_of_a_journal_opens_and_holds_a_prefix_of_its_sets(
     tmp_path_factory: pytest.TempPathFactory, written: list[dict[str, Any]], data: st.DataObject
 ) -> None:
@@ -189,12 +191,9 @@ def test_a_missing_segment_is_named(tmp_path: Path, monkeypatch: Any, number: in
 def test_a_lost_or_broken_index_is_made_again_from_the_segments(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(writer, "SEGMENT_BYTES", 5_000)
     fill(tmp_path, ({"a": i, "b": [i]} for i in range(300)))
-    for spoil in (
-        lambda file: file.unlink(),
-        lambda file: file.write_bytes(bytes(9_000)),
-        lambda file: file.write_bytes(b""),
-    ):
-        spoil(tmp_path / "index" / "data.mdb")
+    for content in (None, bytes(9_000), b""):
+        file = tmp_path / "index" / "data.mdb"
+        file.unlink() if content is None else file.write_bytes(content)
         with JournalReader(tmp_path) as reader:
             assert values_of(reader, "a") == list(range(300))
         with Journal.open(tmp_path, ["a", "b"]) as journal:
@@ -217,17 +216,13 @@ def test_a_crash_while_a_segment_is_begun_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_records_of_a_newer_flame_with_more_keys_are_read(tmp_path: Path) -> None:
-    import msgspec
-
-    from flame.journal import segments
-
     class NewerRecord(segments.Record):
         later: int = msgspec.field(default=7, name="z")
 
     fill(tmp_path, [{"a": 1}])
     forget_index(tmp_path)
     data = encode(2)
-    crc = segments.zlib.crc32(data)
+    crc = zlib.crc32(data)
     record = NewerRecord(5, 6, [segments.Piece("a", 2, len(data), crc)], later=8)
     with segments_of(tmp_path)[0].open("ab") as file:
         file.write(segments.record_bytes(record, len(data)) + data)

@@ -100,6 +100,12 @@ def test_a_flame_node_that_is_stopped_by_the_system_has_hung(tmp_path: Path) -> 
     assert "no sign of life" in result.nodes["a"].problem
 
 
+def test_a_flame_node_that_computes_has_not_hung(tmp_path: Path) -> None:
+    busy = "import time\nlink = Link()\nuntil = time.monotonic() + 7\nwhile time.monotonic() < until:\n    pass\n"
+    result = Execution(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", busy + "link.bye()\n"))).end()
+    assert (result.end, ends(result)) == ("succeeded", {"a": "succeeded"})
+
+
 def test_a_flame_node_that_is_killed_is_started_anew_while_the_others_run(tmp_path: Path) -> None:
     waits = PID + (
         "link = Link()\n"
@@ -276,16 +282,29 @@ def test_the_safe_program_runs_after_an_unclean_death_and_before_the_restart(tmp
     assert (tmp_path / "calls").read_text() == "run safe run "
 
 
-def test_a_resumed_run_calls_the_safe_programs_first(tmp_path: Path) -> None:
+def test_kill_9_of_the_executor_leaves_its_hardware_safe_and_a_resume_makes_sure(tmp_path: Path) -> None:
     (tmp_path / "off.py").write_text(SAFE)
-    text = CALLS + ONCE
-    nodes = graph(tmp_path, graph_node(tmp_path, "a", text, safe="off.py"))
+    nodes = graph(tmp_path, graph_node(tmp_path, "a", CALLS + ONCE, safe="off.py"))
     execution = Execution(tmp_path, nodes)
     execution.wait_for("running")
     execution.process.kill()
     execution.process.communicate(timeout=5)
+    wait_until(lambda: (tmp_path / "calls").read_text() == "run safe ")
     assert Execution(tmp_path, nodes, "resume", "j1").end().end == "succeeded"
-    assert (tmp_path / "calls").read_text() == "run safe run "
+    assert (tmp_path / "calls").read_text() == "run safe safe run "
+
+
+def test_a_run_is_not_taken_up_while_its_hardware_is_made_safe(tmp_path: Path) -> None:
+    wait = "import pathlib, time\nwhile not pathlib.Path('go').exists():\n    time.sleep(0.02)\n"
+    (tmp_path / "off.py").write_text(wait + SAFE)
+    nodes = graph(tmp_path, graph_node(tmp_path, "a", CALLS + ONCE, safe="off.py"))
+    execution = Execution(tmp_path, nodes)
+    execution.wait_for("running")
+    execution.process.kill()
+    execution.process.communicate(timeout=5)
+    assert "run j1 is in progress" in Execution(tmp_path, nodes, "resume", "j1").refusal()
+    (tmp_path / "go").touch()
+    wait_until(lambda: (tmp_path / "calls").read_text() == "run safe ")
 
 
 # --- where and how programs run ------------------------------------------------------------
