@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flame import message, values
 from flame.commits import Commits
-from flame.limits import WHOLE_FRAME_BYTES
+from flame.limits import LARGE_BYTES
 from flame.ports import OutputPort
 from flame.sending import SendingEnd
 from flame.shared_arrays import NoRoom, SharedOutput
@@ -34,7 +34,6 @@ class WiredOutput:
                 edge.announce(self._seq)
         else:
             self._seq = max((edge.sent for edge in self.edges), default=0)
-        self._last: tuple[int, bytes | None] = (0, None)
 
     def encoded(self, value: Any) -> tuple[bytes, int]:
         """The value, and how many bytes it has wherever they lie. Large arrays go to shared memory where they can."""
@@ -58,7 +57,6 @@ class WiredOutput:
             data, weight = self.encoded(value)
         self._seq = seq = self._seq + 1
         self.sent += 1
-        self._last = (time_ns, data)
         frame = message.encode_value(seq, time_ns, data)
         for edge in self.edges:
             edge.send(seq, frame, weight)
@@ -67,8 +65,7 @@ class WiredOutput:
         """`seq`: its number in the journal, None for an output without one."""
         self._seq = seq = self._seq + 1 if seq is None else seq
         self.sent += 1
-        self._last = (time_ns, data)
-        if self.journalled and len(data) >= WHOLE_FRAME_BYTES:
+        if self.journalled and len(data) >= LARGE_BYTES:
             frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
         else:
             frame = message.encode_value(seq, time_ns, data)
@@ -77,10 +74,9 @@ class WiredOutput:
 
     def finish(self) -> None:
         """No value will follow."""
-        time_ns, data = self._last
         for edge in self.edges:
             if edge.ends:
-                edge.finish(message.encode(message.END, self._seq, time_ns, data if edge.keeps_newest else None))
+                edge.finish(message.encode(message.END, self._seq))
 
 
 class WiredOutlet:
