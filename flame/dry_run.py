@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from flame import port_types, values
-from flame import portable
+from flame import port_types, portable, values
 from flame.control import InputCount
 from flame.inputs import Input
 from flame.message import Record
