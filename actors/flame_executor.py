@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -71,6 +71,7 @@ from protocol.machines.flame_events import (
 )
 from protocol.machines.flame_run import NODE_TIMER, FlameRun
 
+_RAISED: Final = 1  # Python's exit code after an error that nobody caught; its traceback is the last in the log
 WriteArchive = Callable[[RunFolder, RunDocument, RunResult], Path]
 
 
@@ -210,7 +211,7 @@ class FlameExecutorActor(SupervisedActor):
 
     def _ended(self, ended: ProgramEnded) -> ProcessEnded:
         story = ended.fault
-        if not story and ended.code != 0:
+        if ended.code == _RAISED:
             log = self._run.folder.log(ended.node)
             story = log_story(log, self._log_begins.get(ended.node, 0), self._nodes[ended.node].file)
         return ProcessEnded(node=ended.node, code=ended.code, signal=ended.signal, story=story)
