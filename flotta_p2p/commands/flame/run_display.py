@@ -27,7 +27,7 @@ OnProgress = Callable[["RunProgress"], None]
 
 @contextmanager
 def displayed(alias: str, *, as_json: bool) -> Iterator[OnProgress]:
-    """On standard error; nothing with --json. A terminal or a reader that goes away stops the display, never the run."""
+    """On standard error; nothing with --json. A terminal that goes away stops the display, not the run."""
     if as_json:
         yield lambda progress: None
     elif sys.stderr.isatty():
