@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from flame import port_types, values
-from flame import portable
+from flame import port_types, portable, values
 from flame.control import InputCount
 from flame.inputs import Input
 from flame.message import Record
@@ -180,6 +179,18 @@ class DryRun:
         fed = [source for source in self._fed.values() if source.fed]
         flows = [source for source in fed if source.port.kind == "flow"]
         return any(not source.is_used_up for source in flows or fed)
+
+    def ticks(self) -> Iterator[int]:
+        """Of a clock: at least one, since a source of values may have no inputs; the last is one that took nothing."""
+        tick, taken = 0, -1
+        while tick == 0 or (self.has_data and self._taken != taken):
+            taken = self._taken
+            yield tick
+            tick += 1
+
+    @property
+    def _taken(self) -> int:
+        return sum(source.taken for source in self._fed.values())
 
     def complaints(self) -> list[str]:
         return [text for text in (expectation.complaint() for expectation in self._expectations) if text]

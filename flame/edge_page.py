@@ -5,11 +5,12 @@ is, and the other reads it, without a message, a system call or a lock: each wor
 exact for every policy, counters are exact, and numbers go on after a crash of either end, since the page outlives both.
 
     word     writer     meaning
-    SENT     producer   number of the newest value of the output, written before it is sent
+    SENT     producer   number of the newest value, written before it is sent or left out
     TAKEN    consumer   number up to which values have left the queue: given to the program, or left out
     DROPPED  producer   values that a `drop_new` edge left out
     LOST     consumer   number up to which large arrays on their way were given up, when this consumer was started anew
     ENDED    consumer   1: it has ended in order and takes no more
+    FINISHED producer   1: it has ended in order, and SENT is its last value
     WAITS    both       1: the producer waits for the bell; whoever rings clears it
     HOLDS+k  consumer   1: its program still has the array in slot k of the producer's shared memory
 """
@@ -31,6 +32,7 @@ DROPPED: Final = 2
 LOST: Final = 3
 ENDED: Final = 4
 WAITS: Final = 5
+FINISHED: Final = 6
 HOLDS: Final = 16
 SLOTS_MAX: Final = EDGE_PAGE_BYTES // 8 - HOLDS
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
 
@@ -161,6 +162,8 @@ def _write_changed(path: Path, data: bytes) -> bool:
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.write_bytes(data)
     fresh.replace(path)
+    # Python takes a compiled file for this one if both have one size and were written within one second.
+    Path(cache_from_source(str(path))).unlink(missing_ok=True)
     return True
 
 

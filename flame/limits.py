@@ -22,14 +22,17 @@ DTYPES_MAX: Final = 256  # types of arrays whose description is remembered, a pr
 
 # journals
 SEGMENT_BYTES: Final = 64 * MIB  # a segment that is larger is followed by a new one: read again whole in < 0.1 s
-INDEX_EVERY_BYTES: Final = 64 * KIB  # of a journal between two entries of one stream: one read of a disk
+INDEX_EVERY_BYTES: Final = 16 * KIB  # of a journal between two entries of one stream: 1 ms to go through
 INDEX_EVERY_MS: Final = 200  # between two commits of the index; a start re-reads what was written since
 JOURNAL_SYNC_MS: Final = 20  # what a power cut may take
 JOURNAL_LOCK_S: Final = 1.0  # a killed process that the kernel still clears away holds its lock for an instant
-INDEX_MAP_BYTES: Final = 4_096 * MIB  # address space, no memory: 40 million entries, of 2.5 TiB of journal
+INDEX_MAP_BYTES: Final = (
+    4_096 * MIB
+)  # address space, no memory: 40 million entries, of 640 GiB of journal for each stream
 INDEX_READERS_MAX: Final = 510  # processes and threads that read one journal; LMDB needs the number beforehand
 SEGMENTS_OPEN_MAX: Final = 16  # of one reader; each is a descriptor
-SCAN_BYTES: Final = 256 * KIB  # read ahead of a scan
+SCAN_BYTES_MIN: Final = 4 * KIB  # read at once at first: many records of numbers, and a page
+SCAN_BYTES_MAX: Final = 256 * KIB  # and in the end, by a long reading
 
 # name space
 WATCH_S: Final = 0.05  # between two looks for new values: what a person sees as at once
@@ -46,6 +49,7 @@ DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they sh
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end
 EDGE_PAGE_BYTES: Final = 4 * KIB  # one page of memory: the words of an edge, and a mark for each of 496 slots
 EDGE_BYTES_MAX: Final = 256 * MIB  # of large values on their way on one edge; 1,000 images of 40 MB would be 40 GB
+LOST_QUIET_S: Final = 2.0  # after a consumer was started anew, what does not come for so long was lost in its crash
 EDGE_RECONNECT_MS: Final = 20  # between two tries to reach a consumer that is started anew
 WHOLE_FRAME_BYTES: Final = 64 * KIB  # a larger frame is handed to ZeroMQ without a copy
 LATEST_FRAMES_MAX: Final = 1_000  # in the socket of a `latest` edge, while its consumer is a stopped process

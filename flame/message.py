@@ -54,7 +54,7 @@ def encode_value(seq: int, time_ns: int, value: bytes) -> bytes:
     return _VALUE_HEAD.pack(b"\x84\xa1k\xa1v\xa1n\xcf", seq, b"\xa1t\xcf", time_ns, b"\xa1v") + value
 
 
-def encode(kind: str, seq: int, time_ns: int, value: bytes | None = None) -> bytes:
+def encode(kind: str, seq: int, time_ns: int = 0, value: bytes | None = None) -> bytes:
     return _encoder.encode(Message(kind, seq, time_ns, _NONE if value is None else msgspec.Raw(value)))
 
 

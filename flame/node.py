@@ -148,16 +148,19 @@ class Node:
 
     def every(self, seconds: float) -> Iterator[int]:
         """A clock that does not drift: its ticks, counted from 0, until the run stops. A tick that comes too late is
-        left out. A dry run does not wait.
+        left out. A dry run does not wait: it ticks once, and again as long as the ticks take data that were fed.
         """
         if not 0 < seconds < math.inf:
             raise self._wrong(f"node.every({seconds!r}) is no interval", "give seconds, more than 0")
+        if self._dry is not None:
+            for tick in self._dry.ticks():
+                if self._stop.is_set:
+                    return
+                yield tick
+            return
         began, tick = time.monotonic(), 0
         while self.active:
             yield tick
-            if self._dry is not None:
-                tick += 1
-                continue
             tick = max(tick + 1, int((time.monotonic() - began) / seconds))
             if self._stop.wait(max(0.0, began + tick * seconds - time.monotonic())):
                 return

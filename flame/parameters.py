@@ -113,6 +113,8 @@ def healed(file: ParametersFile, inputs: dict[str, list[InputPort]], missing: di
 def write(path: Path, values: Values) -> bool:
     """Whole or not at all; False when the file says so already. Raises StorageError."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if not _is_utf8(text):  # half of a character, which JSON can spell and UTF-8 cannot
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     if not values and not path.exists():
         return False
     try:
@@ -152,6 +154,8 @@ def _parsed(path: Path, text: str) -> Any:
         return _malformed(path, str(error), "correct the file; it was not changed")
     except RecursionError:
         return _malformed(path, "it is nested too deeply", "correct the file; it was not changed")
+    except ValueError:  # of Python's own, for an int of thousands of digits
+        return _malformed(path, "it holds a number with too many digits", "correct the file; it was not changed")
 
 
 class _FormError(Exception):
@@ -207,6 +211,14 @@ def _malformed(path: Path, sentence: str, next_step: str, line: int = 0, column:
 
 def _marked(held: Any, mark: str) -> bool:
     return isinstance(held, dict) and len(held) == 1 and mark in held
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _named(text: str, name: str, start: int) -> int:

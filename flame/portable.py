@@ -52,8 +52,10 @@ def _dump(value: Any, depth: int) -> Any:
         _refuse(f"it is nested deeper than {VALUE_DEPTH_MAX}")
     value = python_scalar(value)
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return _dump_text(str(value))
         case int():
             return int(value) if _INT_MIN <= value <= _INT_MAX else _refuse(f"{value} needs more than 64 bits")
         case float():
@@ -67,6 +69,14 @@ def _dump(value: Any, depth: int) -> Any:
     if hasattr(value, "dtype") and hasattr(value, "tobytes"):
         return {"$array": _dump_array(value)}
     return _refuse(f"{type(value).__name__} is no type that flame keeps")
+
+
+def _dump_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse("a text holds half of a character")
+    return text
 
 
 def _dump_array(array: Any) -> Any:

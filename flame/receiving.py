@@ -18,8 +18,8 @@ import zmq
 
 from flame import message, values
 from flame.control import InputCount, InputEnd
-from flame.edge_page import DROPPED, ENDED, HOLDS, LOST, SENT, SLOTS_MAX, TAKEN, WAITS, Bell, EdgePage
-from flame.limits import SLICE_MS
+from flame.edge_page import DROPPED, ENDED, FINISHED, HOLDS, LOST, SENT, SLOTS_MAX, TAKEN, WAITS, Bell, EdgePage
+from flame.limits import LOST_QUIET_S, SLICE_MS
 from flame.message import Message, Record
 from flame.shared_arrays import SharedInput
 from flame.stopping import StopFlag, Stopped
@@ -77,6 +77,7 @@ class ReceivingEnd:
         self._is_ended = False
         self._is_special = self._spills
         self._given_up = 0  # large arrays up to this number were on their way when this flame node was started anew
+        self._is_anew = False
         self._received = 0
         self._dropped = 0
         self._time = 0
@@ -94,7 +95,7 @@ class ReceivingEnd:
         self._time = record.time
         words, seq = self._words, record.seq
         words[TAKEN] = seq  # there is room for another
-        if words[WAITS] and words[SENT] - 1 - seq <= self._half:
+        if words[WAITS] and words[SENT] - seq <= self._half:
             words[WAITS] = 0
             self._bell.ring()
         return record
@@ -121,7 +122,9 @@ class ReceivingEnd:
     @property
     def is_ended(self) -> bool:
         """Whether the producer has ended and all its values were received."""
-        return self._is_ended and self._peeked is None and self._stored is None and self._held is None
+        words = self._words
+        is_ended = self._is_ended or (words[FINISHED] != 0 and words[SENT] <= self._last)
+        return is_ended and self._peeked is None and self._stored is None and self._held is None
 
     @property
     def pollable(self) -> zmq.Socket[bytes] | int:
@@ -162,6 +165,7 @@ class ReceivingEnd:
             self._catch_up(None)
             return
         self._last = words[TAKEN]
+        self._is_anew = words[SENT] > 0
         # What an earlier life of this node had in its queue is gone: the producer need not wait for it to be taken.
         words[LOST] = self._given_up = words[SENT]
         words[TAKEN] = words[SENT]
@@ -204,7 +208,9 @@ class ReceivingEnd:
         return self._next_by(wait_s)
 
     def _next_by(self, wait_s: float | None) -> Record | None:
-        until = None if wait_s is None else time.monotonic() + wait_s
+        words = self._words
+        began = time.monotonic()
+        until = None if wait_s is None else began + wait_s
         while True:
             if self._stored is not None and (record := self._from_journal()) is not None:
                 return record
@@ -212,7 +218,7 @@ class ReceivingEnd:
                 if wait_s == 0:
                     return None
                 raise Stopped(f"{self._end.producer} has ended, and all its values were taken")
-            if wait_s == 0 and self._words[SENT] <= self._last:
+            if wait_s == 0 and words[SENT] <= self._last:
                 return None
             arrived = self._receive(until)
             if arrived is not None:
@@ -222,8 +228,12 @@ class ReceivingEnd:
                 continue
             if wait_s != 0:
                 self._stop.check()
-            if self._lossless and self._words[SENT] > self._last:
+            if self._lossless and words[SENT] > self._last:
                 self._catch_up(None)
+                continue
+            self._give_up_lost(began)
+            if words[FINISHED] and words[SENT] <= self._last:  # its last message may have gone to an earlier life
+                self._is_ended = self._is_special = True
             elif until is not None and time.monotonic() >= until:
                 return None
 
@@ -240,6 +250,15 @@ class ReceivingEnd:
             return message.decode(self._socket.recv(_NOBLOCK))
         except zmq.Again:
             return None
+
+    def _give_up_lost(self, quiet_since: float) -> None:
+        """What went to an earlier life of this flame node, which took it along when it crashed, will never come."""
+        words = self._words
+        missing = words[SENT] - self._last
+        if self._is_anew and missing > 0 and time.monotonic() - quiet_since > LOST_QUIET_S:
+            self._dropped += missing
+            self._last = words[TAKEN] = words[SENT]
+            self._bell.ring()
 
     def _accept(self, arrived: Message) -> Record | None:
         seq = arrived.n

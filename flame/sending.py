@@ -16,7 +16,7 @@ from typing import Final
 import zmq
 
 from flame.control import OutputEnd
-from flame.edge_page import DROPPED, ENDED, LOST, SENT, TAKEN, WAITS, Bell, EdgePage
+from flame.edge_page import DROPPED, ENDED, FINISHED, LOST, SENT, TAKEN, WAITS, Bell, EdgePage
 from flame.limits import EDGE_BYTES_MAX, EDGE_RECONNECT_MS, LATEST_FRAMES_MAX, SLICE_MS, WHOLE_FRAME_BYTES
 from flame.stopping import StopFlag
 
@@ -32,6 +32,7 @@ class SendingEnd:
         self._depth = end.depth
         self.page: Final = EdgePage(end.address)
         self._words = self.page.words
+        self._words[FINISHED] = 0
         self._bell = Bell(end.address)
         self._large: deque[tuple[int, int]] = deque()  # (number, bytes) of large values on their way
         self._large_bytes = 0
@@ -70,15 +71,14 @@ class SendingEnd:
     def send(self, seq: int, frame: bytes, weight: int) -> None:
         """`weight`: bytes of the value, wherever they lie. Raises Stopped when it has to wait and the run stops."""
         words = self._words
-        words[SENT] = seq
         if self._bounded and (seq - words[TAKEN] > self._depth or self._large) and not self._has_room(seq):
             if self._policy == "block":
                 self._wait_for_room(seq)
-            elif self._policy == "drop_new":
-                words[DROPPED] += 1
-                return
             else:
+                words[DROPPED] += self._policy == "drop_new"
+                words[SENT] = seq
                 return
+        words[SENT] = seq
         if words[ENDED]:
             return
         if self._policy == "drop_new":
@@ -94,6 +94,7 @@ class SendingEnd:
 
     def finish(self, frame: bytes) -> None:
         """Send the last frame, after which no value follows."""
+        self._words[FINISHED] = 1
         if self.takes:
             self._send(frame, _NOBLOCK, True)
 

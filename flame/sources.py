@@ -15,7 +15,7 @@ from flame.graph import Edge, GraphNode
 from flame.limits import LIVE_WAIT_S, WATCH_S
 from flame.ports import OutputPort
 from flame.runs import Run, nothing_there
-from flame.selectors import Selector
+from flame.selectors import Position, Selector
 from flame.streams import Stream, Value, open_stream, select
 from protocol.errors import WorkflowError
 
@@ -44,6 +44,11 @@ class Source(msgspec.Struct, frozen=True):
     def read(self, selector: Selector | None) -> Iterator[Value]:
         """Oldest first. Raises WorkflowError(NOTHING_THERE) when nothing is kept of this output."""
         if self.is_live_only and self.run.is_running:
+            if selector not in (None, Position(-1)):
+                raise nothing_there(
+                    f"{self.place}: of a runtime output there is the newest value alone, while its run is running",
+                    to_text(self.run.alias, self.node.name),
+                )
             yield from self._read_live()
             return
         with open_stream(self.run, self.node, self.port) as stream:
@@ -105,7 +110,7 @@ class Source(msgspec.Struct, frozen=True):
 
     def seen(self, value: Value) -> Value:
         """As it arrives at the input."""
-        if (self.factor, self.offset) == (1.0, 0.0) or not hasattr(value.value, "__mul__"):
+        if (self.factor, self.offset) == (1.0, 0.0) or not _is_number(value.value):
             return value
         return msgspec.structs.replace(value, value=value.value * self.factor + self.offset)
 
@@ -143,6 +148,11 @@ def source_of(run: Run, node: GraphNode, address: Address) -> Source | None:
     port = producer.schema.output(edge.output)
     assert port is not None, "every reference of a graph is whole"
     return Source(run, producer, port, place, edge.factor, edge.offset)
+
+
+def _is_number(value: Any) -> bool:
+    """What an edge converts; it leaves None, and a program is told of anything else."""
+    return isinstance(value, int | float) or hasattr(value, "dtype")
 
 
 def _edge(run: Run, node: GraphNode, name: str) -> Edge | None:

@@ -94,7 +94,7 @@ def take_in(folder: Path, segment: Segment, contents: Contents, *, may_tear: boo
             raise damaged(folder, Place(segment.number, size), seen)
         try:
             for located in segment.scan(start, size, whole=True):
-                entries += contents.absorb(located)
+                entries += contents.absorb(located.place, located.record, located.end)
             return entries
         except OrderError as error:
             raise damaged(folder, Place(segment.number, contents.end.offset), str(error)) from error
@@ -114,7 +114,7 @@ def remembered(folder: Path, contents: Contents) -> dict[str, Any]:
             segment = Segment(folder, place.segment)
             located = next(segment.scan(place.offset, whole=False))
             piece = next(piece for piece in located.record.memory if piece.name == name)
-            memory[name] = values.decode(segment.piece(located, piece))
+            memory[name] = values.decode(located.data(piece))
         except TornError as torn:
             raise damaged(folder, place, torn.seen) from torn
     return memory

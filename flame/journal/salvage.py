@@ -36,7 +36,7 @@ class SalvagingReader:
     def streams(self) -> dict[str, StreamInfo]:
         """From the first to the last that was ever promised, where the index still tells."""
         streams = {name: StreamInfo(one.first_seq, one.last_seq, 0) for name, one in self._promised().items()}
-        for _, located, piece in self._pieces():
+        for located, piece in self._pieces():
             known = streams.get(piece.name, StreamInfo(piece.seq, 0, 0))
             streams[piece.name] = StreamInfo(
                 min(known.first_seq, piece.seq), max(known.last_seq, piece.seq), located.record.time_ns
@@ -45,20 +45,20 @@ class SalvagingReader:
 
     def read(self, stream: str, first_seq: int, last_seq: int | None = None) -> Iterator[Stored]:
         """Those that read, in order."""
-        for segment, located, piece in self._pieces():
+        for located, piece in self._pieces():
             if piece.name == stream and first_seq <= piece.seq and (last_seq is None or piece.seq <= last_seq):
                 with contextlib.suppress(TornError):
-                    data = segment.piece(located, piece)
+                    data = located.data(piece)
                     yield Stored(piece.seq, located.record.time_ns, located.record.written_ns, data)
 
-    def _pieces(self) -> Iterator[tuple[Segment, Located, Piece]]:
+    def _pieces(self) -> Iterator[tuple[Located, Piece]]:
         for number in segment_numbers(self._folder, whole=False):
             segment = Segment(self._folder, number)
             offset: int | None = 0
             while offset is not None:
                 try:
                     for located in segment.scan(offset, whole=False):
-                        yield from ((segment, located, piece) for piece in located.record.values)
+                        yield from ((located, piece) for piece in located.record.values)
                     offset = None
                 except TornError as torn:
                     offset = segment.record_after(torn.offset)

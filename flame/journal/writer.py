@@ -19,7 +19,7 @@ from flame.journal.contents import Entry, Stream
 from flame.journal.index import contents_bytes
 from flame.journal.lock import lock_folder
 from flame.journal.recovery import Recovery, recover, remembered
-from flame.journal.segments import Located, Piece, Place, Record, SegmentWriter, make_folder, record_bytes
+from flame.journal.segments import Piece, Place, Record, SegmentWriter, make_folder, record_bytes
 from flame.limits import INDEX_EVERY_MS, JOURNAL_SYNC_MS, SEGMENT_BYTES
 from protocol.errors import Code, LocalProtocolError, StorageError
 from protocol.limits import KIB
@@ -211,7 +211,7 @@ class Journal:
         writer = self._writer
         place = Place(writer.number, writer.size)
         writer.write((b"".join((head, *parts)),) if length < _JOINED_BYTES_MAX else (head, *parts))
-        self._entries += self._contents.absorb(Located(place, record, place.offset + len(head), writer.size))
+        self._entries += self._contents.absorb(place, record, writer.size)
         self._index_behind = True
         if not self._unsynced:
             self._unsynced = True

@@ -36,7 +36,7 @@ def test_block_lets_exactly_depth_values_wait_and_loses_none() -> None:
         thread = threading.Thread(target=send, args=(source, *range(1, 11)))
         thread.start()
         eventually(lambda: source.blocked)
-        assert source.sent == 4  # the fourth is set, and its sender waits
+        assert source.sent == 3  # the sender of the fourth waits
         assert taken(sink, 10) == list(range(1, 11))
         thread.join(LIMIT_S)
         assert not source.blocked and counts(sink) == (10, 0, 0)
@@ -171,12 +171,13 @@ def test_a_producer_does_not_wait_for_what_a_crashed_consumer_had_in_its_queue()
         edge.made.remove(sink)
         crash(sink)
         again = edge.receiving()
-        send(source, 3)  # would wait for ever
-        arrived = again.take(LIMIT_S)
-        while arrived is not None and arrived.value != 3:
-            arrived = again.take(LIMIT_S)
+        send(source, 3, 4)  # would wait for ever
+        source.finish(message.encode(message.END, 4))
+        with pytest.raises(Stopped):
+            while again.take(None):
+                pass
         received, dropped, waiting = counts(again)
-        assert received + dropped == 3 and waiting == 0
+        assert received + dropped == 4 and waiting == 0
 
 
 def test_the_end_of_the_producer_comes_after_its_last_value() -> None:
@@ -225,3 +226,17 @@ def test_messages_of_a_newer_flame_are_passed_over() -> None:
         source.finish(b"\x83\xa1k\xa1z\xa1n\x01\xa1x\xc0")  # an unknown kind
         source.send(1, b"\x84\xa1k\xa1v\xa1n\x01\xa1v\x07\xa1x\xc3", 1)  # an unknown key
         assert taken(sink, 1) == [7]
+
+
+def test_a_consumer_started_anew_learns_that_its_producer_has_ended() -> None:
+    with ends("block", 10) as edge:
+        sink, source = edge.receiving(), edge.sending()
+        send(source, 1, 2)
+        finish(source, 2)
+        assert taken(sink, 1) == [1]
+        edge.made.remove(sink)
+        crash(sink)  # the second value and the end were in its queue
+        again = edge.receiving()
+        with pytest.raises(Stopped):
+            again.take(None)
+        assert counts(again) == (0, 1, 0) and again.is_ended

@@ -155,6 +155,18 @@ def test_a_changed_declaration_changes_its_class_alone(lab: Lab) -> None:
     assert generate(lab.folder).written == ()
 
 
+def test_a_class_that_changed_within_a_second_is_the_new_one(lab: Lab) -> None:
+    show = "import flame_nodes; print(list(flame_nodes.Scope.INPUTS))"
+    generate(lab.nodes().folder)
+    module = lab.folder / "flame_nodes" / "_Scope.py"
+    os.utime(module, (1_000_000, 1_000_000))
+    assert imported(lab.folder, show) == "['rate', 'gain']\n"
+    lab.write("scope.py", SCOPE.replace('"rate"', '"gate"'))
+    generate(lab.folder)
+    os.utime(module, (1_000_000, 1_000_000))
+    assert imported(lab.folder, show) == "['gate', 'gain']\n"
+
+
 def test_a_changed_module_that_a_node_file_imports_is_noticed(lab: Lab) -> None:
     lab.write("names.py", 'DOC = "one"\n')
     lab.write(

@@ -187,6 +187,18 @@ def test_a_runtime_output_of_a_run_that_ended_says_how_to_keep_it(space: NameSpa
     assert "declare it finite or permanent" in str(refusal(lambda: list(space.read("#lock/error")), Code.NOTHING_THERE))
 
 
+def test_of_a_runtime_output_that_is_live_no_earlier_value_can_be_asked_for(space: NameSpace, saved: SavedRun) -> None:
+    with saved.running():
+        for selector in ("[0]", "[-2:]", "@-5m.."):
+            seen = refusal(partial(values, space, f"#lock/error{selector}"), Code.NOTHING_THERE)
+            assert "the newest value alone" in str(seen)
+
+
+def test_what_no_edge_converts_is_shown_as_it_was_sent(space: NameSpace, runs: Path) -> None:
+    SavedRun(runs).set_values("scope", {"trace": [None, "text", [1.0], 2]})
+    assert values(space, "#lock/in/trace") == [None, "text", [1.0], 2000.0]
+
+
 def test_an_unknown_run_is_told_with_where_it_was_looked_for(space: NameSpace, saved: SavedRun, tmp_path: Path) -> None:
     assert str(space.runs) in str(refusal(lambda: space.list("#/j7"), Code.RUN_UNKNOWN))
     refusal(lambda: space.list("#/j" + "a" * 52 + "/lock/beat"), Code.RUN_UNKNOWN)

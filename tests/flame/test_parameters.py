@@ -49,6 +49,7 @@ def heal(path: Path, inputs: dict[str, list[InputPort]], missing: dict[str, list
         ('{"a": {"b": 1e999}}', "1e999 is too large for a float"),
         ('{"_unused": {"a": 3}}', "'a' is no map of inputs"),
         ("[" * 100_000, "parameters.json"),
+        (f'{{"a": {{"b": {"1" * 5_000}}}}}', "too many digits"),
     ],
 )
 def test_bug_15_a_file_that_does_not_read_is_told_with_its_place_and_left_alone(
@@ -139,6 +140,11 @@ def test_a_file_that_says_so_already_is_not_written(tmp_path: Path) -> None:
     path = written(tmp_path, '{ "scan":{"points":3}}')
     assert not write(path, {"scan": {"points": 3}})
     assert path.read_text() == '{ "scan":{"points":3}}'
+
+
+def test_half_a_character_of_the_user_stays(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"old": {"x": "\\ud800 é"}}')
+    assert heal(path, {}, {}) == {"_unused": {"old": {"x": "\ud800 é"}}}
 
 
 def test_no_file_is_made_for_no_values(tmp_path: Path) -> None:

@@ -67,7 +67,14 @@ def test_what_cannot_be_kept_is_named() -> None:
     deep: list[Any] = []
     for _ in range(200):
         deep = [deep]
-    for value, name in ((object(), "object"), ({1, 2}, "set"), (2**64, "64 bits"), (1j, "complex"), (deep, "nested")):
+    for value, name in (
+        (object(), "object"),
+        ({1, 2}, "set"),
+        (2**64, "64 bits"),
+        (1j, "complex"),
+        ("\ud800", "half of a character"),
+        (deep, "nested"),
+    ):
         with pytest.raises(WorkflowError, match=name) as caught:
             portable.dump([value])
         assert caught.value.code == Code.VALUE_WRONG

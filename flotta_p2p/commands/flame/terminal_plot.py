@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 _BLANK: Final = 0x2800
@@ -18,7 +18,7 @@ def draw(
 ) -> list[str]:
     """Lines of at most `columns` characters, `rows` of them for the curve. What is not finite is left out.
 
-    `xs` rises. Neighbours are joined, so that a fast change shows as a line.
+    `xs` rises. Neighbours are joined by a line.
     """
     points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     if not points:
@@ -31,8 +31,8 @@ def draw(
     for x, y in points:
         column = 0 if last == first else round(_share(x, first, last) * (width - 1))
         row = round(_share(y, high, low) * (height - 1))
-        for at in _joining(before, column, row):
-            field[at // 4][column // 2] |= _DOTS[at % 4][column % 2]
+        for at_column, at_row in _line(before or (column, row), (column, row)):
+            field[at_row // 4][at_column // 2] |= _DOTS[at_row % 4][at_column % 2]
         before = (column, row)
     labels = [_number(high), *[""] * (rows - 2), _number(low)]
     lines = [f"{label:>{_LABEL_CHARS}} ┤{''.join(map(chr, line))}" for label, line in zip(labels, field, strict=True)]
@@ -40,13 +40,13 @@ def draw(
     return [*([f"{'':>{_LABEL_CHARS}}  {unit}"] if unit else []), *lines, f"{'':>{_LABEL_CHARS}}  {under}"]
 
 
-def _joining(before: tuple[int, int] | None, column: int, row: int) -> range:
-    """Rows of this column that are dotted: from beside the point before to this one."""
-    if before is None or abs(before[1] - row) <= 1:
-        return range(row, row + 1)
-    step = 1 if before[1] > row else -1
-    start = before[1] if before[0] == column else before[1] - step
-    return range(min(start, row), max(start, row) + 1)
+def _line(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Dots from the one to the other, both included."""
+    columns, rows = end[0] - start[0], end[1] - start[1]
+    steps = max(abs(columns), abs(rows))
+    for step in range(steps + 1):
+        share = step / steps if steps else 0.0
+        yield start[0] + round(share * columns), start[1] + round(share * rows)
 
 
 def _range(ys: Sequence[float]) -> tuple[float, float]:

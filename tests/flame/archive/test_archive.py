@@ -21,9 +21,9 @@ from flame.limits import ATTRIBUTE_BYTES_MAX
 from flame.run_record import NodeResult, Provenance, Source, read_document
 from flame.values import encode
 from protocol.errors import Code, StorageError
+from tests.flame.any_values import NAN_WITH_A_MESSAGE, arrays, scalars, values
 from tests.flame.archive.builders import JOB, archived, document, ended, journal, node, output, run_folder
 from tests.flame.same import is_same
-from tests.flame.test_values import NAN_WITH_A_MESSAGE, arrays, scalars, values
 
 FLOATS = [0.0, -0.0, 1.5, math.nan, NAN_WITH_A_MESSAGE, math.inf, -math.inf, 5e-324]
 KINDS: list[tuple[str, list[Any]]] = [

@@ -19,6 +19,7 @@ from flame.values import decode, encode
 from protocol.errors import Code, ConfigError, LocalProtocolError, StorageError
 from tests.flame.journal.builders import fill, forget_index, segments_of, value_of, values_of
 from tests.flame.same import is_same
+from tests.users import without_privileges
 
 WAIT_S = 10.0
 
@@ -299,3 +300,24 @@ def test_sets_of_several_threads_stand_one_after_another(tmp_path: Path) -> None
             thread.join()
     with JournalReader(tmp_path) as reader:
         assert sorted(values_of(reader, "a")) == list(range(1_000))
+
+
+def test_a_disk_that_does_not_give_its_bytes_and_a_folder_of_somebody_else_are_named(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    fill(tmp_path, [{"a": 1}])
+
+    def refuse(*_: Any) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with JournalReader(tmp_path) as reader, monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refuse)
+        with pytest.raises(StorageError, match=r"00000001\.seg cannot be read: Input/output error"):
+            reader.last("a")
+    segments_of(tmp_path)[0].chmod(0)
+    with (
+        without_privileges(),
+        pytest.raises(StorageError, match="cannot be read: Permission denied"),
+        JournalReader(tmp_path) as reader,
+    ):
+        reader.last("a")

@@ -82,6 +82,38 @@ def test_a_run_without_this_flame_node_is_refused_in_a_sentence(file: Path) -> N
     assert "[node-file-wrong]" in dry("missing.py", folder=file.parent).stderr
 
 
+CLOCK = """
+    import flame
+    node = flame.Node("Clock")
+    step = node.inputs.state("step", float)
+    tick = node.outputs.runtime("tick", float)
+    node.register()
+    with node.dry_run() as dry:
+        dry.feed(step, {fed})
+        dry.expect(tick, count={ticks})
+    {before}
+    for _ in node.every(60):
+        node.outputs.set(tick={value})
+"""
+
+
+@pytest.mark.parametrize(
+    ("fed", "ticks", "before", "value"),
+    [
+        ("[1.0, 2.0, 3.0]", 3, "", "step.get()"),
+        ("[1.0, 2.0]", 1, "s = step.get()", "s"),
+        ("1.0", 1, "s = step.get()", "s"),
+    ],
+)
+def test_a_clock_ticks_in_a_dry_run_as_long_as_it_takes_data_and_at_least_once(
+    tmp_path: Path, fed: str, ticks: int, before: str, value: str
+) -> None:
+    text = CLOCK.format(fed=fed, ticks=ticks, before=before, value=value)
+    (tmp_path / "clock.py").write_text(textwrap.dedent(text))
+    ended = dry("clock.py", folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_the_exit_code_is_that_of_the_program(file: Path) -> None:
     file.write_text("raise SystemExit(5)")
     assert dry("sum.py", folder=file.parent).returncode == 5

@@ -1,4 +1,4 @@
-"""Each example runs from a fresh copy by one command, and its archive says what was measured, in units and with times."""
+"""Each example runs from a fresh copy by one command; its archive says what was measured, in units and with times."""
 
 from __future__ import annotations
 

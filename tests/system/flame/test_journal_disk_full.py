@@ -15,7 +15,7 @@ from flame.values import decode, encode
 from protocol.errors import Code, StorageError
 from protocol.limits import KIB
 from tests.flame.archive.builders import document, node, output
-from tests.system.small_disk import fill, small_disk_of
+from tests.system.small_disk import fill, only_to_be_read, small_disk_of
 
 pytestmark = pytest.mark.system
 
@@ -110,3 +110,18 @@ def test_an_archive_that_does_not_fit_is_refused_by_name_and_the_old_one_stays(s
     filler.unlink()
     with Archive(write_archive(run, record, None)) as archive:
         assert archive.count("lock/beat") == 31
+
+
+def test_journals_and_archives_of_a_disk_that_may_only_be_read_are_read(small_disk: Path) -> None:
+    run = RunFolder(small_disk, "j1")
+    run.path.mkdir()
+    with Journal.open(run.journal("lock"), ["beat"]) as journal:
+        for number in range(20):
+            journal.append({"beat": encode([number])}, number)
+    write_archive(run, document(node("lock", output("beat"))), None)
+    with only_to_be_read(run.path):
+        assert numbers(run.journal("lock")) == list(range(20))
+        with Archive(run.archive) as archive:
+            assert archive.count("lock/beat") == 20
+        with pytest.raises(StorageError, match="Read-only"):
+            Journal.open(run.journal("lock"), ["beat"])

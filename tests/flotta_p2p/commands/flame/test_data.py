@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,14 @@ def test_plot_draws_numbers_over_time_and_the_last_array_over_its_index(
     assert json.loads(call(capsys, "plot", "#scope/trace", "--json")[1])["y"] == [0.25, 0.5, 0.25]
     assert call(capsys, "plot", "#lock/piezo[4]")[0] == exit_codes.DATA
     assert call(capsys, "plot", "#lock/beat[9:]")[0] == exit_codes.DATA
+
+
+def test_a_picture_without_matplotlib_says_what_to_install(
+    run: SavedRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = call(capsys, "plot", "#lock/beat", "--png", "beat.png")
+    assert code == exit_codes.CONFIG and "flotta-p2p[plots]" in err
 
 
 def test_diff_of_a_run_with_itself_is_empty(run: SavedRun, capsys: pytest.CaptureFixture[str]) -> None:

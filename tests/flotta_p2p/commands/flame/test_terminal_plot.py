@@ -31,5 +31,7 @@ def test_a_rising_line_goes_from_the_lower_left_to_the_upper_right() -> None:
 
 
 def test_neighbours_are_joined() -> None:
-    lines = draw([0, 1], [0, 1], columns=23, rows=8)
-    assert all(any(char not in "⠀ " for char in line.partition("┤")[2]) for line in lines[:8])
+    lines = draw([0, 1], [0, 1], columns=40, rows=8)
+    curve = [line.partition("┤")[2] for line in lines[:8]]
+    assert all(any(char != "⠀" for char in line) for line in curve)
+    assert all(any(line[at] != "⠀" for line in curve) for at in range(len(curve[0])))
