@@ -114,7 +114,7 @@ class Joined:
             newest = journal.last(end.stream)
             if not isinstance(handle, Flow) and newest is not None:
                 position = newest.seq - 1  # of a state the newest value is enough
-        kind = NewestEnd if end.policy == "latest" and end.depth > 1 else ReceivingEnd
+        kind = NewestEnd if end.policy == "latest" else ReceivingEnd
         return kind(
             self._context, end, Path(self._wire.shared), self._stop, reading=read, journal=journal, position=position
         )

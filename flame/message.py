@@ -4,8 +4,7 @@
     k    kind: "v" a value; "j" a value that lies in the producer's journal under this number; "e" no value will follow
     n    number of the value in its output, from 1, without gaps; of the last value for "e"
     t    time of the value, ns since 1970 UTC
-    v    the value (`flame.values`), absent for "j". "e" repeats the last value on an edge that keeps the newest alone,
-         since "e" takes its place there
+    v    the value (`flame.values`), for "v" alone
 
 Unknown keys are passed over, and so is a message of an unknown kind. An array of at least ARRAY_INLINE_BYTES_MAX may be
 a reference into shared memory (`flame.shared_arrays`).

@@ -1,6 +1,7 @@
-"""The consumer's end of an edge that keeps the newest n > 1 values: a thread takes what arrives and lets the oldest go.
+"""The consumer's end of a `latest` edge: a thread takes what arrives and lets the oldest go.
 
-For n = 1 ZeroMQ does it by itself (`receiving`).
+ZeroMQ's own option for it, CONFLATE, forgets the newest value when the producer ends before it was taken, since the end
+of the connection takes its place.
 """
 
 from __future__ import annotations
@@ -80,5 +81,7 @@ class NewestEnd(ReceivingEnd):
                 self._end_message = arrived
             else:
                 self._newest.append(arrived)
+                if len(self._newest) > 1:
+                    continue  # it was told already that something waits
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake_write, b"\0")

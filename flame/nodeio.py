@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from flame import declaring
+from flame import declaring, program
 from flame.dry_run import DryRun
 from flame.inputs import Input
 from flame.node import Node
@@ -122,6 +122,7 @@ class Outputs:
 
 def _node() -> Node:
     if _Process.node is None:
+        program.watch()
         raise WorkflowError(
             Code.NODE_FILE_WRONG,
             "there is no flame node in this process yet",

@@ -66,7 +66,6 @@ class ReceivingEnd:
         self._lossless = journal is not None and end.policy in ("block", "spill")
         self._spills = end.policy == "spill"
         self._half = end.depth // 2
-        self._keeps_newest = end.policy == "latest" and end.depth == 1
         self._page = EdgePage(end.address)
         self._words = self._page.words
         self._bell = Bell(end.address)
@@ -182,10 +181,7 @@ class ReceivingEnd:
     def _bind(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
         socket = context.socket(zmq.PULL)
         socket.set(zmq.RCVTIMEO, SLICE_MS)
-        if self._keeps_newest:
-            socket.set(zmq.CONFLATE, 1)
-        else:
-            socket.set(zmq.RCVHWM, 0)  # the producer counts what waits
+        socket.set(zmq.RCVHWM, 0)  # the producer counts what waits
         socket.bind(self._end.address)
         return socket
 
@@ -264,7 +260,7 @@ class ReceivingEnd:
         seq = arrived.n
         if arrived.k != message.VALUE:
             if arrived.k == message.END:
-                return self._accept_end(arrived)
+                self._accept_end(arrived)
             if arrived.k != message.IN_JOURNAL:
                 return None
         if seq != self._last + 1:
@@ -277,20 +273,14 @@ class ReceivingEnd:
         self._last = seq
         return self._record(arrived)
 
-    def _accept_end(self, arrived: Message) -> Record | None:
+    def _accept_end(self, arrived: Message) -> None:
         missing = arrived.n - self._last
         if missing > 0 and self._lossless:
             self._after_gap(arrived, arrived.n)
-            return None
+            return
         self._is_ended = self._is_special = True
-        if missing <= 0:
-            return None
-        self._last = arrived.n
-        if not self._keeps_newest:
-            self._dropped += missing
-            return None
-        self._dropped += missing - 1
-        return self._record(arrived)
+        self._dropped += max(0, missing)
+        self._last = max(self._last, arrived.n)
 
     def _record(self, arrived: Message) -> Record | None:
         data: Any = arrived.v

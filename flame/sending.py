@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import zmq
 
 from flame.control import OutputEnd
 from flame.edge_page import DROPPED, ENDED, FINISHED, LOST, SENT, TAKEN, WAITS, Bell, EdgePage
-from flame.limits import EDGE_BYTES_MAX, EDGE_RECONNECT_MS, LATEST_FRAMES_MAX, SLICE_MS, WHOLE_FRAME_BYTES
+from flame.limits import EDGE_BYTES_MAX, EDGE_RECONNECT_MS, LARGE_BYTES, LATEST_FRAMES_MAX, SLICE_MS
 from flame.stopping import StopFlag
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)  # an enum is turned into a number at each call
+
+
+_Send = Callable[[bytes, int], object]
 
 
 class SendingEnd:
@@ -39,16 +42,12 @@ class SendingEnd:
         self._queued: deque[int] = deque()  # numbers in the queue of a drop_new edge
         self._policy = end.policy
         self._bounded = end.policy != "latest"
-        self.keeps_newest: Final = end.policy == "latest" and end.depth == 1
         self._socket = context.socket(zmq.PUSH)
         self._socket.set(zmq.RECONNECT_IVL, EDGE_RECONNECT_MS)
-        if self.keeps_newest:
-            self._socket.set(zmq.CONFLATE, 1)
-        else:
-            self._socket.set(zmq.SNDHWM, LATEST_FRAMES_MAX if end.policy == "latest" else 0)
+        self._socket.set(zmq.SNDHWM, 0 if self._bounded else LATEST_FRAMES_MAX)
         self._socket.connect(end.address)
         # Without zmq.Socket's own layer, which costs as much as the sending.
-        self._send: Final[Callable[[bytes, int, bool], object]] = super(zmq.Socket, self._socket).send
+        self._send: Final = cast(_Send, super(zmq.Socket, self._socket).send)
 
     @property
     def sent(self) -> int:
@@ -83,12 +82,11 @@ class SendingEnd:
             return
         if self._policy == "drop_new":
             self._queued.append(seq)
-        if weight >= WHOLE_FRAME_BYTES and self._bounded:
+        if weight >= LARGE_BYTES and self._bounded:
             self._large.append((seq, weight))
             self._large_bytes += weight
         try:
-            # A copy of a large frame costs more than the book-keeping that spares it.
-            self._send(frame, _NOBLOCK, len(frame) < WHOLE_FRAME_BYTES)
+            self._send(frame, _NOBLOCK)
         except zmq.Again:
             return  # only a `latest` edge whose consumer is a stopped process: it sees the gap and counts it
 
@@ -96,7 +94,7 @@ class SendingEnd:
         """Send the last frame, after which no value follows."""
         self._words[FINISHED] = 1
         if self.takes:
-            self._send(frame, _NOBLOCK, True)
+            self._send(frame, _NOBLOCK)
 
     def close(self, linger_ms: int = -1) -> None:
         """What was sent still goes out within `linger_ms`, -1 for as long as it takes."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flame import message, values
 from flame.commits import Commits
-from flame.limits import WHOLE_FRAME_BYTES
+from flame.limits import LARGE_BYTES
 from flame.ports import OutputPort
 from flame.sending import SendingEnd
 from flame.shared_arrays import NoRoom, SharedOutput
@@ -74,7 +74,7 @@ class WiredOutput:
         self._seq = seq = self._seq + 1 if seq is None else seq
         self.sent += 1
         self._last = (seq, time_ns, data)
-        if self.journalled and len(data) >= WHOLE_FRAME_BYTES:
+        if self.journalled and len(data) >= LARGE_BYTES:
             frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
         else:
             frame = message.encode_value(seq, time_ns, data)
@@ -83,10 +83,9 @@ class WiredOutput:
 
     def finish(self) -> None:
         """No value will follow."""
-        _, time_ns, data = self._last
         for edge in self.edges:
             if edge.ends:
-                edge.finish(message.encode(message.END, self._seq, time_ns, data if edge.keeps_newest else None))
+                edge.finish(message.encode(message.END, self._seq))
 
 
 class WiredOutlet:

@@ -44,7 +44,7 @@ class Ends:
         journal = "" if self._journal is None else str(self._journal)
         end = InputEnd("v", "source/v", self._address, self._policy, self._depth, journal=journal, stream="v")
         reader = None if self._journal is None else JournalReader(self._journal)
-        kind = NewestEnd if self._policy == "latest" and self._depth > 1 else ReceivingEnd
+        kind = NewestEnd if self._policy == "latest" else ReceivingEnd
         made = kind(self._context, end, self.folder, self.stop, journal=reader, position=position)
         self.made.append(made)
         return made
@@ -80,7 +80,7 @@ def send(end: SendingEnd, *numbers: int) -> None:
 
 
 def finish(end: SendingEnd, last: int) -> None:
-    end.finish(message.encode(message.END, last, 1, values.encode(last) if end.keeps_newest else None))
+    end.finish(message.encode(message.END, last))
 
 
 def eventually(holds: Callable[[], bool]) -> None:

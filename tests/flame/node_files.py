@@ -14,4 +14,6 @@ def run_alone(folder: Path, text: str, name: str = "probe") -> subprocess.Comple
     """Run a program in a process of its own."""
     file = folder / f"{name}.py"
     file.write_text(textwrap.dedent(text), encoding="utf-8")
-    return subprocess.run([sys.executable, str(file)], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S)
+    return subprocess.run(
+        [sys.executable, str(file)], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )

@@ -73,7 +73,7 @@ def test_latest_keeps_the_newest_value() -> None:
         assert received + dropped == 5 and waiting == 0
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", [1, 2, 3])
 def test_latest_keeps_exactly_the_newest_n_values(depth: int) -> None:
     with ends("latest", depth) as edge:
         sink, source = edge.receiving(), edge.sending()

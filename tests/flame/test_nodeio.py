@@ -153,5 +153,5 @@ def test_bug_18_a_flame_node_without_inputs_and_outputs_runs(tmp_path: Path) -> 
 def test_bug_20_importing_flame_loads_nothing_heavy() -> None:
     heavy = ("numpy", "h5py", "polars", "pykka", "zmq", "lmdb", "matplotlib", "click", "actors", "flotta_p2p")
     program = f"import flame, sys; flame.Node; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"

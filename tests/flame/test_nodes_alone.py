@@ -182,7 +182,7 @@ def test_limits_hold_for_values_and_nan_is_in_none() -> None:
     with node, node.dry_run() as dry:
         dry.feed(x, [0, 1])
         for wrong in (1.5, -0.1, math.nan):
-            with pytest.raises(WorkflowError, match="outside of what is allowed, from 0.0 to 1.0 V"):
+            with pytest.raises(WorkflowError, match=r"outside of what is allowed, from 0.0 to 1.0 V"):
                 dry.feed(x, [wrong])
 
 
@@ -238,7 +238,7 @@ def test_an_unknown_output_and_a_wrong_value_set_nothing() -> None:
     with node:
         with pytest.raises(WorkflowError, match="there is no output 'z'"):
             node.outputs.set(x=1, z=2)
-        with pytest.raises(WorkflowError, match="output 'x': 1.5 .float. is no int"):
+        with pytest.raises(WorkflowError, match=r"output 'x': 1.5 .float. is no int"):
             node.outputs.set(x=1.5)
         with pytest.raises(WorkflowError, match="time="):
             node.outputs.set(x=1, time=1.5)  # type: ignore[arg-type]
@@ -252,7 +252,7 @@ def test_memory_knows_its_names() -> None:
     assert memory.integral == 2.0 and repr(memory) == "Memory(integral=2.0)"
     with pytest.raises(WorkflowError, match="does not remember 'integrl', only integral"):
         memory.integrl = 1
-    with pytest.raises(WorkflowError, match="memory.bad"):
+    with pytest.raises(WorkflowError, match=r"memory.bad"):
         flame.Node("Probe").memory(bad=object())
 
 
@@ -261,7 +261,7 @@ def test_a_safe_program_must_exist(tmp_path: Path) -> None:
     node = flame.Node("Probe")
     node.safe("off.py")
     assert node.schema.safe == "off.py"
-    with pytest.raises(WorkflowError, match="'on.py' is not beside"):
+    with pytest.raises(WorkflowError, match=r"'on.py' is not beside"):
         node.safe("on.py")
 
 

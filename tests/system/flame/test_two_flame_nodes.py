@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -305,4 +304,4 @@ def test_large_arrays_arrive_whole_and_nothing_of_them_stays(tmp_path: Path) -> 
         assert run.run() == {"counter": 0, "sum": 0}
         assert run.output("sum") == "100 True False\n"
         assert list(shared.iterdir())
-    assert not shared.exists() and not os.path.exists(run.sockets)
+    assert not shared.exists() and not run.sockets.exists()
