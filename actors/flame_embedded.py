@@ -13,7 +13,7 @@ from actors.base import ActorHandle, Begin, ChildEnded, ChildFailed, Context
 from actors.flame_executor import FlameExecutorActor, RunOver, RunProgress, WriteArchive
 from actors.inbox import Inbox
 from actors.timers import TimerService
-from protocol.errors import FlottaError, LocalProtocolError
+from protocol.errors import LocalProtocolError
 from protocol.limits import FLAME_SHOWN_MS
 from protocol.machines.flame_events import Interrupted, RunLimits, StopOrdered
 
@@ -24,7 +24,7 @@ def execute(
     """Runs to the end; every process of the run is gone when this returns. In the main thread: while it runs, Ctrl-C
     stops the run in order, the second one kills it, and SIGTERM and SIGHUP stop it in order.
 
-    Raises the FlottaError that the executor crashed with.
+    Raises what the executor crashed with: a FlottaError, or our own mistake.
     """
     clock, watcher, own = SystemClock(), ActorHandle("watcher"), ActorHandle("flame executor")
     inbox = Inbox()
@@ -61,10 +61,8 @@ def _watch(inbox: Inbox, on_progress: Callable[[RunProgress], None]) -> RunOver:
                 on_progress(progress)
             case RunOver() as over:
                 return over
-            case ChildFailed(error=error, story=story):
-                if isinstance(error, FlottaError):
-                    raise error
-                raise LocalProtocolError(f"the executor crashed: {story}") from error
+            case ChildFailed(error=error):
+                raise error
             case ChildEnded():
                 ended = True
             case None if ended:

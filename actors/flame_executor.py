@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -41,7 +41,7 @@ from flame.graph import GraphNode
 from flame.provenance import safe_program
 from flame.run_folder import RunFolder
 from flame.run_record import NodeResult, RunDocument, RunResult
-from flame.run_story import log_story
+from flame.run_story import last_words, log_story
 from flame.wires import wire_of
 from protocol.errors import FlottaError
 from protocol.limits import FLAME_COMPUTING_MS, FLAME_SHOWN_MS
@@ -71,6 +71,7 @@ from protocol.machines.flame_events import (
 )
 from protocol.machines.flame_run import NODE_TIMER, FlameRun
 
+_RAISED: Final = 1  # Python's exit code after an error that nobody caught; its traceback is the last in the log
 WriteArchive = Callable[[RunFolder, RunDocument, RunResult], Path]
 
 
@@ -209,11 +210,16 @@ class FlameExecutorActor(SupervisedActor):
                 self._step(NodeBeat(node=node))
 
     def _ended(self, ended: ProgramEnded) -> ProcessEnded:
-        story = ended.fault
-        if not story and ended.code != 0:
-            log = self._run.folder.log(ended.node)
-            story = log_story(log, self._log_begins.get(ended.node, 0), self._nodes[ended.node].file)
+        story = ended.fault or (self._last_of_log(ended.node, ended.code) if ended.code else "")
         return ProcessEnded(node=ended.node, code=ended.code, signal=ended.signal, story=story)
+
+    def _last_of_log(self, node: str, code: int) -> str:
+        log, since = self._run.folder.log(node), self._log_begins.get(node, 0)
+        story = log_story(log, since, self._nodes[node].file) if code == _RAISED else ""
+        if story:
+            return story
+        words = last_words(log, since)
+        return f"its process ended with exit code {code}" + (f"; it printed last: {words}" if words else "")
 
     # --- effects ---------------------------------------------------------------------------------
 

@@ -18,14 +18,23 @@ def log_story(log: Path, since: int, file: str) -> str:
 
     `file` is the program of the flame node: the last line of its folder in the traceback is the one that is named.
     """
+    return story(_tail(log, since), file)
+
+
+def last_words(log: Path, since: int) -> str:
+    """The last line in `log` behind byte `since`, "" without one."""
+    lines = _tail(log, since).split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _tail(log: Path, since: int) -> str:
     try:
         with log.open("rb") as stream:
             end = stream.seek(0, 2)
             stream.seek(max(since, end - LOG_TAIL_BYTES))
-            text = stream.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+            return stream.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
-    return story(text, file)
 
 
 def story(text: str, file: str) -> str:

@@ -359,6 +359,7 @@ class FlameRun:
     def _wait(self, node: FlameNode, limit_ms: int | None) -> None:
         """From now on its one timer is this."""
         node.timer += 1
+        node.extended = False
         name = NODE_TIMER + node.plan.name
         if limit_ms is None:
             self._effects.append(ClearTimer(name=name))
@@ -372,7 +373,7 @@ class FlameRun:
                 self._stop("timed-out", f"the run did not end within its limit of {self._limits.run_ms / 1000:g} s")
             return
         node = self._nodes[event.name.removeprefix(NODE_TIMER)]
-        if event.generation != node.timer:
+        if event.generation != node.timer or self._stood_still(node):
             return
         match node.state:
             case "running":
@@ -391,11 +392,19 @@ class FlameRun:
                 waited_for = "stopping" if self._end is not None and state == "starting" else state
                 self._kill(node, _OVERDUE[waited_for].format((node.due_ns - node.set_ns) / 1e9), hung=True)
 
+    def _stood_still(self, node: FlameNode) -> bool:
+        """Whether the timer is late: this process stood still itself, as in a suspend, and what flame nodes said waits to
+        be read. Then the wait begins anew, once.
+        """
+        if node.extended or self._now.boot_ns <= node.due_ns + FLAME_LATE_MS * 1_000_000:
+            return False
+        node.heard_ns = self._now.boot_ns
+        self._wait(node, (node.due_ns - node.set_ns) // 1_000_000)
+        node.extended = True
+        return True
+
     def _look_at_beats(self, node: FlameNode) -> None:
-        """A timer that is late says that this process stood still itself, as in a suspend: no beat was missed."""
         limit_ns = self._limits.beat_ms * 1_000_000
-        if self._now.boot_ns > node.due_ns + FLAME_LATE_MS * 1_000_000:
-            node.heard_ns = self._now.boot_ns
         left_ns = node.heard_ns + limit_ns - self._now.boot_ns
         if left_ns <= 0:
             self._kill(node, f"its process gave no sign of life for {self._limits.beat_ms / 1000:g} s", hung=True)

@@ -23,6 +23,7 @@ class FlameNode:
         self.ran = False  # some process of it was told to start
         self.timer = 0  # generation of its one timer
         self.set_ns = self.due_ns = 0  # of the timer
+        self.extended = False  # it was set once more, since this process stood still
         self.forget_process()
 
     def forget_process(self) -> None:
@@ -41,7 +42,7 @@ class FlameNode:
 
     def verdict(self) -> tuple[NodeEnd, str]:
         if self.blame:
-            return ("hung" if self.hung else "killed"), joined(self.blame, self.story)
+            return ("hung" if self.hung else "killed"), self.blame
         if self.signal is not None:
             return "killed", joined(f"its process was killed by signal {self.signal}", self.story)
         if self.code is None:

@@ -33,7 +33,7 @@ class Link:
     """Joins the run when it is made; `wire` is what the executor said. Leave it by `bye`."""
 
     def __init__(self) -> None:
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.ROUTING_ID, os.environ[NODE_VARIABLE].encode())
         self._socket.connect(os.environ[ENDPOINT_VARIABLE])
         self.sent: dict[str, int] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flame.run_story import log_story, story
+from flame.run_story import last_words, log_story, story
 
 FILE = "/lab/lock.py"
 
@@ -63,6 +63,13 @@ def test_what_stood_in_the_log_before_this_start_is_not_of_this_end(tmp_path: Pa
     assert log_story(log, 0, str(file)) == "lock.py:1: ZeroDivisionError: division by zero"
     assert log_story(log, len(printed.encode()), str(file)) == ""
     assert log_story(tmp_path / "none.txt", 0, str(file)) == ""
+
+
+def test_the_last_words_are_the_last_line_that_is_not_empty(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("first\n  no laser \n\n")
+    assert (last_words(log, 0), last_words(log, log.stat().st_size)) == ("no laser", "")
+    assert last_words(tmp_path / "none.txt", 0) == ""
 
 
 def test_only_the_end_of_a_large_log_is_read(tmp_path: Path) -> None:

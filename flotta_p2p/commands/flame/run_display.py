@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -21,21 +21,34 @@ if TYPE_CHECKING:
 
 HEADERS: Final = ("flame node", "state", "received", "sent", "dropped", "waiting", "restarts", "held up by")
 NUMBERS: Final = frozenset((2, 3, 4, 5, 6))
-_REFRESHED_PER_S: Final = 4
 _COLOURS: Final = {"running": "green", "succeeded": "green", "failed": "red", "killed": "red", "hung": "red"}
 OnProgress = Callable[["RunProgress"], None]
 
 
 @contextmanager
 def displayed(alias: str, *, as_json: bool) -> Iterator[OnProgress]:
-    """On standard error; nothing with --json."""
+    """On standard error; nothing with --json. A terminal that goes away stops the display, not the run."""
     if as_json:
         yield lambda progress: None
     elif sys.stderr.isatty():
         with _live_table(alias) as update:
             yield update
     else:
-        yield _Lines(alias)
+        yield _as_long_as_it_shows(_Lines(alias))
+
+
+def _as_long_as_it_shows(show: OnProgress) -> OnProgress:
+    gone = False
+
+    def shown(progress: RunProgress) -> None:
+        nonlocal gone
+        if not gone:
+            try:
+                show(progress)
+            except OSError:
+                gone = True
+
+    return shown
 
 
 def counters(beat: Beat) -> tuple[str, str, str, str]:
@@ -99,8 +112,14 @@ def _live_table(alias: str) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), refresh_per_second=_REFRESHED_PER_S, transient=True) as live:
-        yield lambda progress: live.update(_table(alias, progress))
+    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)  # written by this thread alone
+    with suppress(OSError):
+        live.start()
+    try:
+        yield _as_long_as_it_shows(lambda progress: live.update(_table(alias, progress), refresh=True))
+    finally:
+        with suppress(OSError):
+            live.stop()
 
 
 def _table(alias: str, progress: RunProgress) -> Table:

@@ -70,3 +70,20 @@ def test_on_a_terminal_there_is_a_table_with_who_holds_up_whom(monkeypatch: pyte
     text = table.export_text()
     assert "j1 running" in text and "[lock]" in text and "plot/beat" in text and "Ctrl-C stops it in order" in text
     assert "1,001" in text and "\x1b" in screen.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_that_goes_away_stops_the_display_and_not_the_run(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+        def isatty(self) -> bool:
+            return is_terminal
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with displayed("j1", as_json=False) as show:
+        show(progress("running", view("lock", "running")))
+        show(progress("stopping", view("lock", "running")))
