@@ -97,12 +97,21 @@ class Process:
         *,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
+        stderr: int | None = None,
+        cwd: str | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
         self._selector = selector
         self._pidfd: int | None = None
         self._popen = subprocess.Popen(
-            argv, env=environment, stdin=stdin, stdout=stdout, pass_fds=pass_fds, start_new_session=True
+            argv,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            pass_fds=pass_fds,
+            start_new_session=True,
         )
         self.pid = self._popen.pid
         try:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from flame.node import Node as Node
     from flame.outputs import Output as Output
     from flame.stopping import Stopped as Stopped
+    from flame.workflow import Workflow as Workflow
+    from flame.workflow import eui as eui
 
 _HOMES: Final = {
     "Flow": "flame.inputs",
@@ -28,6 +30,8 @@ _HOMES: Final = {
     "Record": "flame.message",
     "State": "flame.inputs",
     "Stopped": "flame.stopping",
+    "Workflow": "flame.workflow",
+    "eui": "flame.workflow",
 }
 
 

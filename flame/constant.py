@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flame import portable
 from flame.control import InputCount
 from flame.message import Record
 from flame.ports import Given, InputKind, InputPort
@@ -21,9 +22,10 @@ def parameter(port: InputPort, given: Mapping[str, Any]) -> Any:
     """
     if port.name in given:
         read = reading(port)
-        return given[port.name] if read is None else read(given[port.name])
+        value = portable.load(given[port.name])
+        return value if read is None else read(value)
     if isinstance(port.default, Given):
-        return port.default.value
+        return portable.load(port.default.value)
     raise WorkflowError(
         Code.PARAMETER_MISSING,
         f"the input {port.name!r} has no edge, no parameter and no default",

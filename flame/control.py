@@ -29,6 +29,7 @@ ENDPOINT_VARIABLE: Final = "FLAME_CONTROL"  # ZeroMQ address of the executor; ab
 NODE_VARIABLE: Final = "FLAME_NODE"  # name of the flame node
 PARENT_VARIABLE: Final = "FLOTTA_PARENT_PID"  # the process that this one must not outlive, as for every child of a node
 DESCRIBE_VARIABLE: Final = "FLAME_DESCRIBE"  # "register" writes the schema to this file as JSON and ends the program
+DRY_FROM_VARIABLE: Final = "FLAME_DRY_FROM"  # address of a flame node of a saved run, "#/j41/lock": feeds a dry run
 
 BEAT_S: Final = 0.5
 BEAT_MISSED_S: Final = 5.0  # without a beat: the process is stopped or hangs as a whole
@@ -70,7 +71,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
 
 class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
     """`journal`: folder of this node's own journal. `journalled`: outputs to journal. `shared`: folder for payloads of
-    large arrays. `restarts`: how often this flame node was started before, in this run.
+    large arrays. `parameters`: in the form of `flame.portable`. `restarts`: how often this flame node was started
+    before, in this run.
     """
 
     run: str

@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
-from flame import port_types, units
+from flame import port_types, portable, units
 from flame.ports import MISSING, Given, InputKind, InputPort, Lifetime, OutputPort, Policy
 from flame.reading import reading
 from protocol.errors import Code, WorkflowError
@@ -127,7 +127,7 @@ def _with_default(port: InputPort, value: Any) -> InputPort:
         checked = value if (read := reading(port)) is None else read(value)
     except WorkflowError as error:
         raise wrong(f"the default of the input {port.name!r}: {error.sentence}", error.next_step) from None
-    return msgspec.structs.replace(port, default=Given(checked))
+    return msgspec.structs.replace(port, default=Given(portable.dump(checked)))
 
 
 def _keep_s(name: str, keep: float | str) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from flame import port_types, values
+from flame import port_types, portable, values
 from flame.control import InputCount
 from flame.inputs import Input
 from flame.message import Record
@@ -54,7 +55,7 @@ class Fed:
             raise Stopped(_USED_UP)
         if isinstance(self.port.default, Given):
             self.fed += 1
-            self._waiting.append(self.port.default.value)
+            self._waiting.append(portable.load(self.port.default.value))
             return self.take(wait_s)
         raise WorkflowError(
             Code.VALUE_WRONG,
@@ -104,6 +105,7 @@ class DryRun:
     def __init__(self, *, is_alone: bool) -> None:
         self._is_alone = is_alone
         self._fed: dict[str, Fed] = {}
+        self._saved: frozenset[str] = frozenset()  # inputs that a saved run has fed
         self._expectations: list[Expectation] = []
 
     def __enter__(self) -> Self:
@@ -119,13 +121,26 @@ class DryRun:
         self._fed[handle.name] = source = Fed(handle.port)
         handle.join(source, stop)
 
+    def feed_saved(self, address: str) -> None:
+        """Feed every input with what arrived there in a saved run. One of which nothing is kept is left to `feed`.
+
+        `address`: of the flame node, "#/j41/lock". Raises WorkflowError(RUN_UNKNOWN | NOTHING_THERE), StorageError.
+        """
+        from flame.saved_inputs import saved_inputs  # what reads journals and archives is loaded where one is read
+
+        found = saved_inputs(address, Path.cwd(), tuple(self._fed))
+        for name, items in found.items():
+            self._fed[name].feed(items)
+        self._saved = frozenset(found)
+
     def feed(self, handle: Input[Any], data: Any) -> None:
         """Give an input its values: a list, an iterator, an array of more than the input's axes, or one value.
 
         A function without arguments is called for them, in a dry run alone. Calling `feed` again adds to it.
-        Raises WorkflowError(VALUE_WRONG) for a value that does not fit the declaration, which it never changes.
+        Raises WorkflowError(VALUE_WRONG) for a value that does not fit the declaration, which it never changes. What a
+        saved run has fed stays as it is.
         """
-        if self._is_alone:
+        if self._is_alone and handle.name not in self._saved:
             data = data() if callable(data) else data
             self._fed[handle.name].feed(_items(data, handle.port))
 
@@ -144,9 +159,10 @@ class DryRun:
         count: int | None = None,
     ) -> None:
         """At the end the last value of `output` shall equal `equal`, differ from `near` by at most `within`, and it
-        shall have been set `count` times. Without any of them: it shall have been set.
+        shall have been set `count` times. Without any of them: it shall have been set. It belongs to the data of the
+        file: where a saved run feeds an input, it is not judged.
         """
-        if not self._is_alone:
+        if not self._is_alone or self._saved:
             return
         if equal is not MISSING:
             self._add(output, f"be {port_types.described(equal)}", lambda value: _is_equal(value, equal))
@@ -163,6 +179,18 @@ class DryRun:
         fed = [source for source in self._fed.values() if source.fed]
         flows = [source for source in fed if source.port.kind == "flow"]
         return any(not source.is_used_up for source in flows or fed)
+
+    def ticks(self) -> Iterator[int]:
+        """Of a clock: at least one, since a source of values may have no inputs; the last is one that took nothing."""
+        tick, taken = 0, -1
+        while tick == 0 or (self.has_data and self._taken != taken):
+            taken = self._taken
+            yield tick
+            tick += 1
+
+    @property
+    def _taken(self) -> int:
+        return sum(source.taken for source in self._fed.values())
 
     def complaints(self) -> list[str]:
         return [text for text in (expectation.complaint() for expectation in self._expectations) if text]

@@ -32,7 +32,11 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """An input without an edge. `origin`: who set it; `address`: the EUI it was read from, for origin "run"."""
+    """An input without an edge. `origin`: who set it; `address`: the EUI it was read from, for origin "run".
+
+    `value`: in the form of `flame.portable`, in run.json and in the message Wire as well: `portable.load` gives it
+    back.
+    """
 
     input: str
     value: Any

@@ -132,7 +132,7 @@ class Joined:
                 journalled=name in self._wire.journalled,
                 next_seq=self._next_seq.get(name, 1),
             )
-        return WiredOutlet(wired, self._commits, self._wire.stop_when, self._link.ask_stop)
+        return WiredOutlet(wired, self._commits, self._wire.stop_when, self._link.ask_stop, self._link.tap)
 
     # --- while it runs and at the end -----------------------------------------------------------
 

@@ -6,6 +6,14 @@ from typing import Final
 
 from protocol.limits import KIB, MIB
 
+# runs
+LOG_TAIL_BYTES: Final = 64 * KIB  # of a log, read for the error in it; a program's; a traceback has a few KiB
+SOURCES_MAX: Final = 1_000  # files kept with a run; whoever fills the folder of a workflow; far beyond any
+SOURCE_BYTES_MAX: Final = 4 * MIB  # of one of them; larger is data, not a program
+GIT_DIFF_BYTES_MAX: Final = 1 * MIB  # of what differs from the commit; whoever commits seldom; more is cut
+DIFFERENCES_SHOWN_MAX: Final = 20  # of a run that is not resumed; whoever changed its files; a page
+GIT_S_MAX: Final = 10.0  # for an answer of git; a repository on a slow disk takes a second
+
 # values
 ARRAY_INLINE_BYTES_MAX: Final = 64 * KIB  # a larger array travels by shared memory; below, the copy is cheaper
 VALUE_BYTES_MAX: Final = 2_048 * MIB  # one value, a program's; MessagePack and one write of Linux end there
@@ -14,14 +22,28 @@ DTYPES_MAX: Final = 256  # types of arrays whose description is remembered, a pr
 
 # journals
 SEGMENT_BYTES: Final = 64 * MIB  # a segment that is larger is followed by a new one: read again whole in < 0.1 s
-INDEX_EVERY_BYTES: Final = 64 * KIB  # of a journal between two entries of one stream: one read of a disk
+INDEX_EVERY_BYTES: Final = 16 * KIB  # of a journal between two entries of one stream: 1 ms to go through
 INDEX_EVERY_MS: Final = 200  # between two commits of the index; a start re-reads what was written since
 JOURNAL_SYNC_MS: Final = 20  # what a power cut may take
 JOURNAL_LOCK_S: Final = 1.0  # a killed process that the kernel still clears away holds its lock for an instant
-INDEX_MAP_BYTES: Final = 64 * 1_024 * MIB  # address space, no memory: 2^30 entries, of 64 TiB of journal
+INDEX_MAP_BYTES: Final = (
+    4_096 * MIB
+)  # address space, no memory: 40 million entries, of 640 GiB of journal for each stream
 INDEX_READERS_MAX: Final = 510  # processes and threads that read one journal; LMDB needs the number beforehand
 SEGMENTS_OPEN_MAX: Final = 16  # of one reader; each is a descriptor
-SCAN_BYTES: Final = 256 * KIB  # read ahead of a scan
+SCAN_BYTES_MIN: Final = 4 * KIB  # read at once at first: many records of numbers, and a page
+SCAN_BYTES_MAX: Final = 256 * KIB  # and in the end, by a long reading
+
+# name space
+WATCH_S: Final = 0.05  # between two looks for new values: what a person sees as at once
+
+# workflows
+DESCRIBE_LIMIT_S: Final = 20.0  # a node file until it has registered: imports of large libraries take seconds
+WORKFLOW_LIMIT_S: Final = 60.0  # a workflow file from start to end: it only makes a graph
+NODE_FILES_MAX: Final = 2_000  # Python files below a workflow that are looked at: more is a whole disk by mistake
+NODE_FILE_BYTES_MAX: Final = 4 * MIB  # a node file is read to know it again; programs of people are smaller
+PARAMETERS_BYTES_MAX: Final = 256 * MIB  # parameters.json, whole in memory
+DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they share the machine with a laboratory
 
 # edges
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end
@@ -33,6 +55,15 @@ LARGE_BYTES: Final = 64 * KIB  # values from here on count for EDGE_BYTES_MAX, a
 LATEST_FRAMES_MAX: Final = 1_000  # in the socket of a `latest` edge, while its consumer is a stopped process
 SHARED_BYTES_MAX: Final = 512 * MIB  # shared memory of one output: what travels, and what consumers hold on to
 SHARED_STEP_BYTES: Final = 1 * MIB  # sizes of slots, so that arrays of nearly the same size share them
+
 # flame nodes
 LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for what it sent to leave it
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
+LIVE_WAIT_S: Final = 2.0  # for a value of a runtime output that is asked for: a person waits so long
+TAP_QUEUE_MAX: Final = 1_000  # values of one flame node that wait for a watcher, who misses older ones
+
+# archives
+ARCHIVE_CHUNK_BYTES: Final = 256 * KIB  # of a dataset that grows; HDF5 reads and writes whole chunks
+ARCHIVE_BLOCK_BYTES: Final = 4 * MIB  # of values that are written or read at once; one value may be larger
+ARCHIVE_BLOCK_ROWS: Final = 8_192
+ATTRIBUTE_BYTES_MAX: Final = 32 * KIB  # HDF5 keeps less than 64 KiB in an attribute; a longer text is a dataset

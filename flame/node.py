@@ -88,7 +88,7 @@ class Node:
         return self._memory
 
     def safe(self, file: str | os.PathLike[str]) -> None:
-        """Name the program that brings the hardware into a safe state: run after this one, however it ended."""
+        """Name the program that brings the hardware into a safe state: run when this one did not end in order."""
         self._check_not_registered("node.safe(…)")
         path = self._file.parent / file
         if not path.is_file():
@@ -148,16 +148,19 @@ class Node:
 
     def every(self, seconds: float) -> Iterator[int]:
         """A clock that does not drift: its ticks, counted from 0, until the run stops. A tick that comes too late is
-        left out. A dry run does not wait.
+        left out. A dry run does not wait: it ticks once, and again as long as the ticks take data that were fed.
         """
         if not 0 < seconds < math.inf:
             raise self._wrong(f"node.every({seconds!r}) is no interval", "give seconds, more than 0")
+        if self._dry is not None:
+            for tick in self._dry.ticks():
+                if self._stop.is_set:
+                    return
+                yield tick
+            return
         began, tick = time.monotonic(), 0
         while self.active:
             yield tick
-            if self._dry is not None:
-                tick += 1
-                continue
             tick = max(tick + 1, int((time.monotonic() - began) / seconds))
             if self._stop.wait(max(0.0, began + tick * seconds - time.monotonic())):
                 return
@@ -212,6 +215,8 @@ class Node:
         self._dry = DryRun(is_alone=True)
         for handle in self.inputs.all.values():
             self._dry.join(handle, self._stop)
+        if saved := os.environ.get(control.DRY_FROM_VARIABLE):
+            self._dry.feed_saved(saved)
         self.outputs.join(DryOutlet())
 
     def _wait(self, inputs: tuple[Input[Any], ...], limit_s: float) -> None:

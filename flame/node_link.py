@@ -5,6 +5,7 @@ The program makes the handshake itself; afterwards the socket belongs to the thr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from flame.control import BEAT_S, Beat, Bye, Connect, Hello, Ready, Start, Stop,
 from flame.limits import LINK_LINGER_MS
 from flame.ports import NodeSchema
 from flame.stopping import StopFlag, Stopped
+from flame.tap import Tap
 
 M = TypeVar("M", Wire, Connect, Start)
 
@@ -33,8 +35,10 @@ class NodeLink:
         self._socket.set(zmq.ROUTING_ID, node.encode())
         self._socket.set(zmq.LINGER, LINK_LINGER_MS)
         self._socket.connect(endpoint)
+        self.tap: Final = Tap(self._context, endpoint, node)
         self._outbox: deque[control.FromNode] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.tap.wake_by(self._wake)
         self._beat: Callable[[], Beat] = Beat
         self._is_ending = False
         self._thread: Final = threading.Thread(target=self._run, name=f"link of {node}", daemon=True)
@@ -76,7 +80,7 @@ class NodeLink:
         if self._thread.is_alive():
             self._outbox.append(Bye(beat, problem))
             self._is_ending = True
-            os.write(self._wake_write, b"\0")
+            self._wake()
             self._thread.join()
         else:
             self._send(Bye(beat, problem))
@@ -84,7 +88,11 @@ class NodeLink:
 
     def _later(self, message: control.FromNode) -> None:
         self._outbox.append(message)
-        os.write(self._wake_write, b"\0")
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is awake already
+            os.write(self._wake_write, b"\0")
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -92,6 +100,7 @@ class NodeLink:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake_read, zmq.POLLIN)
+        poller.register(self.tap.socket, zmq.POLLIN)
         next_beat = time.monotonic()
         is_last = False
         while not is_last:
@@ -99,6 +108,7 @@ class NodeLink:
                 os.read(self._wake_read, 4_096)
             is_last = self._is_ending  # read before the outbox: the last message was put there before it was set
             self._send_outbox()
+            self.tap.serve()
             self._hear()
             if time.monotonic() >= next_beat and not is_last:
                 self._send(self._beat())
@@ -127,6 +137,7 @@ class NodeLink:
 
     def _close(self) -> None:
         self._socket.close()
+        self.tap.close()
         self._context.term()
         os.close(self._wake_read)
         os.close(self._wake_write)

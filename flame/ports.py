@@ -22,7 +22,9 @@ class _Missing(msgspec.Struct, frozen=True, tag="missing"):
 
 
 class Given(msgspec.Struct, frozen=True, tag="given"):
-    """A default or a parameter that is there, None included."""
+    """A default or a parameter that is there, None included. `value`: in the form of `flame.portable`, so that the JSON
+    of a schema keeps NaN, bytes and arrays.
+    """
 
     value: Any
 

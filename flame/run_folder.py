@@ -10,6 +10,7 @@
         logs/NODE.txt      what the flame node printed
         nodes/NODE/        its journal
         shared/            payloads of large arrays that are on their way; removed at the end
+        sockets            link to the folder of its sockets; removed at the end
         sources/           the files that ran
         j41.h5             the archive
 
@@ -55,6 +56,11 @@ class RunFolder:
     @property
     def shared(self) -> Path:
         return self.path / "shared"
+
+    @property
+    def sockets(self) -> Path:
+        """A link to the folder of its sockets, while it runs."""
+        return self.path / "sockets"
 
     @property
     def sources(self) -> Path:

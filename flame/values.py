@@ -71,7 +71,7 @@ def decode(data: Buffer, fetch: Fetch | None = None) -> Any:
                 raise
             return msgspec.msgpack.Decoder(ext_hook=lambda code, body: _array(code, body, fetch)).decode(data)
     except (msgspec.DecodeError, _ElsewhereError, ValueError, TypeError, RecursionError, SyntaxError) as error:
-        raise _wrong(f"these bytes are no value: {error or 'its array lies elsewhere'}") from error
+        raise _wrong(f"these bytes are no value: {str(error) or 'its array lies elsewhere'}") from error
 
 
 def _plain(value: Any, place: Place | None, depth: int) -> Any:

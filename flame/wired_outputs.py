@@ -12,6 +12,7 @@ from flame.limits import LARGE_BYTES
 from flame.ports import OutputPort
 from flame.sending import SendingEnd
 from flame.shared_arrays import NoRoom, SharedOutput
+from flame.tap import Tap
 
 _SCALARS: Final = frozenset({float, int, bool, str, bytes, type(None)})  # types without an array inside
 
@@ -34,6 +35,12 @@ class WiredOutput:
                 edge.announce(self._seq)
         else:
             self._seq = max((edge.sent for edge in self.edges), default=0)
+        self._last: tuple[int, int, bytes | None] = (0, 0, None)
+
+    @property
+    def newest(self) -> tuple[int, int, bytes | None]:
+        """Number, time, and the value as bytes; None before the first of this life. Any thread."""
+        return self._last
 
     def encoded(self, value: Any) -> tuple[bytes, int]:
         """The value, and how many bytes it has wherever they lie. Large arrays go to shared memory where they can."""
@@ -57,6 +64,7 @@ class WiredOutput:
             data, weight = self.encoded(value)
         self._seq = seq = self._seq + 1
         self.sent += 1
+        self._last = (seq, time_ns, data)
         frame = message.encode_value(seq, time_ns, data)
         for edge in self.edges:
             edge.send(seq, frame, weight)
@@ -65,6 +73,7 @@ class WiredOutput:
         """`seq`: its number in the journal, None for an output without one."""
         self._seq = seq = self._seq + 1 if seq is None else seq
         self.sent += 1
+        self._last = (seq, time_ns, data)
         if self.journalled and len(data) >= LARGE_BYTES:
             frame, weight = message.encode(message.IN_JOURNAL, seq, time_ns), 0
         else:
@@ -88,12 +97,15 @@ class WiredOutlet:
         commits: Commits,
         stop_when: Sequence[str],
         ask_stop: Callable[[str], None],
+        tap: Tap,
     ) -> None:
         self._outputs = outputs
         self._commits = commits
         self._keeps = commits.keeps
         self._stop_when = frozenset(stop_when)
         self._ask_stop = ask_stop
+        self._tap = tap
+        tap.shows(lambda name: outputs[name].newest if name in outputs else (0, 0, None))
         self._durable = frozenset(name for name, output in outputs.items() if output.port.durable)
         # Not the lock of commits: a thread that waits for room must not keep another from reading what makes room.
         self._lock = threading.Lock()
@@ -106,6 +118,8 @@ class WiredOutlet:
                     outputs[name].send_alone(value, time_ns)
             else:
                 self._set_as_one(values, time_ns)
+            if self._tap.wanted:
+                self._show(values)
         if self._stop_when:
             self._look_whether_to_stop(values)
 
@@ -117,6 +131,13 @@ class WiredOutlet:
         numbers = self._commits.commit(kept, time_ns, durable=durable)
         for name, (data, weight) in encoded.items():
             outputs[name].send(numbers.get(name), time_ns, data, weight)
+
+    def _show(self, values: dict[str, Any]) -> None:
+        """To those who watch outputs that no journal keeps."""
+        for name in self._tap.wanted.intersection(values):
+            if not self._outputs[name].journalled:
+                seq, time_ns, _ = self._outputs[name].newest
+                self._tap.offer(name, seq, time_ns, values[name])
 
     def _look_whether_to_stop(self, values: dict[str, Any]) -> None:
         for name in self._stop_when.intersection(values):

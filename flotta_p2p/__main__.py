@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from flotta_p2p.interrupting import end_interrupted, end_quietly
+
+if TYPE_CHECKING:
+    from flotta_p2p.commands.group import Commands
 
 
 def main(words: list[str] | None = None) -> None:
@@ -12,8 +16,20 @@ def main(words: list[str] | None = None) -> None:
     end_quietly()  # while the commands are loaded there is nothing to tell
     from flotta_p2p.commands.main import cli
 
+    _run(cli, words, "flotta-p2p")
+
+
+def flame(words: list[str] | None = None) -> None:
+    """The entry point `flame`, which ends the process. `words`: as of `main`."""
+    end_quietly()
+    from flotta_p2p.commands.flame import flame as commands
+
+    _run(commands, words, "flame")
+
+
+def _run(commands: Commands, words: list[str] | None, program: str) -> None:
     try:
-        cli.main(words)
+        commands.main(words, program)
     except SystemExit as end:
         end_interrupted(end.code)
         raise

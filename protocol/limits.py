@@ -356,3 +356,25 @@ STORE_ANSWER_MS_GOOD: Final = 2_000  # the store answers within milliseconds; a 
 STATEMENT_LEFT_MS_GOOD: Final = 7 * 86_400_000  # a key statement lives for 90 days and is signed anew daily
 RESOURCE_MAP_PERCENT_GOOD: Final = 90  # of RESOURCE_MAP_BYTES_MAX
 TASKS_WAITING_GOOD: Final = 1_000  # tasks that wait for a slot; usual ones take a tenth of a second
+
+# --- flame: an executor and its flame nodes ------------------------------------------------------
+FLAME_NODES_MAX: Final = 256  # of one run; its author grows it; each is a process of 20 MiB and more
+# from the start of a process to its Hello, while it imports and opens instruments; the slowest packages take 20 s
+FLAME_HELLO_MS: Final = 60_000
+FLAME_WIRE_MS: Final = 60_000  # for each of binding and connecting: a long journal is read back before
+FLAME_BEAT_MISSED_MS: Final = 5_000  # ten beats; a process that is silent so long is stopped or hangs as a whole
+FLAME_COMPUTING_MS: Final = 100  # of CPU time between two looks: it computes, and beats when it can; 2 % of a core
+FLAME_LATE_MS: Final = 1_000  # a timer so late means that this process itself stood still: beats wait to be read
+FLAME_STOP_MS: Final = 30_000  # for the code below the loop, which may bring down a voltage or save a file
+FLAME_LEAVE_MS: Final = 5_000  # from Bye to the end of the process: only the interpreter's own end is left
+FLAME_FAREWELL_MS: Final = 300  # a Bye may still be on its way when the end of its process is seen
+FLAME_LOCK_MS: Final = 1_000  # a guard ends processes within milliseconds; the safe programs that it runs take longer
+FLAME_KILL_MS: Final = 5_000  # a killed process that is still there hangs in the kernel; a disk or a driver
+FLAME_SAFE_MS: Final = 30_000  # for the safe program of a flame node; then it is killed too
+FLAME_RESTART_MS_MIN: Final = 100  # pause before a restart, doubled by each restart within the window of the policy,
+FLAME_RESTART_MS_MAX: Final = 10_000  # so that an instrument that is gone is not asked a thousand times
+FLAME_REASON_CHARS_MAX: Final = 4_000  # of a reason or problem; programs grow it; a page, the rest is in the log
+FLAME_CONTROL_BYTES_MAX: Final = 4 * MIB  # of a message to an executor; the largest is a schema of many ports
+FLAME_CONTROL_QUEUE_MAX: Final = 10_000  # messages that wait for a flame node or its executor; beats grow it
+FLAME_LOOK_MS: Final = 100  # how often ends of processes are looked for where the system does not tell them
+FLAME_SHOWN_MS: Final = 250  # how often counters are told to whoever watches a run; eyes follow no more

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from actors.adapters.private_files import make_private_folder, remove_unfinished
+from flame.locks import is_locked
 from protocol.errors import Code, ConfigError, StorageError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB
 
@@ -24,6 +25,10 @@ class FolderLock:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.name_node("")
+
+    def fileno(self) -> int:
+        """Of the locked file, for a process that is to hold the lock as well."""
+        return self._descriptor
 
     def name_node(self, node_id: str) -> None:
         """Note the text of the node's id in the lock file, for the message that another node gives."""
@@ -77,34 +82,18 @@ class LockHolder:
 
 
 def lock_holder(path: Path) -> LockHolder | None:
-    """Who holds the lock of the work directory `path`; None: nobody. Takes no lock, so that nobody is kept out by it.
-
-    Linux lists the locks of all processes that this one can see. Elsewhere the lock is tried, shared, for an instant.
-    """
+    """Who holds the lock of the work directory `path`; None: nobody. Takes no lock, which would keep others out."""
     try:
         descriptor = os.open(path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        if not _is_locked(descriptor):
+        if not is_locked(descriptor):
             return None
         process, _, node = os.pread(descriptor, _NOTE_BYTES_MAX, 0).decode("ascii", "replace").strip().partition(" ")
         return LockHolder(pid=int(process) if process.isdigit() else 0, node=node)
     finally:
         os.close(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    try:
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
-    inode = str(os.fstat(descriptor).st_ino)  # the device is another one in `stat` on some file systems
-    return any(words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode for words in map(str.split, lines))
 
 
 _PRIVATE_FOLDERS: Final = ("projects", "joins", ".")

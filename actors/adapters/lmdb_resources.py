@@ -12,11 +12,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import lmdb
 
 from actors.adapters.private_files import sync_folder
+from flame.lmdb_files import ENGINE, write_lock_file
 from protocol.errors import Code, StorageError
 from protocol.limits import (
     RESOURCE_BYTES_MAX,
@@ -27,9 +28,6 @@ from protocol.limits import (
 
 _GROW_AT_PERCENT: Final = 70
 _OWNER: Final = b"owner"  # no digest: the id of the database whose rows name what lies here
-_LOCK_FILE_BYTES: Final = 64 * 1024  # LMDB's needs 64 bytes per reader and one page
-# Newer bindings carry two engines that cannot read each other's files; older ones do not know the option.
-ENGINE: Final[dict[str, Any]] = {"lib_version": 0} if hasattr(lmdb.Environment, "lib_version") else {}
 
 
 class LmdbResources:
@@ -50,7 +48,7 @@ class LmdbResources:
         """
         with named_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _write_lock_file(folder / "lock.mdb")
+            write_lock_file(folder / "lock.mdb")
             env = lmdb.open(
                 str(folder),
                 map_size=min(RESOURCE_MAP_BYTES_MIN, map_bytes_max),
@@ -148,14 +146,6 @@ def _check(digest: bytes, data: bytes) -> None:
         )
     if hashlib.sha256(data).digest() != digest:
         raise StorageError(Code.INTERNAL, f"Resource {digest.hex()} does not have the hash that it is named by.")
-
-
-def _write_lock_file(path: Path) -> None:
-    """Give LMDB a lock file whose blocks exist: it maps the file, and a hole that a full disk cannot fill
-    kills us.
-    """
-    if not path.exists():
-        path.write_bytes(bytes(_LOCK_FILE_BYTES))
 
 
 @contextmanager

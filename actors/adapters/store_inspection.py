@@ -23,10 +23,11 @@ import apsw
 import lmdb
 
 from actors.adapters import audit_chain
-from actors.adapters.lmdb_resources import ENGINE, count_resources, named_errors
+from actors.adapters.lmdb_resources import count_resources, named_errors
 from actors.adapters.sqlite_metadata import damaged, storage_error
 from actors.adapters.sqlite_schema import MIGRATIONS, check_ours, number
 from actors.ports import AuditVerdict
+from flame.lmdb_files import ENGINE
 from protocol.kinds import BOOT, OUTBOX
 from protocol.record import Record
 

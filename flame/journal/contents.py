@@ -10,15 +10,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from flame.journal.segments import Located, Place
+from flame.journal.segments import Place, Record
 from flame.limits import INDEX_EVERY_BYTES
 
 NOWHERE: Final = Place(0, 0)
 
 
 class Entry(NamedTuple):
-    """Where a value of a stream is. Those up to the next entry lie less than INDEX_EVERY_BYTES behind it, in the same
-    segment. `earliest_before_ns`: the lowest time of the values from the entry before up to this one.
+    """Where a value of a stream is. Those up to the next entry lie less than `Contents.entry_bytes` behind it, in the
+    same segment. `earliest_before_ns`: the lowest time of the values from the entry before up to this one.
     """
 
     stream: str
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 class Stream(msgspec.Struct):
     """What is known of one stream: its values, the place of the last, that of its last entry, and the lowest time since
-    that entry. `last_seq` is 0 before the first value.
+    that entry. `last_seq` is 0 before the first value. `in_order`: no time was lower than the one before it.
     """
 
     first_seq: int = 1
@@ -39,6 +39,7 @@ class Stream(msgspec.Struct):
     last: Place = NOWHERE
     entry: Place = NOWHERE
     earliest_ns: int = 0
+    in_order: bool = True
 
 
 class OrderError(Exception):
@@ -46,18 +47,22 @@ class OrderError(Exception):
 
 
 class Contents(msgspec.Struct):
-    """`end`: where the next record begins. `memory`: where each was written last. `openings` of the writer so far."""
+    """`end`: where the next record begins. `memory`: where each was written last. `openings` of the writer so far.
+    `entry_bytes`: see `Entry`; kept here, since a journal may be read by a version with another number.
+    """
 
     streams: dict[str, Stream] = {}
     memory: dict[str, Place] = {}
     cursors: dict[str, int] = {}
     openings: int = 0
     end: Place = NOWHERE
+    entry_bytes: int = INDEX_EVERY_BYTES
 
-    def absorb(self, located: Located) -> list[Entry]:
-        """Take in the next record; the entries that the index should get for it. Raises OrderError."""
+    def absorb(self, place: Place, record: Record, end: int) -> list[Entry]:
+        """Take in the record that begins at `place` and ends at byte `end`; the entries that the index should get for
+        it. Raises OrderError.
+        """
         entries: list[Entry] = []
-        place, record, _, end = located
         for piece in record.values:
             stream = self.streams.get(piece.name)
             if stream is None:
@@ -66,10 +71,12 @@ class Contents(msgspec.Struct):
                 stream.first_seq = piece.seq
             elif piece.seq != stream.last_seq + 1:
                 raise OrderError(f"value {piece.seq} of {piece.name} follows value {stream.last_seq}")
+            elif record.time_ns < stream.last_time_ns:
+                stream.in_order = False
             stream.last_seq = piece.seq
             stream.last_time_ns = record.time_ns
             stream.last = place
-            if place.segment != stream.entry.segment or place.offset - stream.entry.offset >= INDEX_EVERY_BYTES:
+            if place.segment != stream.entry.segment or place.offset - stream.entry.offset >= self.entry_bytes:
                 entries.append(Entry(piece.name, piece.seq, place, record.time_ns, stream.earliest_ns))
                 stream.entry = place
                 stream.earliest_ns = record.time_ns

@@ -24,14 +24,12 @@ import msgspec
 from flame.journal.contents import Contents, Entry
 from flame.journal.segments import Place, sync_folder
 from flame.limits import INDEX_MAP_BYTES, INDEX_READERS_MAX
+from flame.lmdb_files import ENGINE, write_lock_file
 
 FOLDER: Final = "index"
 _CONTENTS: Final = b"\0contents"  # no stream has this name
 _SEQ: Final = struct.Struct(">Q")  # big-endian, so that keys stand in order
 _ENTRY: Final = struct.Struct("<IQqq")
-_LOCK_FILE_BYTES: Final = 64 * 1024  # LMDB's needs 64 bytes per reader and one page
-# Newer bindings carry two engines that cannot read each other's files; older ones do not know the option.
-_ENGINE: Final[dict[str, Any]] = {"lib_version": 0} if hasattr(lmdb.Environment, "lib_version") else {}
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _contents: Final = msgspec.msgpack.Decoder(Contents)
@@ -106,25 +104,25 @@ class Index:
 
     def floor(self, stream: str, seq: int) -> Entry | None:
         """The last entry of the stream at or before `seq`."""
-        return next(self.backwards(stream, seq), None)
+        return next(iter(self._down(stream, seq, 1)), None)
 
     def backwards(self, stream: str, seq: int) -> Iterator[Entry]:
         """Its entries from `seq` down. A batch at a time: none of its transactions stays open in between."""
         while True:
-            batch = self._batch(stream, seq)
+            batch = self._down(stream, seq, _BATCH)
             yield from batch
             if len(batch) < _BATCH:
                 return
             seq = batch[-1].seq - 1
 
-    def _batch(self, stream: str, seq: int) -> list[Entry]:
+    def _down(self, stream: str, seq: int, count: int) -> list[Entry]:
         prefix, wanted = _key(stream, 0)[: -_SEQ.size], _key(stream, seq)
         batch: list[Entry] = []
         with self._shared.lock, self._shared.env.begin() as transaction, transaction.cursor() as cursor:
             there = cursor.set_range(wanted)
             if not there or bytes(cursor.key()) != wanted:
                 there = cursor.prev() if there else cursor.last()
-            while there and len(batch) < _BATCH and bytes(cursor.key()).startswith(prefix):
+            while there and len(batch) < count and bytes(cursor.key()).startswith(prefix):
                 (number,) = _SEQ.unpack(cursor.key()[len(prefix) :])
                 segment, offset, time_ns, earliest_ns = _ENTRY.unpack(cursor.value())
                 batch.append(Entry(stream, number, Place(segment, offset), time_ns, earliest_ns))
@@ -146,17 +144,14 @@ def _key(stream: str, seq: int) -> bytes:
 
 def _environment(path: str, *, writable: bool) -> lmdb.Environment:
     if not writable:
-        options: dict[str, Any] = {"readonly": True, "create": False, "max_readers": INDEX_READERS_MAX, **_ENGINE}
+        options: dict[str, Any] = {"readonly": True, "create": False, "max_readers": INDEX_READERS_MAX, **ENGINE}
         try:
             return lmdb.open(path, map_size=INDEX_MAP_BYTES, **options)
         except (lmdb.ReadonlyError, PermissionError, lmdb.LockError):  # a folder that may only be read
             return lmdb.open(path, map_size=INDEX_MAP_BYTES, lock=False, **options)
     folder = Path(path)
     folder.mkdir(exist_ok=True)
-    lock = folder / "lock.mdb"
-    if not lock.exists():
-        # LMDB maps this file, and a hole that a full disk cannot fill would kill us.
-        lock.write_bytes(bytes(_LOCK_FILE_BYTES))
+    write_lock_file(folder / "lock.mdb")
     env = lmdb.open(
         path,
         map_size=INDEX_MAP_BYTES,
@@ -164,7 +159,7 @@ def _environment(path: str, *, writable: bool) -> lmdb.Environment:
         metasync=True,
         writemap=False,
         max_readers=INDEX_READERS_MAX,
-        **_ENGINE,
+        **ENGINE,
     )
     with contextlib.suppress(lmdb.Error):
         env.reader_check()

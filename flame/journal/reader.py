@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 import lmdb
 import msgspec
 
-from flame.journal.contents import NOWHERE, Contents, Entry
+from flame.journal.contents import NOWHERE, Contents, Entry, Stream
 from flame.journal.index import Index
 from flame.journal.recovery import remembered, take_in
 from flame.journal.segments import (
@@ -25,7 +25,7 @@ from flame.journal.segments import (
     segment_name,
     segment_numbers,
 )
-from flame.limits import INDEX_EVERY_BYTES, SEGMENT_BYTES, SEGMENTS_OPEN_MAX
+from flame.limits import SEGMENT_BYTES, SEGMENTS_OPEN_MAX
 
 _BEHIND_BYTES: Final = SEGMENT_BYTES // 16  # further behind than this the index is asked what came since
 
@@ -69,6 +69,8 @@ class JournalReader:
         self._contents = Contents()
         self._trusted = False  # the index has said up to where all is on the disk
         self._fresh: dict[str, list[Entry]] = {}  # entries of records that the index did not have yet
+        self._next = (0, folder)  # the path of a segment that may come
+        self._lasts: dict[str, Stored] = {}
         self._marks: dict[str, _Mark] = {}
         self._load()
 
@@ -109,8 +111,12 @@ class JournalReader:
         known = self._contents.streams.get(stream)
         if known is None or known.last_seq == 0:
             return None
-        located = next(self._scan(known.last))
-        return self._stored(located, next(piece for piece in located.record.values if piece.name == stream))
+        last = self._lasts.get(stream)
+        if last is None or last.seq != known.last_seq:
+            located = next(self._scan(known.last))
+            piece = next(piece for piece in located.record.values if piece.name == stream)
+            last = self._lasts[stream] = self._stored(located, piece)
+        return last
 
     def read(self, stream: str, first_seq: int, last_seq: int | None = None) -> Iterator[Stored]:
         """The values from `first_seq` to `last_seq`, both included, or to the last that is there when this is called.
@@ -133,11 +139,32 @@ class JournalReader:
         known = self._contents.streams.get(stream)
         if known is None or known.last_seq == 0:
             return None
+        found = self._entry_at(stream, known, time_ns) if known.in_order else self._newest_entry(stream, known, time_ns)
+        if found is None:
+            return None
+        entry, last_seq = found
+        block = [one for one in self._located(stream, entry.seq, last_seq) if one[0].record.time_ns <= time_ns]
+        return self._stored(*block[-1])
+
+    def _entry_at(self, stream: str, known: Stream, time_ns: int) -> tuple[Entry, int] | None:
+        """The last entry that is not after the time, and the last value before the entry that is; by halves."""
+        low, high = known.first_seq, known.last_seq
+        found: Entry | None = None
+        while low <= high:
+            middle = (low + high) // 2
+            entry = self._floor(stream, middle)
+            if entry is None or entry.time_ns > time_ns:
+                high = (middle if entry is None else entry.seq) - 1
+            else:
+                found, low = entry, middle + 1
+        return None if found is None else (found, high)
+
+    def _newest_entry(self, stream: str, known: Stream, time_ns: int) -> tuple[Entry, int] | None:
+        """The same where times went back: entry by entry from the end, until one stands before such a value."""
         earliest_ns, last_seq = known.earliest_ns, known.last_seq
         for entry in self._entries_backwards(stream):
             if earliest_ns <= time_ns:
-                block = [one for one in self._located(stream, entry.seq, last_seq) if one[0].record.time_ns <= time_ns]
-                return self._stored(*block[-1])
+                return entry, last_seq
             earliest_ns, last_seq = entry.earliest_before_ns, entry.seq - 1
         return None
 
@@ -147,7 +174,7 @@ class JournalReader:
 
     def _stored(self, located: Located, piece: Piece) -> Stored:
         try:
-            data = self._segment(located.place.segment).piece(located, piece)
+            data = located.data(piece)
         except TornError as torn:
             raise damaged(self._folder, located.place, torn.seen) from torn
         return Stored(piece.seq, located.record.time_ns, located.record.written_ns, data)
@@ -156,15 +183,18 @@ class JournalReader:
         """The records of values `seq` to `last_seq`, each of which is there."""
         while seq <= last_seq:
             mark = self._mark(stream, seq)
-            wanted = seq
-            for located in self._scan(mark.place):
-                for piece in located.record.values:
-                    if piece.name == stream and piece.seq == seq:
-                        seq += 1
-                        self._marks[stream] = _Mark(seq, Place(mark.place.segment, located.end), mark.bound)
-                        yield located, piece
-                if seq > last_seq or located.end >= mark.bound:
-                    break
+            wanted, end = seq, mark.place.offset
+            try:
+                for located in self._scan(mark.place):
+                    end = located.end
+                    for piece in located.record.values:
+                        if piece.seq == seq and piece.name == stream:
+                            seq += 1
+                            yield located, piece
+                    if seq > last_seq or end >= mark.bound:
+                        break
+            finally:  # also when nobody wants more
+                self._marks[stream] = _Mark(seq, Place(mark.place.segment, end), mark.bound)
             if seq == wanted:
                 raise damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
 
@@ -176,7 +206,7 @@ class JournalReader:
             return mark
         if entry is None:
             raise damaged(self._folder, NOWHERE, f"the index does not know where value {seq} of {stream} is")
-        return _Mark(entry.seq, entry.place, entry.place.offset + INDEX_EVERY_BYTES)
+        return _Mark(entry.seq, entry.place, entry.place.offset + self._contents.entry_bytes)
 
     def _floor(self, stream: str, seq: int) -> Entry | None:
         fresh = self._fresh.get(stream, [])
@@ -243,7 +273,9 @@ class JournalReader:
                     self._fresh.setdefault(entry.stream, []).append(entry)
 
     def _has_segment(self, number: int) -> bool:
-        return (self._folder / segment_name(number)).exists()
+        if self._next[0] != number:
+            self._next = (number, self._folder / segment_name(number))
+        return self._next[1].exists()
 
 
 def _open_index(folder: Path) -> Index | None:

@@ -32,6 +32,10 @@ class Recovery:
     writer: SegmentWriter
     cut_bytes: int
 
+    def close(self) -> None:
+        self.index.close()
+        self.writer.close()
+
 
 def recover(folder: Path) -> Recovery:
     """For the holder of the lock. Raises StorageError(JOURNAL_DAMAGED), OSError, lmdb.Error."""
@@ -90,12 +94,12 @@ def take_in(folder: Path, segment: Segment, contents: Contents, *, may_tear: boo
             raise damaged(folder, Place(segment.number, size), seen)
         try:
             for located in segment.scan(start, size, whole=True):
-                entries += contents.absorb(located)
+                entries += contents.absorb(located.place, located.record, located.end)
             return entries
         except OrderError as error:
             raise damaged(folder, Place(segment.number, contents.end.offset), str(error)) from error
         except TornError as torn:
-            if may_tear and (trusted or not segment.holds_record_after(torn.offset)):
+            if may_tear and (trusted or segment.record_after(torn.offset) is None):
                 return entries
             if not may_tear or torn.offset == torn_before:  # a writer may have completed it in the meantime: look again
                 raise damaged(folder, Place(segment.number, torn.offset), torn.seen) from torn
@@ -110,7 +114,7 @@ def remembered(folder: Path, contents: Contents) -> dict[str, Any]:
             segment = Segment(folder, place.segment)
             located = next(segment.scan(place.offset, whole=False))
             piece = next(piece for piece in located.record.memory if piece.name == name)
-            memory[name] = values.decode(segment.piece(located, piece))
+            memory[name] = values.decode(located.data(piece))
         except TornError as torn:
             raise damaged(folder, place, torn.seen) from torn
     return memory

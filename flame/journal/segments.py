@@ -11,24 +11,23 @@ CRC-32 as in zlib; integers little-endian. A segment is synced whole before the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
-from flame.limits import SCAN_BYTES
+from flame.limits import SCAN_BYTES_MAX, SCAN_BYTES_MIN
 from protocol.errors import Code, StorageError
 
 HEAD: Final = b"FLAMEJ1\n"
 _MARK: Final = b"\xf5REC"
 _RECORD: Final = struct.Struct("<4sIQI")  # mark, bytes of what it tells, bytes of its pieces, CRC-32
 _LENGTHS: Final = struct.Struct("<IQ")
-RECORD_HEAD_BYTES: Final = _RECORD.size
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -61,24 +60,6 @@ class Place(NamedTuple):
     offset: int
 
 
-class Located(NamedTuple):
-    """A record with its place, where its pieces begin, and where the next record begins."""
-
-    place: Place
-    record: Record
-    pieces: int
-    end: int
-
-    def piece_at(self, wanted: Piece) -> int:
-        """Where in the segment this piece of the record begins."""
-        offset = self.pieces
-        for piece in (*self.record.values, *self.record.memory):
-            if piece is wanted:
-                return offset
-            offset += piece.length
-        raise ValueError(f"{wanted} is no piece of this record")
-
-
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Record)
 
@@ -94,17 +75,19 @@ def segment_name(number: int) -> str:
     return f"{number:08d}.seg"
 
 
-def segment_numbers(folder: Path) -> list[int]:
-    """In order. Raises StorageError(JOURNAL_DAMAGED) when one is missing between two others."""
+def segment_numbers(folder: Path, *, whole: bool = True) -> list[int]:
+    """In order. With `whole` raises StorageError(JOURNAL_DAMAGED) when one is missing between two others."""
     try:
         names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
     numbers = sorted(
         int(name[:8]) for name in names if len(name) == 12 and name.endswith(".seg") and name[:8].isdigit()
     )
-    for before, number in pairwise(numbers):
-        if number != before + 1:
+    for before, number in itertools.pairwise(numbers):
+        if whole and number != before + 1:
             raise damaged(folder, Place(before + 1, 0), "the file is missing")
     return numbers
 
@@ -114,6 +97,14 @@ def damaged(folder: Path, place: Place, seen: str) -> StorageError:
         Code.JOURNAL_DAMAGED,
         f"{folder}: segment {segment_name(place.segment)} is damaged at byte {place.offset}: {seen}",
         next_step="copy the folder before anything else; `flame archive --salvage` keeps what reads",
+    )
+
+
+def unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        Code.DATABASE_FAILED,
+        f"{path} cannot be read: {error.strerror}",
+        next_step="look at the disk, and at the rights of the folder",
     )
 
 
@@ -127,12 +118,21 @@ class TornError(Exception):
 
 
 class Segment:
-    """One segment open for reading, as long as somebody holds it. Any thread."""
+    """One segment open for reading, as long as somebody holds it. Any thread.
+
+    Raises StorageError(DATABASE_FAILED) when the disk does not give what stands there.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
-        """Raises OSError."""
+        """Raises FileNotFoundError."""
         self.number = number
-        self._descriptor = os.open(folder / segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
+        self._path = folder / segment_name(number)
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise unreadable(self._path, error) from error
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):  # it was not opened
@@ -143,23 +143,18 @@ class Segment:
 
     def bytes_at(self, offset: int, length: int) -> bytes:
         """Fewer where the file ends."""
-        data = os.pread(self._descriptor, length, offset)
-        if len(data) == length or not data:
-            return data
-        parts = [data]  # Linux reads at most 2 GiB at once
-        while data:
-            length -= len(data)
-            offset += len(data)
-            data = os.pread(self._descriptor, length, offset)
-            parts.append(data)
-        return b"".join(parts)
-
-    def piece(self, located: Located, piece: Piece) -> bytes:
-        """Raises TornError when it is not as it was written."""
-        data = self.bytes_at(located.piece_at(piece), piece.length)
-        if len(data) != piece.length or zlib.crc32(data) != piece.crc:
-            raise TornError(located.place.offset, f"the bytes of {piece.name} are not those that were written")
-        return data
+        parts: list[bytes] = []
+        while length:  # Linux reads at most 2 GiB at once
+            try:
+                part = os.pread(self._descriptor, length, offset)
+            except OSError as error:
+                raise unreadable(self._path, error) from error
+            if not part:
+                break
+            parts.append(part)
+            length -= len(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def scan(self, start: int, stop: int | None = None, *, whole: bool) -> Iterator[Located]:
         """The records from byte `start` to byte `stop` or the end of the file as it is now.
@@ -175,24 +170,24 @@ class Segment:
         while start < stop:
             located = self._record_at(window, start, stop)
             if whole:
-                self._check_pieces(window, located)
+                for piece in (*located.record.values, *located.record.memory):
+                    located.data(piece)
             yield located
             start = located.end
 
-    def holds_record_after(self, offset: int) -> bool:
-        """Whether a whole record begins anywhere behind `offset`: then what is broken there is no torn end."""
+    def record_after(self, offset: int) -> int | None:
+        """Where the next record that reads begins behind `offset`; None: there is none, all behind is a torn end."""
         size = self.size()
-        window = _Window(self)
         while offset < size:
-            stretch = window.at(offset, SCAN_BYTES)
+            stretch = self.bytes_at(offset, SCAN_BYTES_MAX)
             found = stretch.find(_MARK, 1)
             while found > 0:
                 with contextlib.suppress(TornError):
                     self._record_at(_Window(self), offset + found, size)
-                    return True
+                    return offset + found
                 found = stretch.find(_MARK, found + 1)
             offset += max(1, len(stretch) - len(_MARK))
-        return False
+        return None
 
     def _record_at(self, window: _Window, offset: int, stop: int) -> Located:
         head = window.at(offset, _RECORD.size)
@@ -209,36 +204,53 @@ class Segment:
             record = _decoder.decode(tells)
         except msgspec.DecodeError as error:
             raise TornError(offset, f"a record does not read: {error}") from error
-        return Located(Place(self.number, offset), record, pieces, pieces + pieces_length)
-
-    def _check_pieces(self, window: _Window, located: Located) -> None:
-        offset = located.pieces
-        for pieces in (located.record.values, located.record.memory):
-            for piece in pieces:
-                data = window.at(offset, piece.length)
-                if len(data) != piece.length or zlib.crc32(data) != piece.crc:
-                    raise TornError(located.place.offset, f"the bytes of {piece.name} are not those that were written")
-                offset += piece.length
+        return Located(Place(self.number, offset), record, pieces, pieces + pieces_length, window)
 
 
 class _Window:
-    """The stretch of a segment that was read last. What is larger than a window is read by itself."""
+    """The stretch of a segment that was read last; each is twice as long as the one before, so that a look at one
+    record costs little and a long reading few calls. What is larger than a stretch is read by itself.
+    """
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._start = 0
         self._data = b""
+        self._length = SCAN_BYTES_MIN
 
     def at(self, offset: int, length: int) -> bytes:
         """Fewer where the file ends."""
         begin = offset - self._start
         if begin >= 0 and begin + length <= len(self._data):
             return self._data[begin : begin + length]
-        if length >= SCAN_BYTES:
+        if length >= self._length:
             return self._segment.bytes_at(offset, length)
         self._start = offset
-        self._data = self._segment.bytes_at(offset, SCAN_BYTES)
+        self._data = self._segment.bytes_at(offset, self._length)
+        self._length = min(2 * self._length, SCAN_BYTES_MAX)
         return self._data[:length]
+
+
+class Located(NamedTuple):
+    """A record of a segment: its place, where its pieces begin, and where the next record begins."""
+
+    place: Place
+    record: Record
+    pieces: int
+    end: int
+    window: _Window
+
+    def data(self, wanted: Piece) -> bytes:
+        """A piece of this record. Raises TornError when it is not as it was written."""
+        offset = self.pieces
+        for piece in itertools.chain(self.record.values, self.record.memory):
+            if piece is wanted:
+                break
+            offset += piece.length
+        data = self.window.at(offset, wanted.length)
+        if len(data) != wanted.length or zlib.crc32(data) != wanted.crc:
+            raise TornError(self.place.offset, f"the bytes of {wanted.name} are not those that were written")
+        return data
 
 
 class SegmentWriter:
@@ -286,6 +298,14 @@ class SegmentWriter:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as far as they are missing; their names are on the disk too. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

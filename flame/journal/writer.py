@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import threading
 import time
@@ -16,12 +15,13 @@ from typing import Any, Final, Self
 import lmdb
 import msgspec
 
-from flame.journal.contents import Contents, Entry, Stream
-from flame.journal.index import Index, contents_bytes
-from flame.journal.recovery import recover, remembered
-from flame.journal.segments import Located, Piece, Place, Record, SegmentWriter, record_bytes
-from flame.limits import INDEX_EVERY_MS, JOURNAL_LOCK_S, JOURNAL_SYNC_MS, SEGMENT_BYTES
-from protocol.errors import Code, ConfigError, LocalProtocolError, StorageError
+from flame.journal.contents import Entry, Stream
+from flame.journal.index import contents_bytes
+from flame.journal.lock import lock_folder
+from flame.journal.recovery import Recovery, recover, remembered
+from flame.journal.segments import Piece, Place, Record, SegmentWriter, make_folder, record_bytes
+from flame.limits import INDEX_EVERY_MS, JOURNAL_SYNC_MS, SEGMENT_BYTES
+from protocol.errors import Code, LocalProtocolError, StorageError
 from protocol.limits import KIB
 
 _JOINED_BYTES_MAX: Final = 64 * KIB  # a smaller record is one write of one buffer
@@ -47,14 +47,18 @@ class Journal:
     cut `sync_ms` later. Make it by `open`.
     """
 
-    def __init__(self, folder: Path, lock: int, index: Index, sync_ms: float) -> None:
+    recovered: Recovered
+
+    def __init__(self, folder: Path, lock: int, recovery: Recovery, sync_ms: float) -> None:
         self._folder = folder
         self._folder_lock = lock
-        self._index = index
+        self._index = recovery.index
+        self._contents = recovery.contents
+        self._entries = recovery.entries  # not in the index yet
+        self._writer = recovery.writer
         self._sync_s = sync_ms / 1_000
         self._lock = threading.Lock()
         self._retired: list[SegmentWriter] = []  # synced segments, which the syncing thread may still hold
-        self._entries: list[Entry] = []  # not in the index yet
         self._indexed_at = time.monotonic()
         self._index_behind = False
         self._unsynced = False
@@ -62,6 +66,7 @@ class Journal:
         self._closed = False
         self._closing = threading.Event()
         self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._keep_synced, name=f"journal {folder.name}", daemon=True)
 
     @classmethod
     def open(cls, folder: Path, streams: Sequence[str], *, sync_ms: float = JOURNAL_SYNC_MS) -> Journal:
@@ -71,43 +76,43 @@ class Journal:
         and byte, when what was safe does not read, DISK_FULL, DATABASE_FAILED.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
+            make_folder(folder)
+            lock = lock_folder(folder)
         except OSError as error:
             raise _named(folder, error) from error
-        index: Index | None = None
+        recovery: Recovery | None = None
         try:
             recovery = recover(folder)
-            index = recovery.index
-            journal = cls(folder, lock, index, sync_ms)
-            journal._begin(recovery.contents, recovery.entries, recovery.writer, streams)
-            journal.recovered = Recovered(
-                memory=remembered(folder, recovery.contents),
-                cursors=dict(recovery.contents.cursors),
-                next_seq={name: stream.last_seq + 1 for name, stream in recovery.contents.streams.items()},
-                run_restarts=recovery.contents.openings - 1,
-                cut_bytes=recovery.cut_bytes,
-            )
+            journal = cls(folder, lock, recovery, sync_ms)
+            journal._begin(streams, recovery.cut_bytes)
         except BaseException as error:
-            if index is not None:
-                index.close()
+            if recovery is not None:
+                recovery.close()
             os.close(lock)
             if isinstance(error, lmdb.Error | OSError):
                 raise _named(folder, error) from error
             raise
-        journal._thread.start()
         return journal
 
-    recovered: Recovered
-
-    def _begin(self, contents: Contents, entries: list[Entry], writer: SegmentWriter, streams: Sequence[str]) -> None:
-        self._contents = contents
-        self._entries = entries
-        self._writer = writer
+    def _begin(self, streams: Sequence[str], cut_bytes: int) -> None:
+        contents = self._contents
         for name in streams:
             contents.streams.setdefault(name, Stream())
+        self.recovered = Recovered(
+            memory=remembered(self._folder, contents),
+            cursors=dict(contents.cursors),
+            next_seq={name: stream.last_seq + 1 for name, stream in contents.streams.items()},
+            run_restarts=contents.openings,
+            cut_bytes=cut_bytes,
+        )
         self._write(Record(written_ns=time.time_ns(), opening=contents.openings + 1, streams=list(streams)), [])
-        self._thread = threading.Thread(target=self._keep_synced, name=f"journal {self._folder.name}", daemon=True)
+        # From the first value on the index says up to where all was on disk, and by that what a power cut may tear.
+        self._writer.sync()
+        self._index.store(contents_bytes(contents), self._entries)
+        self._entries = []
+        self._index_behind = self._unsynced = False
+        self._wake.clear()
+        self._thread.start()
 
     def append(
         self,
@@ -146,6 +151,8 @@ class Journal:
             if cursors:
                 record.cursors = dict(cursors)
             try:
+                if self._writer.size >= SEGMENT_BYTES:
+                    self._roll()
                 self._write(record, parts)
             except OSError as error:
                 raise _named(self._folder, error) from error
@@ -198,15 +205,13 @@ class Journal:
             raise LocalProtocolError(f"the journal {self._folder} is closed")
 
     def _write(self, record: Record, parts: list[bytes]) -> None:
-        """Under the lock, but for the first. Raises OSError, and nothing has changed."""
+        """Under the lock. Raises OSError, and nothing has changed."""
         length = sum(map(len, parts))
         head = record_bytes(record, length)
-        if self._writer.size >= SEGMENT_BYTES:
-            self._roll()
         writer = self._writer
         place = Place(writer.number, writer.size)
         writer.write((b"".join((head, *parts)),) if length < _JOINED_BYTES_MAX else (head, *parts))
-        self._entries += self._contents.absorb(Located(place, record, place.offset + len(head), writer.size))
+        self._entries += self._contents.absorb(place, record, writer.size)
         self._index_behind = True
         if not self._unsynced:
             self._unsynced = True
@@ -257,32 +262,6 @@ class Journal:
                 with self._lock:
                     self._entries = entries + self._entries
                     self._index_behind = True
-
-
-def _lock(folder: Path) -> int:
-    """The lock of the writer. Raises OSError, ConfigError(FOLDER_LOCKED)."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + JOURNAL_LOCK_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-                os.close(descriptor)
-                raise
-            if time.monotonic() >= deadline:
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-                os.close(descriptor)
-                raise ConfigError(
-                    Code.FOLDER_LOCKED,
-                    f"the journal {folder} is written by process {holder or 'unknown'}",
-                    next_step="wait for that run to end, or stop it",
-                ) from error
-            time.sleep(0.02)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 def _named(folder: Path, error: OSError | lmdb.Error) -> StorageError:

@@ -51,7 +51,7 @@ def doctor(place: Place, as_json: bool) -> int:
     if place.proxy is not None:
         raise click.UsageError("--proxy belongs to --to ADDRESS")
     findings = examine(place.config, place.workdir, os.environ)
-    return _report(findings, {}, (), as_json)
+    return report(findings, {}, (), as_json)
 
 
 def _way_out(place: Place, address: str, as_json: bool) -> int:
@@ -60,11 +60,11 @@ def _way_out(place: Place, address: str, as_json: bool) -> int:
 
     found = examine_way_out(address, proxy_of(place))
     if found.request is None:
-        return _report(found.findings, {"request": None}, (), as_json)
-    return _report(found.findings, {"request": found.request.values()}, found.request.lines(), as_json)
+        return report(found.findings, {"request": None}, (), as_json)
+    return report(found.findings, {"request": found.request.values()}, found.request.lines(), as_json)
 
 
-def _report(findings: list[Finding], more: dict[str, Any], lines: Sequence[str], as_json: bool) -> int:
+def report(findings: list[Finding], more: dict[str, Any], lines: Sequence[str], as_json: bool) -> int:
     """Shows findings, then `more` (with --json) or `lines`; the exit code."""
     from flotta_p2p import exit_codes
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 import click
+import msgspec
 
 from flotta_p2p.commands.suggestions import completed_line
 from protocol.errors import Code, FlottaError, StorageError
@@ -40,6 +41,11 @@ def show(values: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None
     """The result of a command: `values` as one JSON document, or `lines` for people. Raises StorageError."""
     for line in (json.dumps(values, indent=2),) if as_json else map(completed_line, lines):
         _write(line if as_json else clean(line))
+
+
+def show_exactly(text: str) -> None:
+    """A line for other programs, every character as it is. Raises StorageError."""
+    _write(text)
 
 
 def show_marked(mark: str, colour: str, text: str) -> None:
@@ -84,11 +90,22 @@ def named(facts: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def show_error(
-    code: str, sentence: str, *, node: str = "", job: str = "", next_step: str = "", as_json: bool = False
+    code: str,
+    sentence: str,
+    *,
+    node: str = "",
+    job: str = "",
+    next_step: str = "",
+    program: str = "flotta-p2p",
+    faults: Sequence[Any] = (),
+    as_json: bool = False,
 ) -> None:
-    """One error: on standard error for people, as `{"error": …}` on standard output with --json."""
+    """One error: on standard error for people, as `{"error": …}` on standard output with --json. `program`: who says
+    it. `faults`: what it consists of, as values, where it is several.
+    """
     if as_json:
-        values = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
+        values: dict[str, Any] = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
+        values |= {"faults": list(faults)} if faults else {}
         with suppress(StorageError):  # then the sentence on standard error has to do
             _write(json.dumps({"error": values}, indent=2))
             return
@@ -97,7 +114,7 @@ def show_error(
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     gap = "\n" if "\n" in sentence else " "  # a list of faults is no place for the step
     step = f"{gap}Next: {next_step}" if next_step else ""
-    click.echo(clean(f"flotta-p2p: {where}{ended}{step}{code_mark(code)}"), err=True)
+    click.echo(clean(f"{program}: {where}{ended}{step}{code_mark(code)}"), err=True)
 
 
 def code_mark(code: str) -> str:
@@ -105,25 +122,28 @@ def code_mark(code: str) -> str:
     return f" [{code}]" if code in set(Code) else ""
 
 
-def show_fault(error: FlottaError, *, as_json: bool) -> None:
+def show_fault(error: FlottaError, *, program: str = "flotta-p2p", as_json: bool) -> None:
     show_error(
         error.code.value,
         error.sentence,
         node=error.node,
         job=error.job,
         next_step=error.next_step,
+        program=program,
+        faults=[msgspec.to_builtins(fault) for fault in getattr(error, "faults", ())],
         as_json=as_json,
     )
 
 
-def show_bug(error: BaseException, *, as_json: bool) -> None:
+def show_bug(error: BaseException, *, program: str = "flotta-p2p", as_json: bool) -> None:
     """What nobody foresaw: where it happened, in one sentence."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else ""
     sentence = f"a mistake in flotta-p2p itself: {type(error).__name__}: {error}{place}"
-    show_error(Code.INTERNAL.value, sentence, next_step="report it with this line and the command", as_json=as_json)
+    step = "report it with this line and the command"
+    show_error(Code.INTERNAL.value, sentence, next_step=step, program=program, as_json=as_json)
 
 
 # --- progress ----------------------------------------------------------------------------------

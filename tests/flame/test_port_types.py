@@ -167,7 +167,7 @@ def test_lists_and_smaller_arrays_become_arrays_of_the_type(text: str, value: An
         ("i4[2]", [True, False]),
         ("f8[1]", numpy.array([2**53 + 1])),
         ("f8[2]", numpy.array([1.0, 2.0], dtype=object)),
-        ("f8[2]", numpy.ma.masked_array([1.0, 2.0], mask=[0, 1])),
+        ("f8[2]", numpy.ma.masked_array([1.0, 2.0], mask=[False, True])),
         ("f8[2]", numpy.array([1, 2], dtype="m8[s]")),
     ],
 )

@@ -30,7 +30,8 @@ def text_of(code: str) -> str:
 
 
 def sources() -> str:
-    files = [path for package in ("protocol", "actors", "flotta_p2p") for path in (ROOT / package).rglob("*.py")]
+    packages = ("protocol", "actors", "flame", "flotta_p2p")
+    files = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     return "\n".join(path.read_text("utf-8") for path in files if path != ROOT / "protocol" / "errors.py")
 
 

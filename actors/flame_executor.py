@@ -1,0 +1,335 @@
+"""The executor of one run: drives the machine `protocol.machines.flame_run`, owns the folder of the run.
+
+It starts when it begins, and stops itself when every flame node has ended and the result is on the disk. Who watches
+hears `RunProgress` after every change of a state and a few times a second, and last `RunOver`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
+from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, show_sockets
+from actors.adapters.flame_processes import Program, cpu_s
+from actors.base import ActorHandle, Context, SupervisedActor
+from actors.inbox import Answer
+from actors.ports import Clock
+from actors.timers import TimerService
+from flame.control import (
+    BEAT_MISSED_S,
+    ENDPOINT_VARIABLE,
+    NODE_VARIABLE,
+    Beat,
+    Bye,
+    Connect,
+    FromExecutor,
+    FromNode,
+    Hello,
+    Ready,
+    Start,
+    Stop,
+    StopWanted,
+    Wire,
+    Wired,
+)
+from flame.graph import GraphNode
+from flame.provenance import safe_program
+from flame.run_folder import RunFolder
+from flame.run_record import NodeResult, RunDocument, RunResult
+from flame.run_story import last_words, log_story
+from flame.wires import wire_of
+from protocol.errors import FlottaError
+from protocol.limits import FLAME_COMPUTING_MS, FLAME_SHOWN_MS
+from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
+from protocol.machines.flame_events import (
+    Finish,
+    Interrupted,
+    KillProcess,
+    NodeBeat,
+    NodeConnected,
+    NodeEvent,
+    NodeGreeted,
+    NodeLeft,
+    NodePlan,
+    NodeWantsStop,
+    NodeWired,
+    ProcessEnded,
+    RunBegun,
+    RunEffect,
+    RunEvent,
+    RunLimits,
+    RunSafe,
+    RunView,
+    StartProcess,
+    StopOrdered,
+    Tell,
+)
+from protocol.machines.flame_run import NODE_TIMER, FlameRun
+
+_RAISED: Final = 1  # Python's exit code after an error that nobody caught; its traceback is the last in the log
+WriteArchive = Callable[[RunFolder, RunDocument, RunResult], Path]
+
+
+class RunProgress(Answer, frozen=True):
+    """`beats`: the newest counters of each flame node that has sent some."""
+
+    view: RunView
+    beats: dict[str, Any]  # flame.control.Beat
+
+
+class RunOver(Answer, frozen=True):
+    """The result is on the disk. `fault`: why there is no archive, "" when there is one or none was wanted."""
+
+    result: Any  # flame.run_record.RunResult
+    fault: str = ""
+
+
+def plans_of(document: RunDocument) -> tuple[NodePlan, ...]:
+    """What the machine has to know. A run that is resumed makes its hardware safe before anything else."""
+    return tuple(
+        NodePlan(
+            name=node.name,
+            restart=node.restart,
+            restart_max=node.restart_max,
+            within_ms=round(node.within_s * 1000),
+            consumes_flow=_consumes_flow(document, node),
+            safe=bool(node.schema.safe),
+            secure_first=document.resumes > 0,
+        )
+        for node in document.graph.nodes
+    )
+
+
+def _consumes_flow(document: RunDocument, node: GraphNode) -> bool:
+    ports = (node.schema.input(edge.input) for edge in document.graph.inbound(node.name))
+    return any(port is not None and port.kind == "flow" for port in ports)
+
+
+class FlameExecutorActor(SupervisedActor):
+    """Executes `run`, whose lock stays with the caller. It owns the processes, and their sockets."""
+
+    def __init__(
+        self,
+        context: Context,
+        run: HeldRun,
+        *,
+        clock: Clock,
+        timers: TimerService,
+        watcher: ActorHandle,
+        write_archive: WriteArchive,
+        limits: RunLimits,
+    ) -> None:
+        super().__init__(context)
+        self._run = run
+        self._clock = clock
+        self._timers = timers
+        self._watcher = watcher
+        self._write_archive = write_archive
+        self._limits = limits
+        self._nodes = {node.name: node for node in run.document.graph.nodes}  # limits.FLAME_NODES_MAX
+        self._machine = FlameRun(plans_of(run.document), limits)
+        self._beats: dict[str, Beat] = {}  # limits.FLAME_NODES_MAX
+        self._log_begins: dict[str, int] = {}  # limits.FLAME_NODES_MAX: where the log of the newest process begins
+        self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
+        self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
+        self._cpu_s: dict[str, float] = {}  # limits.FLAME_NODES_MAX: when its timer fired last
+        self._shown: RunView | None = None
+        self._shown_ns = 0
+        self._control: FlameControl | None = None
+
+    def begin(self) -> None:
+        self._timers.clear_all(self.address)
+        self._run.folder.shared.mkdir(exist_ok=True)
+        self._control = FlameControl(self._run.lock.fileno(), self.address.tell)
+        show_sockets(self._run.folder, self._control.folder)
+        self.ready()
+        self._step(RunBegun())
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case NodeSaid():
+                if message.node in self._nodes:
+                    self._step(self._heard(message.node, message.message))
+            case ProgramEnded():
+                self._step(self._ended(message))
+            case ControlLost(error=error):
+                raise error
+            case TimerFired():
+                self._note_computing(message.name.removeprefix(NODE_TIMER))
+                self._step(message)
+            case StopOrdered() | Interrupted():
+                self._step(message)
+            case _:
+                raise NotImplementedError(f"an executor takes no {type(message).__name__}")
+
+    def end(self) -> None:
+        self._timers.clear_all(self.address)
+        if self._control is not None:
+            self._control.stop()
+            hide_sockets(self._run.folder)
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def _step(self, event: RunEvent) -> None:
+        for effect in self._machine.step(event, self._clock.now()):
+            self._perform(effect)
+        self._show()
+
+    def _heard(self, node: str, message: FromNode) -> NodeEvent:
+        match message:
+            case Hello(pid=pid):
+                self._pids[node] = pid
+                return NodeGreeted(node=node)
+            case Wired():
+                return NodeWired(node=node)
+            case Ready():
+                self._cpu_s[node] = cpu_s(self._pids[node])
+                return NodeConnected(node=node)
+            case Beat():
+                self._beats[node] = message
+                return NodeBeat(node=node)
+            case StopWanted(reason=reason):
+                return NodeWantsStop(node=node, reason=reason)
+            case Bye(beat=beat, problem=problem):
+                self._beats[node] = beat
+                return NodeLeft(node=node, problem=problem)
+            case _:
+                assert_never(message)
+
+    def _note_computing(self, node: str) -> None:
+        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
+        if node in self._pids:
+            used_s, before_s = cpu_s(self._pids[node]), self._cpu_s.get(node, 0.0)
+            self._cpu_s[node] = used_s
+            if used_s - before_s >= FLAME_COMPUTING_MS / 1000:
+                self._step(NodeBeat(node=node))
+
+    def _ended(self, ended: ProgramEnded) -> ProcessEnded:
+        story = ended.fault or (self._last_of_log(ended.node, ended.code) if ended.code else "")
+        return ProcessEnded(node=ended.node, code=ended.code, signal=ended.signal, story=story)
+
+    def _last_of_log(self, node: str, code: int) -> str:
+        log, since = self._run.folder.log(node), self._log_begins.get(node, 0)
+        story = log_story(log, since, self._nodes[node].file) if code == _RAISED else ""
+        if story:
+            return story
+        words = last_words(log, since)
+        return f"its process ended with exit code {code}" + (f"; it printed last: {words}" if words else "")
+
+    # --- effects ---------------------------------------------------------------------------------
+
+    def _perform(self, effect: RunEffect) -> None:
+        assert self._control is not None
+        match effect:
+            case StartProcess(node=node, restarts=restarts):
+                self._restarts[node] = restarts
+                self._start(node, self._program(node, {ENDPOINT_VARIABLE: self._control.endpoint}))
+            case RunSafe(node=node):
+                safe = self._safe_program(node)
+                assert safe is not None
+                self._start(node, msgspec.structs.replace(safe, safe=safe))
+            case KillProcess(node=node):
+                self._control.kill(node)
+            case Tell():
+                self._control.send(effect.node, self._message(effect))
+            case SetTimer():
+                self._timers.set(self.address, effect.name, effect.at_ns, effect.generation)
+            case ClearTimer():
+                self._timers.clear(self.address, effect.name)
+            case Finish():
+                self._finish(effect)
+            case _:
+                assert_never(effect)
+
+    def _start(self, node: str, program: Program) -> None:
+        assert self._control is not None
+        log = Path(program.log)
+        self._log_begins[node] = log.stat().st_size if log.exists() else 0
+        self._control.start(node, program)
+
+    def _program(self, node: str, variables: Mapping[str, str], file: str = "") -> Program:
+        own_file = self._nodes[node].file
+        return Program(
+            file=file or own_file,
+            folder=str(Path(self._run.document.graph.workflow_file or own_file).parent),
+            log=str(self._run.folder.log(node)),
+            variables={NODE_VARIABLE: node, **variables},
+            safe=None if file else self._safe_program(node),
+        )
+
+    def _safe_program(self, node: str) -> Program | None:
+        one = self._nodes[node]
+        return self._program(node, {}, str(safe_program(one.file, one.schema.safe))) if one.schema.safe else None
+
+    def _message(self, effect: Tell) -> FromExecutor:
+        match effect.order:
+            case "wire":
+                return self._wire(effect.node)
+            case "connect":
+                return Connect()
+            case "start":
+                return Start()
+            case "stop":
+                return Stop(reason=effect.reason)
+            case _:
+                assert_never(effect.order)
+
+    def _wire(self, node: str) -> Wire:
+        assert self._control is not None
+        restarts = self._restarts[node] + self._run.document.resumes
+        return wire_of(self._run.document.graph, node, self._run.folder, self._control.edge, restarts)
+
+    def _finish(self, finish: Finish) -> None:
+        """The result first: an archive that cannot be written takes nothing from it."""
+        self.end()
+        self._show()
+        result = self._result(finish)
+        keep_result(self._run.folder, result)
+        fault = ""
+        try:
+            archive = self._write_archive(self._run.folder, self._run.document, result)
+            result = msgspec.structs.replace(result, archive=archive.name)
+            keep_result(self._run.folder, result)
+        except FlottaError as error:
+            fault = str(error)
+        self._watcher.tell(RunOver(result=result, fault=fault))
+        self.stop()
+
+    def _result(self, finish: Finish) -> RunResult:
+        return RunResult(
+            id=self._run.document.id,
+            alias=self._run.folder.alias,
+            end=finish.end,
+            reason=finish.reason,
+            nodes={
+                view.name: NodeResult(
+                    end=view.end or "never-started",
+                    exit_code=view.code,
+                    signal=view.signal,
+                    problem=view.problem,
+                    restarts=view.restarts,
+                    inputs=self._beats.get(view.name, Beat()).inputs,
+                    sent=self._beats.get(view.name, Beat()).sent,
+                )
+                for view in self._machine.snapshot().nodes
+            },
+            started_ns=self._run.document.started_ns,
+            ended_ns=time.time_ns(),
+        )
+
+    def _show(self) -> None:
+        """Every change of a state at once; counters now and then."""
+        view, now_ns = self._machine.snapshot(), self._clock.now().boot_ns
+        if view != self._shown or now_ns - self._shown_ns >= FLAME_SHOWN_MS * 1_000_000:
+            self._shown, self._shown_ns = view, now_ns
+            self._watcher.tell(RunProgress(view=view, beats=dict(self._beats)))
+
+
+def limits_of(run: RunDocument) -> RunLimits:
+    """Those of the product, with the limit of the run."""
+    return RunLimits(run_ms=round(run.limit_s * 1000), beat_ms=round(BEAT_MISSED_S * 1000))

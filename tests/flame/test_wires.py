@@ -1,0 +1,61 @@
+"""What an executor tells each flame node about its edges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flame.control import InputEnd, OutputEnd
+from flame.graph import Edge, Graph, GraphNode, Parameter
+from flame.ports import InputPort, Lifetime, NodeSchema, OutputPort, Policy
+from flame.run_folder import RunFolder
+from flame.wires import journalled_outputs, wire_of
+
+RUN = RunFolder(Path("/runs"), "j1")
+
+
+def two(lifetime: Lifetime, policy: Policy = "block") -> Graph:
+    source = NodeSchema("Scope", "scope.py", outputs=(OutputPort("trace", lifetime), OutputPort("done")))
+    target = NodeSchema("Lock", "lock.py", inputs=(InputPort("trace", "flow"), InputPort("gain", "state")))
+    return Graph(
+        "test",
+        (
+            GraphNode("scope", "scope.py", source),
+            GraphNode("lock", "lock.py", target, (Parameter("gain", 0.5, "file"),)),
+        ),
+        (Edge("scope", "trace", "lock", "trace", policy, 8, 1e3, 1.0),),
+        stop_when=(("scope", "done"),),
+    )
+
+
+def address(number: int) -> str:
+    return f"ipc://x/{number}"
+
+
+def test_both_ends_of_an_edge_have_one_address() -> None:
+    graph = two("permanent")
+    source, target = (wire_of(graph, node, RUN, address, 0) for node in ("scope", "lock"))
+    assert source.outputs == (OutputEnd("trace", "lock/trace", "ipc://x/1", "block", 8),)
+    journal = str(RUN.journal("scope"))
+    assert target.inputs == (
+        InputEnd("trace", "scope/trace", "ipc://x/1", "block", 8, 1e3, 1.0, journal=journal, stream="trace"),
+    )
+    assert (source.inputs, target.outputs) == ((), ())
+    assert (source.stop_when, target.stop_when) == (("done",), ())
+    assert (source.parameters, target.parameters) == ({}, {"gain": 0.5})
+    assert (source.journal, source.shared, source.run) == (journal, str(RUN.shared), "j1")
+
+
+def test_an_output_is_journalled_by_its_lifetime_or_since_a_consumer_spills() -> None:
+    assert journalled_outputs(two("permanent"), "scope") == ("trace",)
+    assert journalled_outputs(two("runtime"), "scope") == ()
+    spilling = two("runtime", "spill")
+    assert journalled_outputs(spilling, "scope") == ("trace",)
+    assert wire_of(spilling, "lock", RUN, address, 0).inputs[0].stream == "trace"
+    assert wire_of(two("runtime"), "lock", RUN, address, 0).inputs[0].journal == ""
+
+
+def test_consumers_of_one_that_is_always_started_again_do_not_hear_that_it_ended() -> None:
+    graph = two("permanent")
+    again = GraphNode("scope", "scope.py", graph.nodes[0].schema, restart="always")
+    wires = wire_of(Graph("test", (again, graph.nodes[1]), graph.edges), "scope", RUN, address, 3)
+    assert ([end.ends for end in wires.outputs], wires.restarts) == ([False], 3)

@@ -1,0 +1,203 @@
+"""`flame run`, `resume`, `ps`, `stop`, `logs`, as they are typed, with flame nodes of the node library."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flame.archive import Archive
+from flame.run_folder import RunFolder
+from tests.system.flame.laboratory import Laboratory
+from tests.system.processes import wait_until
+
+pytestmark = pytest.mark.system
+
+COUNTER = """
+    import os, pathlib, time
+    import flame
+    node = flame.Node("Counter")
+    last = node.inputs.state("last", int, default=100)
+    pause = node.inputs.state("pause", float, default=0.0, unit="s")
+    count = node.outputs.permanent("count", int)
+    memory = node.memory(number=0)
+    node.register()
+    pathlib.Path(os.environ["FLAME_NODE"] + ".pid").write_text(str(os.getpid()))
+    print("counting from", memory.number, flush=True)
+    while node.active and memory.number < last.get():
+        memory.number += 1
+        node.outputs.set(count=memory.number)
+        time.sleep(pause.get())
+    pathlib.Path("below").write_text("the loop")
+"""
+SUM = """
+    import os, pathlib
+    import flame
+    node = flame.Node("Sum")
+    number = node.inputs.flow("number", int)
+    total = node.outputs.permanent("total", int)
+    memory = node.memory(total=0)
+    node.register()
+    pathlib.Path(os.environ["FLAME_NODE"] + ".pid").write_text(str(os.getpid()))
+    for record in number:
+        memory.total += record.value
+        node.outputs.set(total=memory.total)
+"""
+WORKFLOW = """
+    from flame import Workflow
+    from flame_nodes import Counter, Sum
+    wf = Workflow("counting", "")
+    counter = Counter("counter", last={last}, pause={pause})
+    sum = Sum("sum", number=counter.o.count)
+    {more}
+"""
+RESTART = "counter.restart('on-failure', max=50); sum.restart('on-failure', max=50)"
+ENDLESS = 1_000_000
+
+
+def laboratory(folder: Path, last: int = 20, pause: float = 0.0, more: str = "") -> Laboratory:
+    return Laboratory(folder, WORKFLOW.format(last=last, pause=pause, more=more), counter=COUNTER, sum=SUM)
+
+
+def values(run: RunFolder, stream: str) -> list[Any]:
+    with Archive(run.archive) as archive:
+        return [stored.value for stored in archive.read(stream, 1)]
+
+
+def check_whole(run: RunFolder, last: int) -> None:
+    """No gap, no duplicate."""
+    assert values(run, "counter/count") == list(range(1, last + 1))
+    assert values(run, "sum/total") == [number * (number + 1) // 2 for number in range(1, last + 1)]
+
+
+def test_a_run_ends_with_its_values_in_the_archive(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path)
+    typed = lab.type("run")
+    assert typed.returncode == 0, typed.stderr
+    assert "j1 succeeded after" in typed.stdout and f"archive: {lab.run().archive}" in typed.stdout
+    check_whole(lab.run(), 20)
+
+
+def test_the_result_is_all_that_json_prints(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path)
+    typed = lab.type("run", "--json")
+    result = json.loads(typed.stdout)
+    assert (result["end"], result["alias"], result["archive"], typed.stderr) == ("succeeded", "j1", "j1.h5", "")
+    assert result["nodes"]["sum"]["inputs"]["number"]["received"] == 20
+    assert result == json.loads(lab.run().result.read_bytes())
+
+
+def test_bug_12_a_run_that_fails_says_where_and_ends_with_code_1(tmp_path: Path) -> None:
+    lab = Laboratory(
+        tmp_path, WORKFLOW.format(last=ENDLESS, pause=0.01, more=""), counter=COUNTER, sum=SUM.replace("+=", "/= 0 *")
+    )
+    line = (tmp_path / "sum.py").read_text().splitlines().index("    memory.total /= 0 * record.value") + 1
+    typed = lab.type("run")
+    assert typed.returncode == 1
+    assert f"run j1 failed: sum: sum.py:{line}: ZeroDivisionError" in typed.stderr
+    assert "Next: `flame logs j1 sum`" in typed.stderr and "[run-failed]" in typed.stderr
+    assert (tmp_path / "below").read_text() == "the loop"
+    assert "ZeroDivisionError" in lab.type("logs", "j1", "sum").stdout
+    assert values(lab.run(), "counter/count")[:2] == [1, 2]
+
+
+def test_bug_14_ctrl_c_stops_in_order_and_the_archive_is_written(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=ENDLESS, pause=0.01)
+    running = lab.begin("run", "--json")
+    lab.wait_for("sum.pid")
+    os.killpg(running.pid, signal.SIGINT)
+    out, _ = running.communicate(timeout=60)
+    result = json.loads(out)
+    assert (running.returncode, result["end"]) == (1, "interrupted")
+    assert {node["end"] for node in result["nodes"].values()} == {"stopped"}
+    assert (tmp_path / "below").read_text() == "the loop"
+    check_whole_so_far(lab.run())
+
+
+def check_whole_so_far(run: RunFolder) -> None:
+    counted, summed = values(run, "counter/count"), values(run, "sum/total")
+    assert counted == list(range(1, len(counted) + 1)) and counted
+    assert summed == [number * (number + 1) // 2 for number in range(1, len(summed) + 1)]
+
+
+def test_bug_16_a_workflow_in_another_folder_runs_there(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path / "sub" / "deep")
+    typed = lab.type("run", "sub/deep/workflow.py", cwd=tmp_path)
+    assert typed.returncode == 0, typed.stderr
+    assert lab.run().result.exists() and not (tmp_path / "flame_runs").exists()
+
+
+def test_runs_are_listed_stopped_and_their_logs_followed(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=ENDLESS, pause=0.01)
+    running = lab.begin("run")
+    lab.wait_for("sum.pid")
+    assert [(one["run"], one["state"]) for one in lab.json("ps")["runs"]] == [("j1", "running")]
+    following = lab.begin("logs", "-f", "j1")
+    assert following.stdout is not None and "counting from 0" in following.stdout.readline()
+    stopped = lab.type("stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "j1 stopped\n"), stopped.stderr
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0 and "j1 stopped after" in out and "j1 running" in err
+    following.communicate(timeout=60)
+    assert following.returncode == 0
+    assert [(one["run"], one["state"]) for one in lab.json("ps")["runs"]] == [("j1", "stopped")]
+    assert "no run goes on here" in lab.type("stop").stderr
+    assert "run j1 does not run: it is stopped" in lab.type("stop", "j1").stderr
+
+
+def test_a_flame_node_that_is_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=400, pause=0.005, more=RESTART)
+    running = lab.begin("run", "--json")
+    for node in ("sum", "counter", "sum"):
+        lab.kill(node)
+    out, err = running.communicate(timeout=90)
+    result = json.loads(out)
+    assert result["end"] == "succeeded", err
+    assert [result["nodes"][node]["restarts"] for node in ("counter", "sum")] == [1, 2]
+    check_whole(lab.run(), 400)
+
+
+def test_a_run_that_is_killed_as_a_whole_is_resumed_without_gap_or_duplicate(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=300, pause=0.005)
+    running = lab.begin("run")
+    lab.wait_for("sum.pid")
+    wait_until(lambda: (lab.run().journal("sum")).exists())
+    for _ in range(2):
+        running.kill()
+        running.communicate(timeout=10)
+        assert lab.json("ps")["runs"][0]["state"] == "broken off"
+        (tmp_path / "counter.pid").unlink(missing_ok=True)
+        running = lab.begin("resume", "j1", "--json")
+        lab.wait_for("counter.pid")
+    out, err = running.communicate(timeout=90)
+    assert json.loads(out)["end"] == "succeeded", err
+    check_whole(lab.run(), 300)
+    assert json.loads(lab.run().document.read_bytes())["resumes"] == 2
+
+
+def test_a_resume_with_other_parameters_is_refused_and_names_them(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=ENDLESS, pause=0.01)
+    running = lab.begin("run")
+    lab.wait_for("sum.pid")
+    running.kill()
+    running.communicate(timeout=10)
+    text = (tmp_path / "workflow.py").read_text()
+    (tmp_path / "workflow.py").write_text(text.replace(f"last={ENDLESS}", "last=5"))
+    refused = lab.type("resume", "j1")
+    assert refused.returncode != 0
+    assert "workflow.py has changed" in refused.stderr
+    assert f"counter/last is 5, and was {ENDLESS}" in refused.stderr and "--anyway" in refused.stderr
+    anyway = lab.type("resume", "j1", "--anyway")
+    assert anyway.returncode == 0, anyway.stderr
+    assert (lab.run().path / "sources-before-resume-1" / "workflow.py").read_text() == text
+
+
+@pytest.mark.parametrize("words", [("run",), ("resume", "j1")])
+def test_a_mistake_in_a_command_is_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    lab = Laboratory(tmp_path, "x = 1\n")
+    typed = lab.type(*words)
+    assert typed.returncode != 0 and "Traceback" not in typed.stderr and typed.stderr.count("\n") == 1
