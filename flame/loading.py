@@ -63,6 +63,8 @@ def load(
     for warning in wired.warnings if warn else ():
         assert warn is not None
         warn(warning)
+    if problems:  # what the values are is not known
+        wired = msgspec.structs.replace(wired, setting_faults=())
     return Loaded(wired, (*faults, *problems, *wired.faults), file)
 
 

@@ -184,7 +184,7 @@ class _Wiring:
             read = reading(port)
             held = portable.dump(value if read is None else read(value))
         except WorkflowError as error:
-            sentence = f"{node}.{error.sentence.removeprefix('input ')}"
+            sentence = f"{node}/{port.name}: {error.sentence.removeprefix(f'input {port.name!r}: ')}"
             self._setting_fault(error.code, sentence, error.next_step, place)
         return Parameter(port.name, held, origin, address)
 

@@ -111,7 +111,7 @@ def show_error(
             return
     places = (("node", node), ("job", job))
     where = "".join(f"{kind} {name}: " for kind, name in places if name and name not in sentence)
-    ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
+    ended = sentence if sentence.endswith((".", "!", "?", "]")) else f"{sentence}."
     gap = "\n" if "\n" in sentence else " "  # a list of faults is no place for the step
     step = f"{gap}Next: {next_step}" if next_step else ""
     click.echo(clean(f"{program}: {where}{ended}{step}{code_mark(code)}"), err=True)

@@ -87,7 +87,7 @@ def test_all_faults_are_told_at_once_each_at_its_line(lab: Lab) -> None:
     assert "workflow.py, line 9: 'a/b' cannot be a name" in joined
     assert "workflow.py, line 5: lock.trace (flow) takes f8[4] in mV, but scope.count gives int" in joined
     assert "workflow.py, line 6: lock.label (state) takes str, but lock.error gives float" in joined
-    assert "line 1: lock.'target'" in joined
+    assert "parameters.json, line 1: lock/target: 'high' (str) is no float | None" in joined
     assert "1 parameter has no value: scope/rate [parameter-missing]" in joined
     with pytest.raises(WorkflowFaults) as caught:
         loaded.checked()
@@ -261,6 +261,11 @@ def test_bug_08_none_is_a_value_and_unset_is_none_of_it(lab: Lab) -> None:
 def test_bug_15_a_parameter_of_a_removed_node_is_no_obstacle(lab: Lab) -> None:
     graph = graph_of(lab.load('Scope("scope")\n', '{"removed": {"x": 1}, "scope": {"rate": 2.0}}'))
     assert parameter(graph.node("scope"), "rate") == (2.0, "file")
+
+
+def test_what_a_file_that_does_not_read_would_say_is_not_guessed(lab: Lab) -> None:
+    (fault,) = lab.load('Scope("scope")\n', "{").faults
+    assert fault.code == Code.PARAMETERS_MALFORMED
 
 
 def test_bug_16_a_workflow_in_another_folder_works_with_node_files_in_folders(

@@ -142,7 +142,7 @@ def test_a_value_that_does_not_fit_is_a_fault_at_its_line(value: Any) -> None:
     (fault,) = set_to(value, FLOAT).setting_faults
     assert fault.code == Code.VALUE_WRONG
     assert fault.place == "workflow.py, line 5"
-    assert fault.sentence.startswith("b.")
+    assert fault.sentence.startswith("b/x: ")
 
 
 def test_floats_without_a_form_in_json_stay() -> None:
