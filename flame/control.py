@@ -140,8 +140,8 @@ FromNode = Hello | Wired | Ready | Beat | StopWanted | Bye
 FromExecutor = Wire | Connect | Start | Stop
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_from_node: Final = msgspec.msgpack.Decoder(FromNode)
-_from_executor: Final = msgspec.msgpack.Decoder(FromExecutor)
+_from_node: Final[msgspec.msgpack.Decoder[FromNode]] = msgspec.msgpack.Decoder(FromNode)
+_from_executor: Final[msgspec.msgpack.Decoder[FromExecutor]] = msgspec.msgpack.Decoder(FromExecutor)
 
 
 def encode(message: FromNode | FromExecutor) -> bytes:
