@@ -40,17 +40,18 @@ class Source(Protocol):
     def count(self) -> InputCount: ...
 
 
-class _Unregistered:
-    """Before `node.register()` there is no source."""
+class _NoSource:
+    """What an input has before `node.register()` and after the end of its flame node."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, when: str) -> None:
         self._name = name
+        self._when = when
 
     def __getattr__(self, what: str) -> NoReturn:
         raise WorkflowError(
             Code.NODE_FILE_WRONG,
-            f"the input {self._name!r} was read before node.register()",
-            next_step="call node.register() after the declarations and before the first get",
+            f"the input {self._name!r} was read {self._when}",
+            next_step="read inputs between node.register() and the end of the flame node",
         )
 
 
@@ -59,7 +60,7 @@ class Input(Generic[T]):
 
     def __init__(self, port: InputPort) -> None:
         self.port: Final = port
-        self.source: Source = cast(Source, _Unregistered(port.name))
+        self.source: Source = cast(Source, _NoSource(port.name, "before node.register()"))
         self._stop = StopFlag()
         self._commits: Commits | None = None
         self._last: Record | None = None
@@ -71,6 +72,10 @@ class Input(Generic[T]):
     def join(self, source: Source, stop: StopFlag, commits: Commits | None = None) -> None:
         """From now on values come from `source`. `commits`: for an input whose position is kept."""
         self.source, self._stop, self._commits = source, stop, commits
+
+    def close(self) -> None:
+        """The flame node has ended: a later `get` is refused."""
+        self.source = cast(Source, _NoSource(self.name, "after the end of the flame node"))
 
     def updated(self) -> bool:
         """Whether there is a value that was not got yet. Never waits, and never takes one away."""

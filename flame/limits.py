@@ -48,7 +48,7 @@ DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they sh
 # edges
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end
 EDGE_PAGE_BYTES: Final = 4 * KIB  # one page of memory: the words of an edge, and a mark for each of 496 slots
-EDGE_BYTES_MAX: Final = 256 * MIB  # of large values on their way on one edge; 1,000 images of 40 MB would be 40 GB
+EDGE_BYTES_MAX: Final = 64 * MIB  # of large values on their way on one edge: memory that is used again at once is fast
 LOST_QUIET_S: Final = 2.0  # after a consumer was started anew, what does not come for so long was lost in its crash
 EDGE_RECONNECT_MS: Final = 20  # between two tries to reach a consumer that is started anew
 LARGE_BYTES: Final = 64 * KIB  # values from here on count for EDGE_BYTES_MAX, and are read from the journal where it is
@@ -58,6 +58,7 @@ SHARED_STEP_BYTES: Final = 1 * MIB  # sizes of slots, so that arrays of nearly t
 
 # flame nodes
 LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for what it sent to leave it
+PARENT_LOOK_S: Final = 0.25  # where no signal tells of a parent's death; it must be noticed within 2 s
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
 LIVE_WAIT_S: Final = 2.0  # for a value of a runtime output that is asked for: a person waits so long
 TAP_QUEUE_MAX: Final = 1_000  # values of one flame node that wait for a watcher, who misses older ones

@@ -201,7 +201,9 @@ class Node:
 
     def _join(self, endpoint: str) -> None:
         from flame.joining import Joined
+        from flame.parent import adopt_parent_death
 
+        adopt_parent_death()
         name = os.environ.get(control.NODE_VARIABLE, self.name)
         self._joined = Joined(endpoint, name, self.schema, self._stop)
         self.outputs.join(self._joined.start(self.inputs.all, self.outputs.all, self._memory))
@@ -240,6 +242,9 @@ class Node:
         if not self._is_open:
             return
         self._is_open = False
+        for handle in self.inputs.all.values():
+            handle.close()
+        self.outputs.close()
         if self._joined is not None:
             self._joined.close(problem)
             atexit.unregister(self._at_exit)

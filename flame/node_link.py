@@ -85,6 +85,8 @@ class NodeLink:
         else:
             self._send(Bye(beat, problem))
             self._close()
+        os.close(self._wake_read)  # not by the thread, which may end before it is woken
+        os.close(self._wake_write)
 
     def _later(self, message: control.FromNode) -> None:
         self._outbox.append(message)
@@ -139,5 +141,3 @@ class NodeLink:
         self._socket.close()
         self.tap.close()
         self._context.term()
-        os.close(self._wake_read)
-        os.close(self._wake_write)

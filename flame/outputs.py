@@ -46,6 +46,12 @@ class Outputs:
         self.all: Final[dict[str, Output[Any]]] = {}
         self.is_closed = False
         self._outlet: Outlet | None = None
+        self._why_closed = "before node.register()"
+
+    def close(self) -> None:
+        """The flame node has ended: a later `set` is refused."""
+        self._outlet = None
+        self._why_closed = "after the end of the flame node"
 
     def join(self, outlet: Outlet) -> None:
         self._outlet = outlet
@@ -85,8 +91,8 @@ class Outputs:
         if self._outlet is None:
             raise WorkflowError(
                 Code.NODE_FILE_WRONG,
-                "outputs were set before node.register()",
-                next_step="call node.register() after the declarations and before the first set",
+                f"outputs were set {self._why_closed}",
+                next_step="set outputs between node.register() and the end of the flame node",
             )
         time_ns = clock.time_ns() if time is None else _checked_time(time)
         outputs = self.all

@@ -222,6 +222,18 @@ def test_what_comes_before_register_is_told() -> None:
             early()
 
 
+def test_what_comes_after_the_end_is_told() -> None:
+    node = flame.Node("Probe")
+    x = node.inputs.flow("x")
+    node.outputs.runtime("y")
+    node.register()
+    with node:
+        pass
+    for late in (x.get, lambda: node.outputs.set(y=1)):
+        with pytest.raises(WorkflowError, match="after the end of the flame node"):
+            late()
+
+
 def test_what_comes_after_register_is_told() -> None:
     node = flame.Node("Probe")
     node.register()

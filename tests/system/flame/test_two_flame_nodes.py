@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flame import values
+from flame.control import PARENT_VARIABLE
 from flame.journal import JournalReader
 from flame.ports import Policy
 from tests.flame.executor_stand_in import Edge, StandIn
@@ -297,3 +298,9 @@ def test_large_arrays_arrive_whole_and_nothing_of_them_stays(tmp_path: Path) -> 
         assert run.output("sum") == "100 True False\n"
         assert list(shared.iterdir())
     assert not shared.exists() and not run.sockets.exists()
+
+
+def test_a_flame_node_whose_executor_is_gone_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PARENT_VARIABLE, "1")  # not the process that starts it
+    with StandIn(tmp_path, {"orphan": IDLE}) as run:
+        assert run.run() == {"orphan": 71}
