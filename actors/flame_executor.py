@@ -17,11 +17,11 @@ from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, P
 from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, show_sockets
 from actors.adapters.flame_processes import Program, cpu_s
 from actors.base import ActorHandle, Context, SupervisedActor
+from actors.flame_plans import plans_of
 from actors.inbox import Answer
 from actors.ports import Clock
 from actors.timers import TimerService
 from flame.control import (
-    BEAT_MISSED_S,
     ENDPOINT_VARIABLE,
     NODE_VARIABLE,
     Beat,
@@ -37,7 +37,6 @@ from flame.control import (
     Wire,
     Wired,
 )
-from flame.graph import GraphNode
 from flame.provenance import safe_program
 from flame.run_folder import RunFolder
 from flame.run_record import NodeResult, RunDocument, RunResult
@@ -55,7 +54,6 @@ from protocol.machines.flame_events import (
     NodeEvent,
     NodeGreeted,
     NodeLeft,
-    NodePlan,
     NodeWantsStop,
     NodeWired,
     ProcessEnded,
@@ -87,27 +85,6 @@ class RunOver(Answer, frozen=True):
 
     result: Any  # flame.run_record.RunResult
     fault: str = ""
-
-
-def plans_of(document: RunDocument) -> tuple[NodePlan, ...]:
-    """What the machine has to know. A run that is resumed makes its hardware safe before anything else."""
-    return tuple(
-        NodePlan(
-            name=node.name,
-            restart=node.restart,
-            restart_max=node.restart_max,
-            within_ms=round(node.within_s * 1000),
-            consumes_flow=_consumes_flow(document, node),
-            safe=bool(node.schema.safe),
-            secure_first=document.resumes > 0,
-        )
-        for node in document.graph.nodes
-    )
-
-
-def _consumes_flow(document: RunDocument, node: GraphNode) -> bool:
-    ports = (node.schema.input(edge.input) for edge in document.graph.inbound(node.name))
-    return any(port is not None and port.kind == "flow" for port in ports)
 
 
 class FlameExecutorActor(SupervisedActor):
@@ -328,8 +305,3 @@ class FlameExecutorActor(SupervisedActor):
         if view != self._shown or now_ns - self._shown_ns >= FLAME_SHOWN_MS * 1_000_000:
             self._shown, self._shown_ns = view, now_ns
             self._watcher.tell(RunProgress(view=view, beats=dict(self._beats)))
-
-
-def limits_of(run: RunDocument) -> RunLimits:
-    """Those of the product, with the limit of the run."""
-    return RunLimits(run_ms=round(run.limit_s * 1000), beat_ms=round(BEAT_MISSED_S * 1000))

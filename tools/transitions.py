@@ -20,7 +20,9 @@ DOCS: Final = Path(__file__).parent.parent / "docs"
 
 def machines() -> str:
     """The tables of all machines, each under its name."""
-    return "\n\n".join(f"### {name.capitalize()}\n\n{tables.transitions(name)}" for name in tables.MACHINES)
+    return "\n\n".join(
+        f"### {name.capitalize().replace('_', ' ')}\n\n{tables.transitions(name)}" for name in tables.MACHINES
+    )
 
 
 PARTS: Final[tuple[tuple[str, str, Callable[[], str]], ...]] = (

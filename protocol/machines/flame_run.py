@@ -393,8 +393,8 @@ class FlameRun:
                 self._kill(node, _OVERDUE[waited_for].format((node.due_ns - node.set_ns) / 1e9), hung=True)
 
     def _stood_still(self, node: FlameNode) -> bool:
-        """Whether the timer is late: this process stood still itself, as in a suspend, and what flame nodes said waits to
-        be read. Then the wait begins anew, once.
+        """Whether the timer is late: this process stood still itself, as in a suspend, and messages wait to be read.
+        Then the wait begins anew, once.
         """
         if node.extended or self._now.boot_ns <= node.due_ns + FLAME_LATE_MS * 1_000_000:
             return False

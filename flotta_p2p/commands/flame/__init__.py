@@ -63,4 +63,5 @@ def flame() -> None:
       flame new workflow         a workflow of two flame nodes that runs
       flame check                what is wrong with it, each fault with its line
       flame params               its parameters, and where their values come from
+      flame run                  run it; every permanent value is in its archive afterwards
     """

@@ -152,7 +152,7 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
 
 def _execute(held: HeldRun, as_json: bool) -> int:
     from actors.flame_embedded import execute
-    from actors.flame_executor import limits_of
+    from actors.flame_plans import limits_of
     from flame.archive import write_archive
 
     alias = held.folder.alias

@@ -11,7 +11,8 @@ import msgspec
 
 from actors.adapters.flame_files import new_run, take_up
 from actors.flame_embedded import execute
-from actors.flame_executor import RunProgress, limits_of
+from actors.flame_executor import RunProgress
+from actors.flame_plans import limits_of
 from flame.graph import Graph
 from flame.run_folder import RUNS_FOLDER, RunFolder
 from flame.run_record import RunDocument, RunResult, to_json

@@ -11,7 +11,8 @@ import pytest
 
 from actors.adapters.flame_files import load_result, new_run
 from actors.flame_embedded import execute
-from actors.flame_executor import RunOver, RunProgress, limits_of
+from actors.flame_executor import RunOver, RunProgress
+from actors.flame_plans import limits_of
 from flame.graph import Graph
 from flame.run_folder import RUNS_FOLDER, RunFolder
 from flame.run_record import RunDocument, RunResult

@@ -106,6 +106,19 @@ def test_a_flame_node_that_computes_has_not_hung(tmp_path: Path) -> None:
     assert (result.end, ends(result)) == ("succeeded", {"a": "succeeded"})
 
 
+def test_an_executor_that_was_stopped_by_ctrl_z_goes_on_with_its_flame_nodes(tmp_path: Path) -> None:
+    execution = two(tmp_path, LOOP, LOOP)
+    execution.wait_for("running")
+    pids = execution.pid("a"), execution.pid("b")
+    os.kill(execution.process.pid, signal.SIGSTOP)
+    time.sleep(5.0)  # twice as long as beats may be missed
+    os.kill(execution.process.pid, signal.SIGCONT)
+    time.sleep(1.0)
+    assert all(map(is_alive, pids))
+    os.kill(execution.process.pid, signal.SIGTERM)
+    assert ends(execution.end()) == {"a": "stopped", "b": "stopped"}
+
+
 def test_a_flame_node_that_is_killed_is_started_anew_while_the_others_run(tmp_path: Path) -> None:
     waits = PID + (
         "link = Link()\n"

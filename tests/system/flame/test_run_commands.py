@@ -6,72 +6,15 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from flame.archive import Archive
 from flame.run_folder import RunFolder
+from tests.system.flame.counting import COUNTER, ENDLESS, RESTART, SUM, WORKFLOW, check_whole, laboratory, values
 from tests.system.flame.laboratory import Laboratory
 from tests.system.processes import wait_until
 
 pytestmark = pytest.mark.system
-
-COUNTER = """
-    import os, pathlib, time
-    import flame
-    node = flame.Node("Counter")
-    last = node.inputs.state("last", int, default=100)
-    pause = node.inputs.state("pause", float, default=0.0, unit="s")
-    count = node.outputs.permanent("count", int)
-    memory = node.memory(number=0)
-    node.register()
-    pathlib.Path(os.environ["FLAME_NODE"] + ".pid").write_text(str(os.getpid()))
-    print("counting from", memory.number, flush=True)
-    while node.active and memory.number < last.get():
-        memory.number += 1
-        node.outputs.set(count=memory.number)
-        time.sleep(pause.get())
-    pathlib.Path("below").write_text("the loop")
-"""
-SUM = """
-    import os, pathlib
-    import flame
-    node = flame.Node("Sum")
-    number = node.inputs.flow("number", int)
-    total = node.outputs.permanent("total", int)
-    memory = node.memory(total=0)
-    node.register()
-    pathlib.Path(os.environ["FLAME_NODE"] + ".pid").write_text(str(os.getpid()))
-    for record in number:
-        memory.total += record.value
-        node.outputs.set(total=memory.total)
-"""
-WORKFLOW = """
-    from flame import Workflow
-    from flame_nodes import Counter, Sum
-    wf = Workflow("counting", "")
-    counter = Counter("counter", last={last}, pause={pause})
-    sum = Sum("sum", number=counter.o.count)
-    {more}
-"""
-RESTART = "counter.restart('on-failure', max=50); sum.restart('on-failure', max=50)"
-ENDLESS = 1_000_000
-
-
-def laboratory(folder: Path, last: int = 20, pause: float = 0.0, more: str = "") -> Laboratory:
-    return Laboratory(folder, WORKFLOW.format(last=last, pause=pause, more=more), counter=COUNTER, sum=SUM)
-
-
-def values(run: RunFolder, stream: str) -> list[Any]:
-    with Archive(run.archive) as archive:
-        return [stored.value for stored in archive.read(stream, 1)]
-
-
-def check_whole(run: RunFolder, last: int) -> None:
-    """No gap, no duplicate."""
-    assert values(run, "counter/count") == list(range(1, last + 1))
-    assert values(run, "sum/total") == [number * (number + 1) // 2 for number in range(1, last + 1)]
 
 
 def test_a_run_ends_with_its_values_in_the_archive(tmp_path: Path) -> None:
