@@ -183,6 +183,7 @@ CHUNKS_ASKED_MAX: Final = 8  # of one task's inputs, asked for and not yet there
 CHUNK_RETRY_MS: Final = 2_000  # a chunk that has not come by then is asked for again; 1 MiB/s fills the window in it
 CHUNK_PATIENCE_MS: Final = 60_000  # without one new chunk for so long a task fails, naming who did not send it
 CHUNKS_LENT_MAX: Final = 64  # chunks being read for others at once, 16 MiB; peers grow it, the rest ask again
+TICKET_MS: Final = 30_000  # a read of the store is answered by then, or its answer was lost; its asker has asked again
 CHUNKS_HELD_BYTES_MAX: Final = 8 * 1024 * MIB  # of all live tasks; peers grow it
 TASK_FETCH_BYTES_MAX: Final = 1024 * MIB  # of all large products that one task takes; its child has 2 GiB
 MEASURE_BYTES_MAX: Final = 4 * MIB  # statistics of a holder or of all; 256 columns of 1,000 bins have 3.6 MB

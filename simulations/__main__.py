@@ -84,7 +84,7 @@ def _brief(case: Case) -> bool:
 
 
 def _sweep(chosen: argparse.Namespace) -> bool:
-    return sweep(chosen.first, chosen.seeds, chosen.hours, chosen.workers, chosen.report, _say)
+    return sweep(chosen.first, chosen.seeds, chosen.hours, chosen.workers, chosen.report, _say, chosen.after)
 
 
 def _planted(chosen: argparse.Namespace) -> bool:
@@ -153,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--seeds", type=_Number(0, 10_000_000), default=100)
     many.add_argument("--hours", type=_Number(0, 1_000_000), default=0, help="simulated hours in all, at least")
     many.add_argument("--workers", type=_Number(1, 256), default=1, help="processes")
+    many.add_argument(
+        "--after",
+        type=Path,
+        default=None,
+        help="go on where a sweep ended that the proof keeps: build/proof/seeds.json",
+    )
 
     plant = add("planted", "faults put in on purpose must be found")
     plant.set_defaults(command=_planted)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from simulations.options import draw_long_node_count, draw_node_count
 from simulations.report import Report
@@ -21,15 +23,46 @@ PROMISE: Final = (
 )
 
 
+INTERRUPTED: Final = "the sweep was interrupted; the counts say how far it came"
+
+
+class EndedSweep(msgspec.Struct, frozen=True):
+    """A sweep that was ended before its time, as the proof keeps it. Another one goes on where it ended."""
+
+    report: Report
+    commit: str
+    began: str
+
+    @property
+    def counts(self) -> Mapping[str, int | float | str]:
+        return self.report.counts
+
+    @property
+    def failures(self) -> list[str]:
+        return [line for line in self.report.failures if line != INTERRUPTED]
+
+    @property
+    def note(self) -> str:
+        return (
+            f"Two sweeps: {self.counts['seeds']:,} seeds, {self.counts['long runs']} long runs and "
+            f"{self.counts['simulated hours']} hours ran on {self.commit} from {self.began}, "
+            "the rest on the commit above."
+        )
+
+
 class Tally:
     """What a sweep has seen so far."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], ended: EndedSweep | None = None) -> None:
         self._say = say
         self._started = self._told = time.monotonic()
         self.failed: list[Ran] = []
-        self.short = self.long = self.events = self.frames = self.jobs = self.virtual_ms = 0
-        self.cpu_s = 0.0
+        self._ended = ended
+        counts = ended.counts if ended else {}
+        self.short, self.long = int(counts.get("seeds", 0)), int(counts.get("long runs", 0))
+        self.events, self.frames, self.jobs = (int(counts.get(what, 0)) for what in ("events", "frames", "jobs"))
+        self.virtual_ms = round(float(counts.get("simulated hours", 0)) * 3_600_000)
+        self.cpu_s = float(counts.get("core seconds", 0))
 
     @property
     def hours(self) -> float:
@@ -64,7 +97,7 @@ class Tally:
             "first seed": first,
             "simulated hours": round(self.hours, 1),
             "long runs": self.long,
-            "violations": len(self.failed),
+            "violations": len(self.failed) + (len(self._ended.failures) if self._ended else 0),
             "events": self.events,
             "frames": self.frames,
             "jobs": self.jobs,
@@ -75,16 +108,36 @@ class Tally:
             "Disks that lie about a sync, stolen keys and clocks beyond the tolerance for good are outside the bounds.",
         ]
         failures = [f"{ran.case.command}: {ran.broken}" for ran in self.failed]
-        failures += [] if whole else ["the sweep was interrupted; the counts say how far it came"]
+        if self._ended:
+            notes.append(self._ended.note)
+            failures += self._ended.failures
+        failures += [] if whole else [INTERRUPTED]
         return Report(part="simulator", promise=PROMISE, counts=counts, failures=tuple(failures), notes=tuple(notes))
 
 
-def sweep(first: int, seeds: int, hours: int, workers: int, report: Path | None, say: Callable[[str], None]) -> bool:
-    """Whether every rule held in all that was asked for. An interrupt ends it early, with what was done."""
-    tally, whole = Tally(say), False
+def sweep(
+    first: int,
+    seeds: int,
+    hours: int,
+    workers: int,
+    report: Path | None,
+    say: Callable[[str], None],
+    after: Path | None = None,
+) -> bool:
+    """Whether every rule held in all that was asked for. An interrupt ends it early, with what was done.
+
+    `after`: what the proof keeps of a sweep that was ended. Its counts are taken over, and what it may have begun is
+    left out.
+    """
+    ended = msgspec.json.decode(after.read_bytes(), type=EndedSweep) if after else None
+    tally, whole = Tally(say, ended), False
+    begun = workers if ended else 0
+    start, long_start = first + tally.short + begun, first + tally.long + begun
     try:
-        _add_all(tally, (Case(seed, draw_node_count(seed)) for seed in range(first, first + seeds)), workers)
-        _add_all(tally, _long_cases(first, hours - tally.hours), workers)
+        _add_all(
+            tally, (Case(seed, draw_node_count(seed)) for seed in range(start, start + seeds - tally.short)), workers
+        )
+        _add_all(tally, _long_cases(long_start, hours - tally.hours), workers)
         whole = True
     except KeyboardInterrupt:
         say("interrupted")

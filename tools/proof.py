@@ -41,6 +41,7 @@ def _module(name: str, module: str, arguments: str, minutes_max: int) -> Part:
     return Part(name, ("-m", module, *arguments.split()), minutes_max)
 
 
+SWEEP: Final = "seeds"  # the longest part; it can go on where it was ended
 PARTS: Final = (
     _module("power-cut", "tests.faults.power_cut", "--images 2000 --seed 1 --workers 2", 30),
     _module("frames", "tests.fuzz.frames", "--count 10000000 --workers 2", 60),
@@ -51,7 +52,7 @@ PARTS: Final = (
     _module("kills", "tests.faults.kills", "--each 20 --random 200 --stops 40 --workers 2", 120),
     _module("flame-kills", "tests.faults.flame_kills", "--nodes 50 --runs 50", 120),
     _module("load", "tools", "bench", 30),
-    _module("seeds", "simulations", "sweep --seeds 2000 --first 1 --hours 500 --workers 2", 180),
+    _module(SWEEP, "simulations", "sweep --seeds 2000 --first 1 --hours 500 --workers 2", 180),
     _module("scale", "tools", "scale --write", 180),
 )
 
@@ -77,14 +78,23 @@ def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS, root: Path = R
     parser.add_argument(
         "--page", action="store_true", help="run nothing: write the page from the reports that there are"
     )
+    parser.add_argument(
+        "--go-on", action="store_true", help="take up the sweep of seeds where it was ended, rather than anew"
+    )
     chosen = parser.parse_args(arguments)
     kept = root / "build" / "proof"
     kept.mkdir(parents=True, exist_ok=True)
     wanted = [] if chosen.page else [part for part in parts if not chosen.only or part.name in chosen.only]
+    if chosen.go_on:
+        wanted = [_going_on(part) if part.name == SWEEP else part for part in wanted]
     held = [_run_and_keep(part, kept, root) for part in wanted]
     (root / "docs" / "proof.md").write_text(page(parts, kept), encoding="utf-8")
     print(f"{sum(held)} of {len(held)} parts held; see docs/proof.md")
     return 0 if all(held) else 1
+
+
+def _going_on(part: Part) -> Part:
+    return part._replace(arguments=(*part.arguments, "--after", f"build/proof/{part.name}.json"))
 
 
 def _run_and_keep(part: Part, kept: Path, root: Path) -> bool:

@@ -10,10 +10,11 @@ from protocol.errors import Code, DeniedError, FlottaError
 from protocol.findings import Finding
 from protocol.ids import NODE_ID_BYTES, format_id, short_job_id
 from protocol.limits import JOBS_LISTED_MAX, RESOURCE_BYTES_MAX, WATCHERS_MAX
-from protocol.machines.contract import Effects, Publish, Received, Refuse, Send
+from protocol.machines.contract import Effects, Now, Publish, Received, Refuse, Send
 from protocol.machines.events import ResourceFound, ResourceWanted
 from protocol.machines.job_book import JobBook
 from protocol.machines.jobs import Job, JobRow
+from protocol.machines.tickets import Tickets
 from protocol.plan.products import Carried, Manifest, chunk_digest, is_large_result
 from protocol.wire.codec import decode_record
 from protocol.wire.jobs import (
@@ -64,8 +65,7 @@ class Answers:
         self._durable = durable
         self._book = book
         self.room_lost: Finding | None = None  # what is wrong with this node's disk, as its health says
-        self._asked: dict[int, tuple[JobRow, Received]] = {}  # limits.WATCHERS_MAX: results and chunks being read
-        self._tickets = 0
+        self._asked = Tickets[tuple[JobRow, Received]](WATCHERS_MAX)  # results and chunks being read
 
     def one(self, event: Received, ask: AskJob) -> Effects:
         row = self._book.permitted(event.sender, ask.job_id)
@@ -104,15 +104,15 @@ class Answers:
                 next_step="submit to another node of the project; there: flotta-p2p status",
             )
 
-    def result(self, event: Received, ask: AskResult) -> Effects:
-        return self._read(event, self._with_result(event, ask.job_id))
+    def result(self, event: Received, ask: AskResult, now: Now) -> Effects:
+        return self._read(event, self._with_result(event, ask.job_id), now)
 
-    def chunk(self, event: Received, ask: AskResultChunk) -> Effects:
+    def chunk(self, event: Received, ask: AskResultChunk, now: Now) -> Effects:
         """Its manifest is read first: it says whether this is a chunk of that result."""
         row = self._with_result(event, ask.job_id)
         if not is_large_result(row.result_bytes):
             raise DeniedError(Code.RESULT_NOT_READY, "the result of this job has no chunks")
-        return self._read(event, row)
+        return self._read(event, row, now)
 
     def _with_result(self, event: Received, job_id: bytes) -> JobRow:
         self.check_leads()
@@ -126,17 +126,16 @@ class Answers:
             )
         return row
 
-    def _read(self, event: Received, row: JobRow, digest: bytes = b"") -> Effects:
+    def _read(self, event: Received, row: JobRow, now: Now, digest: bytes = b"") -> Effects:
         """The resource of this digest, or the result itself."""
-        if len(self._asked) >= WATCHERS_MAX:
+        ticket = self._asked.take((row, event), now)
+        if ticket is None:
             raise DeniedError(Code.BUSY, "too many results are asked for at once", next_step="ask again in a moment")
-        self._tickets += 1
-        self._asked[self._tickets] = (row, event)
-        return (Publish(event=ResourceWanted(ticket=self._tickets, digest=digest or row.digest)),)
+        return (Publish(event=ResourceWanted(ticket=ticket, digest=digest or row.digest)),)
 
-    def found(self, found: ResourceFound) -> Effects:
+    def found(self, found: ResourceFound, now: Now) -> Effects:
         """The store has read a result, or has it no longer."""
-        asked = self._asked.pop(found.ticket, None)
+        asked = self._asked.pop(found.ticket)
         if asked is None:
             return ()
         row, event = asked
@@ -151,10 +150,10 @@ class Answers:
             )
             return (refusal,)
         if is_large_result(row.result_bytes):
-            return self._large(row, event, data)
+            return self._large(row, event, data, now)
         return (tell(event, self._result(row, data)),)
 
-    def _large(self, row: JobRow, event: Received, data: bytes) -> Effects:
+    def _large(self, row: JobRow, event: Received, data: bytes, now: Now) -> Effects:
         """`data`: the manifest of a large result, or the chunk of it that was asked for."""
         ask = event.message
         if isinstance(ask, AskResultChunk) and chunk_digest(data) == ask.digest:
@@ -164,7 +163,7 @@ class Answers:
             return (tell(event, self._result(row, manifest)),)
         if ask.digest not in manifest.chunks:
             return (refused(event, DeniedError(Code.RESULT_NOT_READY, "this is no chunk of that result")),)
-        return self._read(event, row, ask.digest)
+        return self._read(event, row, now, ask.digest)
 
     def _result(self, row: JobRow, product: Carried) -> JobResult:
         return JobResult(job_id=row.job_id, outcome=row.outcome, product=product, holder_names=row.holder_names)

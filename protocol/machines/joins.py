@@ -61,6 +61,10 @@ class Joins:
         """Of those that are not joined all, as somebody there may be let in now."""
         return [self.ask(address) for address, join in self._joins.items() if join.state != "joined"]
 
+    def name(self, addresses: Iterable[str]) -> bool:
+        """Whether the operator named one of these."""
+        return any(address in self._joins for address in addresses)
+
     def parted(self, addresses: Iterable[str]) -> None:
         """The node at these addresses is a peer no longer."""
         for address in addresses:

@@ -11,7 +11,6 @@ from protocol.key_statement import Certified, verify_key_statement
 from protocol.limits import (
     CROWDED_NEIGHBOURS,
     HEARTBEAT_INTERVAL_MS,
-    INTRODUCTIONS_MAX,
     PEERS_MAX,
     PEERS_SOUGHT,
     SOURCES_MAX,
@@ -256,8 +255,7 @@ class Membership:
             for name, projects in sorted(self._sources.items())
             for project in sorted(projects & common)
         )
-        seeks = min(self._search.room, INTRODUCTIONS_MAX) if answer_wanted else 0
-        self._peers[node].introductions_wanted = max(seeks, self._peers[node].introductions_wanted)
+        seeks = self._peers[node].seek(self._search.room) if answer_wanted else 0
         greeting = Greeting(
             statement=self._statement,
             name=self._name,
@@ -285,6 +283,7 @@ class Membership:
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
+        peer.typed = peer.typed or self._joins.name(peer.addresses)
         joined = self._joins.joined(peer.addresses, through_another=self._client and not peer.heard_at)
         greets_first = certified.is_client and not self._client  # ours would overtake what lets it hear us
         return (self._stored(node), *self._admit(node)[: 1 if greets_first else 2], *self._partly(), *joined)
@@ -336,21 +335,19 @@ class Membership:
         effects += [self._seen(event.sender, event.via), *self._search.forgotten(peer, missing if self._client else ())]
         if greeting.answer_wanted:
             effects.append(self._greeting(event.sender, answer_wanted=False, sought=max(0, greeting.seeks)))
-        wanted = 0
-        if not greeting.answer_wanted:  # one that crosses ours on its way answers nothing
-            wanted, peer.introductions_wanted = min(peer.introductions_wanted, self._search.room), 0
-        for data in greeting.introductions[:wanted]:
+        taken = 0 if greeting.answer_wanted else peer.take(self._search.room)  # one that crosses ours answers nothing
+        for data in greeting.introductions[:taken]:
             try:
-                effects += self._introduced(verify_key_statement(data, now.wall_ms))
+                effects += self._introduced(verify_key_statement(data, now.wall_ms), typed=peer.typed)
             except RemoteProtocolError:
                 break  # of one who introduces by a statement that does not hold, nothing more is read
         return tuple(effects)
 
-    def _introduced(self, certified: Certified) -> list[Publish]:
+    def _introduced(self, certified: Certified, *, typed: bool) -> list[Publish]:
         if certified.node == self._own_id or not self._strangers.may_be_met(certified):
             return []
         peer = self._peers.get(certified.node)
-        return self._search.introduced(certified, peer.proved if peer is not None else frozenset())
+        return self._search.introduced(certified, peer.proved if peer is not None else frozenset(), beyond_room=typed)
 
     def _seen(self, node: bytes, via: bytes) -> Publish:
         peer = self._peers[node]
@@ -444,6 +441,7 @@ class Membership:
                 peer.certified, peer.heard_at = newest, event.heard_at if to_dial else peer.heard_at
                 effects += [self._stored(node), *self._admit(node)]
             self._joins.joined((event.heard_at,))
+            peer.typed = peer.typed or event.typed
         elif not self._strangers.add(certified) or not self._strangers.may_be_met(certified):
             return ()
         return (*effects, *self._search.tell(event, known=peer is not None))

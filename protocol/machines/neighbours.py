@@ -55,7 +55,9 @@ class Peer:
         # Another order at every node, so that no peer is everybody's choice.
         self.rank = hashlib.sha256(own_id + certified.node).digest()
         self.neighbour = False  # whether one of us chose the other, as of the last beat
-        self.introductions_wanted = 0  # so many may its next greeting bring
+        self.typed = False  # whether the operator named it: it may be all that joins two networks
+        self._introductions_wanted = 0  # so many may its next answer bring
+        self._has_introduced = False
         self.chose_us_ns: int | None = None
         self.crowded_ns: int | None = None
         self._greetings = 0  # unanswered
@@ -90,6 +92,24 @@ class Peer:
         self.presence, self.heard_ns, self._greetings, self._greet_at_ns = "present", now.boot_ns, 0, 0
         self.sources, self.settled = sources, settled
 
+    def seek(self, room: int) -> int:
+        """How many introductions to ask it for: as many as there is `room` for. Of one that was typed some are wanted
+        the first time in any case: where two networks meet that are full each, they would hang by one thread.
+        """
+        wanted = INTRODUCTIONS_MAX if self._may_join_networks else min(room, INTRODUCTIONS_MAX)
+        self._introductions_wanted = max(wanted, self._introductions_wanted)
+        return wanted
+
+    def take(self, room: int) -> int:
+        """It has answered: so many introductions are taken."""
+        taken = self._introductions_wanted if self._may_join_networks else min(self._introductions_wanted, room)
+        self._introductions_wanted, self._has_introduced = 0, True
+        return taken
+
+    @property
+    def _may_join_networks(self) -> bool:
+        return self.typed and not self._has_introduced
+
     @property
     def unanswered(self) -> bool:
         """Whether it left several greetings in a row without an answer."""
@@ -118,10 +138,12 @@ def restore_peer(own_id: bytes, value: bytes) -> Peer | None:
 
 
 def choose(peers: Mapping[bytes, Peer], now: Now) -> frozenset[bytes]:
-    """The peers that this node keeps in touch with: within reach before others, the crowded last, then by rank."""
+    """The peers that this node keeps in touch with: within reach before others, the crowded last, first those that the
+    operator named, then by rank.
+    """
 
-    def preference(peer: Peer) -> tuple[int, bool, bytes]:
-        return _LATER[peer.presence], _within(peer.crowded_ns, CROWDED_MS, now), peer.rank
+    def preference(peer: Peer) -> tuple[int, bool, bool, bytes]:
+        return _LATER[peer.presence], _within(peer.crowded_ns, CROWDED_MS, now), not peer.typed, peer.rank
 
     return frozenset(peer.node for peer in sorted(peers.values(), key=preference)[:NEIGHBOURS_MAX])
 

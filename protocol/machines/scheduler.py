@@ -186,7 +186,7 @@ class Scheduler:
                 self._answers.room_lost = next((one for one in unwell if one.leads_no_job), None)
                 return ()
             case ResourceFound():
-                return self._answers.found(event)
+                return self._answers.found(event, now)
             case _:
                 assert_never(event)
 
@@ -199,9 +199,9 @@ class Scheduler:
             case AskJobs() as ask_many:
                 return self._answers.many(event, ask_many)
             case AskResult() as ask_result:
-                return self._answered(event, lambda: self._answers.result(event, ask_result))
+                return self._answered(event, lambda: self._answers.result(event, ask_result, now))
             case AskResultChunk() as ask_chunk:
-                return self._answered(event, lambda: self._answers.chunk(event, ask_chunk))
+                return self._answered(event, lambda: self._answers.chunk(event, ask_chunk, now))
             case AskCancel() as ask_cancel:
                 return self._answered(event, lambda: self._cancel(event, ask_cancel, now))
             case AskRemove() | AskRemoveEnded():

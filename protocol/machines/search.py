@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from protocol.key_statement import Certified, hints_match
-from protocol.limits import PEERS_SOUGHT, SEEK_MS, STRANGERS_MAX
+from protocol.limits import PEERS_MAX, PEERS_SOUGHT, SEEK_MS, STRANGERS_MAX
 from protocol.machines.contract import Now, Publish
 from protocol.machines.events import Discovered, Encountered
 from protocol.machines.neighbours import Peer, met_again
@@ -18,7 +18,9 @@ class Search:
         self.peers = 0  # that are known, as of the last beat and the meetings since
         self._asked = 0
         self._ask_at_ns = 0
-        self._sought: set[bytes] = set()  # limits.PEERS_SOUGHT: members told to enrolment and not yet proved
+        self._sought: set[bytes] = (
+            set()
+        )  # PEERS_SOUGHT, and INTRODUCTIONS_MAX of each typed peer: members told to enrolment and not yet proved
         self._spare: dict[bytes, Discovered] = {}  # limits.STRANGERS_MAX: members that we know of and do not seek
 
     @property
@@ -58,14 +60,16 @@ class Search:
         self._sought.discard(node)
         self._spare.pop(node, None)
 
-    def tell(self, event: Discovered, *, known: bool, introduced: bool = False) -> list[Publish]:
+    def tell(
+        self, event: Discovered, *, known: bool, introduced: bool = False, beyond_room: bool = False
+    ) -> list[Publish]:
         """Tells enrolment of a node: of one that was typed or is a peer (`known`) always, for it may share a further
-        project; of strangers too, for enrolment says so; of another member only while there is room.
+        project; of strangers too, for enrolment says so; of another member only while there is room, or `beyond_room`.
         """
         node = event.certified.node
         member = hints_match(event.certified, [project.hint(node) for project in self.projects])
         if member and not event.typed and not known and node not in self._sought:
-            if not self.room:
+            if not self.room and not beyond_room:
                 if len(self._spare) < STRANGERS_MAX:
                     self._spare[node] = event
                 return []
@@ -75,14 +79,14 @@ class Search:
         )
         return [Publish(event=encountered)]
 
-    def introduced(self, certified: Certified, proved: frozenset[bytes]) -> list[Publish]:
+    def introduced(self, certified: Certified, proved: frozenset[bytes], *, beyond_room: bool) -> list[Publish]:
         """A hint, like one of discovery: the door decides whether it is a member. `proved`: the projects that it is a
         peer in, if it is one; then only a further project that it may share is news.
         """
         further = [one.hint(certified.node) for one in self.projects if one.project_id not in proved]
         if proved and not hints_match(certified, further):
             return []
-        return self.tell(Discovered(certified=certified), known=bool(proved), introduced=True)
+        return self.tell(Discovered(certified=certified), known=bool(proved), introduced=True, beyond_room=beyond_room)
 
     def tell_again(self, certified: Certified, heard_at: str) -> list[Publish]:
         """Of a peer: a crash may have come between the proofs of two projects, or it holds another one now."""
@@ -103,5 +107,5 @@ class Search:
         return told
 
     def check(self) -> None:
-        assert len(self._sought) <= PEERS_SOUGHT
+        assert len(self._sought) <= PEERS_MAX
         assert len(self._spare) <= STRANGERS_MAX

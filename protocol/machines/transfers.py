@@ -39,6 +39,7 @@ from protocol.machines.contract import (
     Write,
 )
 from protocol.machines.events import ResourceFound, ResourceWanted, TaskDied, TaskFaulted, TaskPiece, TaskProduced
+from protocol.machines.tickets import Tickets
 from protocol.plan.operations import operation
 from protocol.plan.products import TOO_LARGE_STEP, Carried, Manifest, chunk_digest, chunks_in, is_next_piece
 from protocol.wire.jobs import AskChunk, Chunk
@@ -73,8 +74,7 @@ class Transfers:
         self._runs: dict[bytes, int] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX: the newest start of each task
         self._pieces: dict[bytes, list[tuple[bytes, int]]] = {}  # limits.TASK_SLOTS: task → digest and size of each
         self._fetches: dict[bytes, _Fetch] = {}  # limits.TASKS_LIVE_PER_WORKER_MAX
-        self._lent: dict[int, tuple[Received, AskChunk]] = {}  # limits.CHUNKS_LENT_MAX
-        self._tickets = 0
+        self._lent = Tickets[tuple[Received, AskChunk]](CHUNKS_LENT_MAX)
 
     def check_room(self, size_bytes: int) -> None:
         """Whether so many bytes more may be held, whatever is on its way already. Raises DeniedError(BUSY)."""
@@ -205,21 +205,20 @@ class Transfers:
 
     # --- others take what this node made ----------------------------------------------------------
 
-    def asked(self, event: Received, ask: AskChunk, row: AttemptRow | None) -> list[Effect]:
+    def asked(self, event: Received, ask: AskChunk, row: AttemptRow | None, now: Now) -> list[Effect]:
         """`row`: the task whose product it is, if its project is still held. Only who takes this product gets it."""
         mine = row is not None and event.sender in row.takers and event.project == row.project
         if row is None or not mine or ask.digest not in chunks_in(row.product):
             refused = Refuse(code=Code.JOB_UNKNOWN, sentence="a chunk was asked for that is not here for its asker")
             return [refused, _answer(event, ask, b"")]
-        if len(self._lent) >= CHUNKS_LENT_MAX:
+        ticket = self._lent.take((event, ask), now)
+        if ticket is None:
             return [Refuse(code=Code.BUSY, sentence="too many chunks are asked for at once")]  # it asks again
-        self._tickets += 1
-        self._lent[self._tickets] = (event, ask)
-        return [Publish(event=ResourceWanted(ticket=self._tickets, digest=ask.digest, taker="worker"))]
+        return [Publish(event=ResourceWanted(ticket=ticket, digest=ask.digest, taker="worker"))]
 
     def found(self, event: ResourceFound) -> list[Effect]:
         """The store has read a chunk, or has it no longer, since the job is over."""
-        asked = self._lent.pop(event.ticket, None)
+        asked = self._lent.pop(event.ticket)
         if asked is None:
             return []
         data = event.data if event.data is not None and chunk_digest(event.data) == asked[1].digest else b""

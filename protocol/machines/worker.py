@@ -177,7 +177,7 @@ class Worker:
                 return self._stop(event, stop, now)
             case AskChunk() as ask:
                 row = self._attempts.get(ask.job_id + ask.index.to_bytes(4))
-                return self._transfers.asked(event, ask, row if row and row.project in self._projects else None)
+                return self._transfers.asked(event, ask, row if row and row.project in self._projects else None, now)
             case Chunk() as chunk:
                 return self._chunk(event, chunk, now)
         raise unexpected(event.message)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from simulations import planted, sweep
@@ -74,6 +75,29 @@ def test_an_interrupted_sweep_keeps_what_it_has_done_and_did_not_hold(
     report = json.loads(file.read_text())
     assert report["counts"]["seeds"] == 1
     assert any("interrupted" in failure for failure in report["failures"])
+
+
+def test_a_sweep_goes_on_where_another_was_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Case] = []
+
+    def run_all(cases: Iterable[Case], workers: int) -> Iterator[Ran]:
+        for case in cases:
+            asked.append(case)
+            yield ran(case)
+
+    monkeypatch.setattr(sweep, "run_all", run_all)
+    tally = sweep.Tally(lambda line: None)
+    for case in (*(Case(seed, 3) for seed in (1, 2, 3)), Case(1, 3, hours=4), Case(2, 3, hours=4)):
+        tally.add(ran(case, "Violation: no" if case.seed == 2 and case.hours else ""))
+    kept, file = tmp_path / "seeds.json", tmp_path / "report.json"
+    ended = sweep.EndedSweep(report=tally.report(1, whole=False), commit="c0ffee", began="yesterday")
+    kept.write_bytes(msgspec.json.encode(ended))
+    assert not sweep.sweep(1, 5, 18, 2, file, lambda line: None, kept)
+    assert [(case.seed, case.hours) for case in asked] == [(6, 0), (7, 0), (5, 4), (6, 1)]  # 4, and 3, may have begun
+    report = json.loads(file.read_text())
+    assert (report["counts"]["seeds"], report["counts"]["simulated hours"]) == (5, 18)
+    assert [line.rpartition(": ")[2] for line in report["failures"]] == ["no"]
+    assert "c0ffee" in report["notes"][-1]
 
 
 def test_a_plant_that_is_not_found_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,67 @@ def test_a_node_beats_for_no_more_than_its_neighbours_however_many_peers_it_has(
     assert len(beaten(beat(among(len(PEERS)), 1))) == NEIGHBOURS_MAX
 
 
+TYPED = "192.0.2.9:1456"
+
+
+def named(number: int) -> Certified:
+    return statement(node_key(number), addresses=(TYPED,))
+
+
+def joined_to(typed: Certified, number: int) -> Membership:
+    """A node with so many peers within reach that then hears of the one whose address its operator typed."""
+    machine = Membership(OWN, "own", {}, (TYPED,), {})
+    machine.step(ProjectsHeld(projects=(PROJECT,), statement=statement(OWN_KEY).data), now())
+    for peer in PEERS[:number]:
+        meet(machine, peer)
+    beat(machine, 0)
+    machine.step(Discovered(certified=typed, heard_at=TYPED, typed=True), now())
+    return machine
+
+
+def test_whom_the_operator_named_is_a_neighbour_however_many_others_there_are() -> None:
+    for typed in map(named, range(200, 210)):
+        machine = joined_to(typed, PEERS_SOUGHT)
+        meet(machine, typed)
+        assert typed.node in beaten(beat(machine, 1))
+
+
+def test_whom_the_operator_named_is_no_longer_preferred_once_it_is_crowded() -> None:
+    preferred = 0
+    for typed in map(named, range(200, 210)):
+        machine = joined_to(typed, PEERS_SOUGHT)
+        meet(machine, typed)
+        machine.step(received(Heartbeat(crowded=True), typed.node), now(1))
+        preferred += typed.node in beaten(beat(machine, 2))
+    assert preferred == 0
+
+
+def test_whom_the_operator_named_introduces_others_once_though_there_is_no_room_for_more() -> None:
+    """Two networks that are full each and meet at one node must not hang by that one thread."""
+    typed, others = named(200), PEERS[-INTRODUCTIONS_MAX:]
+    machine = joined_to(typed, PEERS_SOUGHT)
+    (asked,) = [
+        one.message
+        for one in sends(machine.step(PeerProved(certified=typed, project=PROJECT.project_id), now()), Greeting)
+        if one.to == typed.node
+    ]
+    assert asked.seeks == INTRODUCTIONS_MAX
+    answer = greeting(typed, introductions=tuple(one.data for one in others))
+    told = news(machine.step(received(answer, typed.node), now()), Encountered)
+    assert {one.certified.node for one in told} == {one.node for one in others}
+    machine.check()
+    assert news(machine.step(received(answer, typed.node), now()), Encountered) == []
+
+
+def test_others_introduce_nobody_where_there_is_no_room() -> None:
+    machine = among(PEERS_SOUGHT)
+    beat(machine, 0)
+    (asked,) = sends(machine.step(PeerProved(certified=PEERS[-1], project=PROJECT.project_id), now()), Greeting)
+    assert asked.message.seeks == 0
+    answer = greeting(PEERS[-1], introductions=(PEERS[-2].data,))
+    assert news(machine.step(received(answer, PEERS[-1].node), now()), Encountered) == []
+
+
 def test_a_peer_that_chose_this_node_is_answered_as_long_as_it_says_so() -> None:
     machine = among(PEERS_SOUGHT)
     (other, *_) = [peer.node for peer in PEERS[:PEERS_SOUGHT] if peer.node not in beaten(beat(machine, 1))]
