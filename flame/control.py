@@ -150,9 +150,11 @@ def encode(message: FromNode | FromExecutor) -> bytes:
 
 def read_from_node(data: bytes) -> FromNode:
     """Raises msgspec.DecodeError or ValueError for anything else."""
-    return _from_node.decode(data)
+    message: FromNode = _from_node.decode(data)
+    return message
 
 
 def read_from_executor(data: bytes) -> FromExecutor:
     """Raises msgspec.DecodeError or ValueError for anything else."""
-    return _from_executor.decode(data)
+    message: FromExecutor = _from_executor.decode(data)
+    return message
