@@ -52,7 +52,9 @@ EDGE_BYTES_MAX: Final = 64 * MIB  # of large values on their way on one edge: me
 LOST_QUIET_S: Final = 2.0  # after a consumer was started anew, what does not come for so long was lost in its crash
 EDGE_RECONNECT_MS: Final = 20  # between two tries to reach a consumer that is started anew
 LARGE_BYTES: Final = 64 * KIB  # values from here on count for EDGE_BYTES_MAX, and are read from the journal where it is
-LATEST_FRAMES_MAX: Final = 1_000  # in the socket of a `latest` edge, while its consumer is a stopped process
+LATEST_FRAMES_MAX: Final = (
+    1_000  # on their way on a `latest` edge, before its producer waits for a consumer that stands still
+)
 SHARED_BYTES_MAX: Final = 512 * MIB  # shared memory of one output: what travels, and what consumers hold on to
 SHARED_STEP_BYTES: Final = 1 * MIB  # sizes of slots, so that arrays of nearly the same size share them
 

@@ -1,14 +1,16 @@
 """The producer's end of an edge: a PUSH socket that connects, and the four policies.
 
 `block` waits until fewer than `depth` values are on their way; `spill` sends no value beyond `depth`, the consumer
-reads it from the journal; `drop_new` leaves it out and counts it; `latest` sends every value and never waits, since the
-consumer's end keeps the newest. The socket itself is never full: `depth` bounds what waits in it.
+reads it from the journal; `drop_new` leaves it out and counts it; `latest` sends every value, since the consumer's end
+keeps the newest, and waits only for a consumer whose process stands still. The other sockets are never full: `depth`
+bounds what waits in them.
 
 An end belongs to one thread at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
@@ -18,7 +20,7 @@ import zmq
 from flame.control import OutputEnd
 from flame.edge_page import DROPPED, ENDED, FINISHED, LOST, SENT, TAKEN, WAITS, Bell, EdgePage
 from flame.limits import EDGE_BYTES_MAX, EDGE_RECONNECT_MS, LARGE_BYTES, LATEST_FRAMES_MAX, SLICE_MS
-from flame.stopping import StopFlag
+from flame.stopping import StopFlag, Stopped
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)  # an enum is turned into a number at each call
 
@@ -88,18 +90,32 @@ class SendingEnd:
         try:
             self._send(frame, _NOBLOCK)
         except zmq.Again:
-            return  # only a `latest` edge whose consumer is a stopped process: it sees the gap and counts it
+            self._push_slowly(frame)
 
     def finish(self, frame: bytes) -> None:
         """Send the last frame, after which no value follows."""
         self._words[FINISHED] = 1
         if self.takes:
-            self._send(frame, _NOBLOCK)
+            with contextlib.suppress(Stopped):
+                self._push_slowly(frame)
 
     def close(self, linger_ms: int = -1) -> None:
         """What was sent still goes out within `linger_ms`, -1 for as long as it takes."""
         self._socket.close(linger_ms)
         self._bell.close()
+
+    def _push_slowly(self, frame: bytes) -> None:
+        """Only the socket of a `latest` edge can be full, when the process of the consumer stands still."""
+        self.blocked = True
+        try:
+            while not self._words[ENDED]:
+                if self._socket.poll(SLICE_MS, zmq.POLLOUT):
+                    with contextlib.suppress(zmq.Again):
+                        self._send(frame, _NOBLOCK)
+                        return
+                self._stop.check()
+        finally:
+            self.blocked = False
 
     def _has_room(self, seq: int) -> bool:
         taken = self._words[TAKEN]

@@ -97,7 +97,7 @@ def test_a_loop_over_active_ends_with_the_data(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[:4] == ["1", "2", "3", "below the loop"] and done.returncode == 0
 
 
-def test_a_source_without_data_does_not_run_for_ever(tmp_path: Path) -> None:
+def test_a_source_without_data_runs_once(tmp_path: Path) -> None:
     done = run_alone(
         tmp_path,
         """
@@ -109,7 +109,7 @@ def test_a_source_without_data_does_not_run_for_ever(tmp_path: Path) -> None:
             node.outputs.set(x=float(tick))
         """,
     )
-    assert done.returncode == 0 and done.stdout == "Source: dry run: took no data; set nothing\n"
+    assert done.returncode == 0 and done.stdout == "Source: dry run: took no data; set 1 of x\n"
 
 
 def test_a_state_without_data_and_default_is_told(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_consumer_started_anew_never_looks_into_a_slot_of_before(camera: Camer
     crash(camera.sink)
     late = message.encode_value(1, 1, values.encode(np.zeros(LARGE), lambda _: b"a slot of before"))
     camera.sink = camera.edge.receiving()
-    camera.source.finish(late)  # it was still on its way
+    camera.source.send(1, late, 0)  # it was still on its way
     camera.set(np.ones(LARGE))
     assert camera.take()[0] == 1 and camera.sink.count.dropped >= 1
 
