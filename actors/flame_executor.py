@@ -37,11 +37,11 @@ from flame.control import (
     Wire,
     Wired,
 )
-from flame.provenance import safe_program
-from flame.run_folder import RunFolder
-from flame.run_record import NodeResult, RunDocument, RunResult
-from flame.run_story import last_words, log_story
-from flame.wires import wire_of
+from flame.run.provenance import safe_program
+from flame.run.run_folder import RunFolder
+from flame.run.run_record import NodeResult, RunDocument, RunResult
+from flame.run.run_story import last_words, log_story
+from flame.run.wires import wire_of
 from protocol.errors import FlottaError
 from protocol.limits import FLAME_COMPUTING_MS, FLAME_SHOWN_MS
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
@@ -83,7 +83,7 @@ class RunProgress(Answer, frozen=True):
 class RunOver(Answer, frozen=True):
     """The result is on the disk. `fault`: why there is no archive, "" when there is one or none was wanted."""
 
-    result: Any  # flame.run_record.RunResult
+    result: Any  # flame.run.run_record.RunResult
     fault: str = ""
 
 

@@ -6,7 +6,7 @@ import math
 
 from flame.control import BEAT_MISSED_S
 from flame.graph import GraphNode
-from flame.run_record import RunDocument
+from flame.run.run_record import RunDocument
 from protocol.machines.flame_events import NodePlan, RunLimits
 
 

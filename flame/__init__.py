@@ -12,26 +12,26 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from flame.inputs import Flow as Flow
-    from flame.inputs import State as State
-    from flame.memory import Memory as Memory
-    from flame.message import Record as Record
-    from flame.node import Node as Node
-    from flame.outputs import Output as Output
-    from flame.stopping import Stopped as Stopped
-    from flame.workflow import Workflow as Workflow
-    from flame.workflow import eui as eui
+    from flame.authoring.workflow import Workflow as Workflow
+    from flame.authoring.workflow import eui as eui
+    from flame.edges.message import Record as Record
+    from flame.library.inputs import Flow as Flow
+    from flame.library.inputs import State as State
+    from flame.library.memory import Memory as Memory
+    from flame.library.node import Node as Node
+    from flame.library.outputs import Output as Output
+    from flame.library.stopping import Stopped as Stopped
 
 _HOMES: Final = {
-    "Flow": "flame.inputs",
-    "Memory": "flame.memory",
-    "Node": "flame.node",
-    "Output": "flame.outputs",
-    "Record": "flame.message",
-    "State": "flame.inputs",
-    "Stopped": "flame.stopping",
-    "Workflow": "flame.workflow",
-    "eui": "flame.workflow",
+    "Flow": "flame.library.inputs",
+    "Memory": "flame.library.memory",
+    "Node": "flame.library.node",
+    "Output": "flame.library.outputs",
+    "Record": "flame.edges.message",
+    "State": "flame.library.inputs",
+    "Stopped": "flame.library.stopping",
+    "Workflow": "flame.authoring.workflow",
+    "eui": "flame.authoring.workflow",
 }
 
 

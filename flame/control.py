@@ -71,7 +71,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
 
 class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
     """`journal`: folder of this node's own journal. `journalled`: outputs to journal. `shared`: folder for payloads of
-    large arrays. `parameters`: in the form of `flame.portable`. `restarts`: how often this flame node was started
+    large arrays. `parameters`: in the form of `flame.types.portable`. `restarts`: how often this flame node was started
     before, in this run.
     """
 

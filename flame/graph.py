@@ -1,7 +1,7 @@
 """The graph of one run: flame nodes, the edges between them, parameters. What a checked workflow is, as a record.
 
-`flame.workflow` makes it, `flame.executor` runs it, and it is stored in the run's folder as JSON, so that `resume`,
-`diff` and the archive read what really ran. Every reference is whole: names exist, kinds and types fit.
+`flame.authoring.loading` makes it, the executor runs it, and it is stored in the run's folder as JSON, so that
+`resume`, `diff` and the archive read what really ran. Every reference is whole: names exist, kinds and types fit.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Edge(msgspec.Struct, frozen=True):
 class Parameter(msgspec.Struct, frozen=True):
     """An input without an edge. `origin`: who set it; `address`: the EUI it was read from, for origin "run".
 
-    `value`: in the form of `flame.portable`, in run.json and in the message Wire as well: `portable.load` gives it
-    back.
+    `value`: in the form of `flame.types.portable`, in run.json and in the message Wire as well: `portable.load` gives
+    it back.
     """
 
     input: str

@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from flame import declaring, program
-from flame.dry_run import DryRun
-from flame.inputs import Input
-from flame.node import Node
-from flame.stopping import Stopped
+from flame.library import declaring, program
+from flame.library.dry_run import DryRun
+from flame.library.inputs import Input
+from flame.library.node import Node
+from flame.library.stopping import Stopped
 from protocol.errors import Code, WorkflowError
 
 _LIFETIMES: Final = ("runtime", "finite", "permanent")  # by the old number of retention

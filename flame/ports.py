@@ -1,6 +1,7 @@
 """What a flame node declares: its inputs and outputs, as records. Together they are its schema.
 
-Pure, and cheap to import: no numpy, no socket. `flame.port_types` judges values, `flame.node` makes the declarations.
+Pure, and cheap to import: no numpy, no socket. `flame.types.port_types` judges values, `flame.library.node`
+makes the declarations.
 Unknown keys are passed over, so that a schema of a newer flame still reads.
 """
 
@@ -22,8 +23,8 @@ class _Missing(msgspec.Struct, frozen=True, tag="missing"):
 
 
 class Given(msgspec.Struct, frozen=True, tag="given"):
-    """A default or a parameter that is there, None included. `value`: in the form of `flame.portable`, so that the JSON
-    of a schema keeps NaN, bytes and arrays.
+    """A default or a parameter that is there, None included. `value`: in the form of `flame.types.portable`, so that
+    the JSON of a schema keeps NaN, bytes and arrays.
     """
 
     value: Any

@@ -14,11 +14,11 @@ import msgspec
 from actors.adapters.folder_lock import FolderLock, lock_folder
 from flame.graph import Graph
 from flame.limits import DIFFERENCES_SHOWN_MAX
-from flame.provenance import copy_sources, hashes, provenance, source_files
-from flame.resuming import differences
-from flame.run_folder import RunFolder, claim
-from flame.run_record import RunDocument, RunResult, read_result, to_json
-from flame.runs import load
+from flame.run.provenance import copy_sources, hashes, provenance, source_files
+from flame.run.resuming import differences
+from flame.run.run_folder import RunFolder, claim
+from flame.run.run_record import RunDocument, RunResult, read_result, to_json
+from flame.run.runs import load
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, format_job_id
 from protocol.limits import FLAME_LOCK_MS, FLAME_NODES_MAX

@@ -21,8 +21,8 @@ from flame.journal.salvage import SalvagingReader
 from flame.journal.segments import sync_folder
 from flame.limits import ARCHIVE_BLOCK_BYTES, ARCHIVE_BLOCK_ROWS, ATTRIBUTE_BYTES_MAX
 from flame.ports import OutputPort
-from flame.run_folder import RunFolder
-from flame.run_record import RunDocument, RunResult, to_json
+from flame.run.run_folder import RunFolder
+from flame.run.run_record import RunDocument, RunResult, to_json
 from flame.values import decode
 from protocol.errors import Code, StorageError
 from protocol.eui import EUI

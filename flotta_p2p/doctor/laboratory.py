@@ -16,8 +16,8 @@ from typing import Final
 
 from actors.adapters.machine import disk_of
 from actors.adapters.runtime_folder import SocketFolder
-from flame.run_folder import RUNS_FOLDER, all_runs, find_runs
-from flame.runs import load
+from flame.run.run_folder import RUNS_FOLDER, all_runs, find_runs
+from flame.run.runs import load
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
 from protocol.errors import Code, FlottaError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB

@@ -8,8 +8,8 @@ import pytest
 
 from actors.adapters import flame_files
 from actors.adapters.flame_files import HeldRun, hold, keep_result, load_result, new_run, take_up
-from flame.run_folder import RUNS_FOLDER
-from flame.run_record import NodeResult, RunEnd, RunResult, read_document
+from flame.run.run_folder import RUNS_FOLDER
+from flame.run.run_record import NodeResult, RunEnd, RunResult, read_document
 from protocol.errors import Code, StorageError, WorkflowError
 from protocol.limits import FLAME_NODES_MAX
 from tests.flame.runs import AT_ONCE, graph, graph_node

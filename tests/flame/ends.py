@@ -10,14 +10,15 @@ from pathlib import Path
 
 import zmq
 
-from flame import message, values
+from flame import values
 from flame.control import InputEnd, OutputEnd
+from flame.edges import message
+from flame.edges.newest import NewestEnd
+from flame.edges.receiving import ReceivingEnd
+from flame.edges.sending import SendingEnd
 from flame.journal import JournalReader
-from flame.newest import NewestEnd
+from flame.library.stopping import StopFlag
 from flame.ports import Policy
-from flame.receiving import ReceivingEnd
-from flame.sending import SendingEnd
-from flame.stopping import StopFlag
 
 LIMIT_S = 20.0
 

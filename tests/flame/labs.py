@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from flame.faults import Fault
+from flame.authoring.faults import Fault
+from flame.authoring.loading import Loaded, load
 from flame.graph import Graph, GraphNode
-from flame.loading import Loaded, load
-from flame.portable import load as value_of
+from flame.types.portable import load as value_of
 
 SCOPE = """
     import flame

@@ -11,10 +11,10 @@ from typing import Any
 
 from flame.graph import Edge, Graph, GraphNode, Parameter
 from flame.journal import Journal
-from flame.portable import dump
 from flame.ports import InputPort, NodeSchema, OutputPort
-from flame.run_folder import RunFolder, claim
-from flame.run_record import NodeResult, RunDocument, RunEnd, RunResult, to_json
+from flame.run.run_folder import RunFolder, claim
+from flame.run.run_record import NodeResult, RunDocument, RunEnd, RunResult, to_json
+from flame.types.portable import dump
 from flame.values import encode
 from protocol.ids import JOB_ID_BYTES, format_job_id
 

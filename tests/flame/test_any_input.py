@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from flame import parameters, port_types, portable, units
+from flame.authoring import parameters
+from flame.types import port_types, portable, units
 from protocol.errors import WorkflowError
 
 TEXTS = some.text(max_size=40)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flame import message, values
+from flame import values
 from flame.control import InputCount
+from flame.edges import message
+from flame.edges.message import Record
+from flame.edges.newest import NewestEnd
+from flame.edges.receiving import ReceivingEnd
 from flame.journal import Journal
-from flame.message import Record
-from flame.newest import NewestEnd
-from flame.receiving import ReceivingEnd
-from flame.stopping import Stopped
+from flame.library.stopping import Stopped
 from tests.flame.ends import LIMIT_S, crash, ends, eventually, finish, send, taken
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flame import class_text
-from flame.describing import describe
-from flame.faults import WorkflowFaults
-from flame.generate import generate
-from flame.node_files import node_files
+from flame.authoring import class_text
+from flame.authoring.describing import describe
+from flame.authoring.faults import WorkflowFaults
+from flame.authoring.generate import generate
+from flame.authoring.node_files import node_files
 from flame.ports import Given, InputPort, NodeSchema, OutputPort
 from protocol.errors import Code, WorkflowError
 from tests.flame.labs import LOCK, SCOPE, Lab

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import zmq
 
-from flame.live import live_values
-from flame.tap import Tap
+from flame.edges.live import live_values
+from flame.edges.tap import Tap
 from flame.values import encode
 
 WAIT_S = 10.0

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flame.faults import WorkflowFaults
-from flame.generate import generate
-from flame.loading import load
-from flame.workflow import load_graph
+from flame.authoring.faults import WorkflowFaults
+from flame.authoring.generate import generate
+from flame.authoring.loading import load
+from flame.authoring.workflow import load_graph
 from protocol.errors import Code
 from tests.flame.labs import Lab, graph_of, parameter, texts
 
@@ -129,7 +129,7 @@ def test_a_file_that_makes_no_workflow_is_one_fault(lab: Lab, text: str, told: s
 
 
 def test_a_workflow_file_that_hangs_ends_at_the_limit(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flame.loading.WORKFLOW_LIMIT_S", 1.0)
+    monkeypatch.setattr("flame.authoring.loading.WORKFLOW_LIMIT_S", 1.0)
     (fault,) = load(lab.write("workflow.py", "while True: pass")).faults
     assert fault.sentence == "it still runs after 1 s"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from flame import parameters, port_types, units
-from flame.loading import load
+from flame.authoring import parameters
+from flame.authoring.loading import load
+from flame.types import port_types, units
 from tests.flame.labs import Lab
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "flame" / "workflows.md").read_text("utf-8")

@@ -15,8 +15,8 @@ import pytest
 
 from flame.archive import write_archive
 from flame.journal import Journal
-from flame.name_space import NameSpace, read_value
-from flame.run_record import NodeResult
+from flame.names.name_space import NameSpace, read_value
+from flame.run.run_record import NodeResult
 from flame.values import encode
 from protocol.errors import AddressError, Code, FlottaError, StorageError, WorkflowError
 from tests.flame.saved_runs import BEGAN_NS, SECOND_NS, SavedRun, graph

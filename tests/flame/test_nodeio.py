@@ -133,7 +133,7 @@ def test_bug_07_resetting_the_data_of_a_dry_run_resets_them_and_nothing_else(tmp
 
 
 def test_bug_18_two_flame_nodes_live_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flame.node._file_of_caller", lambda: tmp_path / "probe.py")
+    monkeypatch.setattr("flame.library.node._file_of_caller", lambda: tmp_path / "probe.py")
     one, other = flame.Node("One"), flame.Node("Other")
     one.inputs.flow("x", int)
     other_x = other.inputs.flow("x", str)

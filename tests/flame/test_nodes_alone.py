@@ -17,7 +17,7 @@ from tests.flame.node_files import run_alone
 @pytest.fixture(autouse=True)
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schemas of flame nodes that a test makes itself go into its folder."""
-    monkeypatch.setattr("flame.node._file_of_caller", lambda: tmp_path / "probe.py")
+    monkeypatch.setattr("flame.library.node._file_of_caller", lambda: tmp_path / "probe.py")
 
 
 DOUBLER = """

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flame import parameters
-from flame.faults import WorkflowFaults
-from flame.parameters import healed, read, write
-from flame.portable import load
+from flame.authoring import parameters
+from flame.authoring.faults import WorkflowFaults
+from flame.authoring.parameters import healed, read, write
 from flame.ports import InputPort
+from flame.types.portable import load
 from protocol.errors import Code
 
 RATE = InputPort("rate", "state", "float", "MHz", "samples")

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 import numpy
 import pytest
 
-from flame import port_types
+from flame.types import port_types
 from protocol.errors import Code, WorkflowError
 
 
@@ -218,7 +218,7 @@ def test_stubs_see_python_types() -> None:
 
 def test_plain_types_do_not_load_numpy() -> None:
     code = (
-        "import sys; from flame import port_types, units; port_types.checker('float')(1.0); units.check('V');"
+        "import sys; from flame.types import port_types, units; port_types.checker('float')(1.0); units.check('V');"
         "port_types.canonical('f8[3]'); sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

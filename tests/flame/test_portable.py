@@ -11,7 +11,7 @@ import msgspec
 import numpy
 import pytest
 
-from flame import portable
+from flame.types import portable
 from protocol.errors import Code, WorkflowError
 
 

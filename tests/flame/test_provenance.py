@@ -13,7 +13,7 @@ import pytest
 
 from flame.graph import Graph
 from flame.limits import GIT_DIFF_BYTES_MAX
-from flame.provenance import copy_sources, hashes, provenance, source_files
+from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from tests.flame.runs import graph, graph_node
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from flame.graph import Edge, Graph, GraphNode, Parameter
 from flame.ports import InputPort, NodeSchema, OutputPort
-from flame.resuming import differences
-from flame.run_record import Provenance, RunDocument, Source
+from flame.run.resuming import differences
+from flame.run.run_record import Provenance, RunDocument, Source
 
 SCHEMA = NodeSchema("Lock", "lock.py", (InputPort("gain", "state"), InputPort("in", "flow")), (OutputPort("beat"),))
 EDGE = Edge("lock", "beat", "lock", "in", "block", 10)

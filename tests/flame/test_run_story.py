@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flame.run_story import last_words, log_story, story
+from flame.run.run_story import last_words, log_story, story
 
 FILE = "/lab/lock.py"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flame.selectors import (
+from flame.names.selectors import (
     Absolute,
     Ago,
     At,

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flame import message, values
+from flame import values
+from flame.edges import message
+from flame.edges.receiving import ReceivingEnd
+from flame.edges.sending import SendingEnd
+from flame.edges.shared_arrays import SharedOutput
+from flame.edges.wired_outputs import WiredOutput
 from flame.limits import ARRAY_INLINE_BYTES_MAX
 from flame.ports import OutputPort
-from flame.receiving import ReceivingEnd
-from flame.sending import SendingEnd
-from flame.shared_arrays import SharedOutput
-from flame.wired_outputs import WiredOutput
 from tests.flame.ends import LIMIT_S, Ends, crash, ends
 
 LARGE = ARRAY_INLINE_BYTES_MAX // 8
@@ -95,7 +96,7 @@ def test_what_waits_in_the_queue_is_not_written_over(camera: Camera) -> None:
 
 
 def test_without_room_an_array_travels_in_the_message(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flame.shared_arrays.SHARED_BYTES_MAX", 2 * 1024 * 1024)
+    monkeypatch.setattr("flame.edges.shared_arrays.SHARED_BYTES_MAX", 2 * 1024 * 1024)
     kept = []
     for number in range(5):
         camera.set(np.full(LARGE, float(number)))
@@ -112,7 +113,7 @@ def test_a_slot_grows_with_the_arrays(camera: Camera) -> None:
 
 
 def test_large_values_on_their_way_are_bounded_in_bytes(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flame.sending.EDGE_BYTES_MAX", 2 * ARRAY_INLINE_BYTES_MAX)
+    monkeypatch.setattr("flame.edges.sending.EDGE_BYTES_MAX", 2 * ARRAY_INLINE_BYTES_MAX)
     for _ in range(2):
         camera.set(np.zeros(LARGE))
     camera.edge.stop.set("it would wait")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flame import units
+from flame.types import units
 from protocol.errors import Code, WorkflowError
 
 

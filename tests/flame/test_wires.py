@@ -7,8 +7,8 @@ from pathlib import Path
 from flame.control import InputEnd, OutputEnd
 from flame.graph import Edge, Graph, GraphNode, Parameter
 from flame.ports import InputPort, Lifetime, NodeSchema, OutputPort, Policy
-from flame.run_folder import RunFolder
-from flame.wires import journalled_outputs, wire_of
+from flame.run.run_folder import RunFolder
+from flame.run.wires import journalled_outputs, wire_of
 
 RUN = RunFolder(Path("/runs"), "j1")
 

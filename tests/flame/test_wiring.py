@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from flame.draft import Draft, DraftInput, DraftNode, FromAddress, FromOutput, FromValue
-from flame.generate import Kind
-from flame.parameters import ParametersFile
-from flame.portable import load
+from flame.authoring.draft import Draft, DraftInput, DraftNode, FromAddress, FromOutput, FromValue
+from flame.authoring.generate import Kind
+from flame.authoring.parameters import ParametersFile
+from flame.authoring.wiring import SavedValue, Wired, wire
 from flame.ports import Given, InputPort, NodeSchema, OutputPort
-from flame.wiring import SavedValue, Wired, wire
+from flame.types.portable import load
 from protocol.errors import AddressError, Code
 
 HERE = Path("/lab/workflow.py")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from flame import gathering
-from flame.draft import FromAddress, FromOutput, FromValue
-from flame.faults import WorkflowFaults
-from flame.workflow import FlameNode, Workflow, eui
+from flame.authoring import gathering
+from flame.authoring.draft import FromAddress, FromOutput, FromValue
+from flame.authoring.faults import WorkflowFaults
+from flame.authoring.workflow import FlameNode, Workflow, eui
 from protocol.errors import Code
 
 

@@ -78,8 +78,8 @@ def generate(folder: Path, as_json: bool) -> None:
       flame generate
       flame generate rabi
     """
-    from flame.faults import raise_any
-    from flame.generate import generate as make
+    from flame.authoring.faults import raise_any
+    from flame.authoring.generate import generate as make
 
     if not folder.is_dir():
         raise click.UsageError(f"{folder} is no folder")

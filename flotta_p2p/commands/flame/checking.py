@@ -15,10 +15,10 @@ from flotta_p2p.commands.output import show, table
 from protocol.errors import Code
 
 if TYPE_CHECKING:
+    from flame.authoring.loading import Loaded
+    from flame.authoring.wiring import Setting, Wired
     from flame.graph import Edge, Graph, GraphNode
-    from flame.loading import Loaded
     from flame.ports import InputPort
-    from flame.wiring import Setting, Wired
 
 _VALUE_CHARS_MAX: Final = 40  # of a value in a table; `--json` has all of it
 
@@ -35,7 +35,7 @@ def check(workflow: Path, parameters: Path | None, as_json: bool) -> None:
       flame check
       flame check rabi/workflow.py -p rabi/tuesday.json
     """
-    from flame.loading import load
+    from flame.authoring.loading import load
 
     warnings: list[str] = []
     loaded = load(workflow, parameters, warn=warnings.append)
@@ -93,7 +93,7 @@ def params(workflow: Path, parameters: Path | None, dry: bool, as_json: bool) ->
       flame params
       flame params rabi/workflow.py -p rabi/tuesday.json --dry
     """
-    from flame import parameters as files
+    from flame.authoring import parameters as files
 
     loaded, wired = _whole(workflow, parameters)
     written = False
@@ -112,8 +112,8 @@ def params(workflow: Path, parameters: Path | None, dry: bool, as_json: bool) ->
 
 def _whole(workflow: Path, parameters: Path | None) -> tuple[Loaded, Wired]:
     """Raises WorkflowError when anything but the value of a parameter is wrong."""
-    from flame.faults import raise_any
-    from flame.loading import load
+    from flame.authoring.faults import raise_any
+    from flame.authoring.loading import load
 
     loaded = load(workflow, parameters)
     raise_any(loaded.structure_faults)

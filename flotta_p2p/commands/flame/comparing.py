@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flame.portable import dump
+from flame.types.portable import dump
 from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_text
 from flotta_p2p.commands.output import show, table
 
 if TYPE_CHECKING:
-    from flame.comparison import Difference
+    from flame.names.comparison import Difference
 
 
 @click.command()
@@ -31,8 +31,8 @@ def diff(left: str, right: str, runs: Path | None, as_json: bool) -> int:
       flame diff '#/j40' '#/j41'
       flame diff j40 last --json
     """
-    from flame.comparison import compare
-    from flame.runs import find_run
+    from flame.names.comparison import compare
+    from flame.run.runs import find_run
 
     folder = space(runs).runs
     found = list(compare(find_run(folder, run_word(left)), find_run(folder, run_word(right))))

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flame.portable import dump
+from flame.types.portable import dump
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_cell, as_text, as_time
 from flotta_p2p.commands.output import named, show, show_exactly, table
 
 if TYPE_CHECKING:
-    from flame.listing import Entry
-    from flame.name_space import NameSpace
-    from flame.streams import Value
+    from flame.names.listing import Entry
+    from flame.names.name_space import NameSpace
+    from flame.names.streams import Value
 
 _LIFETIMES: Final = click.Choice(("runtime", "finite", "permanent"))
 _COLUMNS: Final = ("address", "kind", "state", "type", "unit", "lifetime", "values", "newest", "source", "doc")
@@ -28,14 +28,14 @@ _COLUMNS: Final = ("address", "kind", "state", "type", "unit", "lifetime", "valu
 
 def space(runs: Path | None) -> NameSpace:
     """Of `--runs`, else of the nearest folder."""
-    from flame.name_space import NameSpace
+    from flame.names.name_space import NameSpace
 
     return NameSpace(runs) if runs is not None else NameSpace.near(Path.cwd())
 
 
 def run_word(text: str) -> str:
     """Of a run as people write it: `#/j41`, `j41`, `last`, the text of its id. Raises AddressError."""
-    from flame.address import parse
+    from flame.names.address import parse
 
     address = parse(text if text.startswith("#") else f"#/{text}")
     if address.node or address.above:

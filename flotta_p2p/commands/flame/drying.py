@@ -45,8 +45,8 @@ def dry(file: Path, saved: str | None, node: str | None, runs: Path | None) -> i
 
 def _address(file: Path, saved: str, node: str | None, runs: Path | None) -> str:
     """Of the flame node in the saved run. Raises WorkflowError(NOTHING_THERE)."""
-    from flame.address import to_text
-    from flame.runs import find_run, nothing_there
+    from flame.names.address import to_text
+    from flame.run.runs import find_run, nothing_there
 
     run = find_run(space(runs).runs, run_word(saved))
     if node is not None:

@@ -25,7 +25,7 @@ def archive(run: str, runs: Path | None, as_json: bool) -> None:
       flame archive last
     """
     from flame.archive import write_archive
-    from flame.runs import find_run
+    from flame.run.runs import find_run
 
     found = find_run(space(runs).runs, run_word(run))
     path = write_archive(found.folder, found.document, found.result)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from flame.portable import dump
+from flame.types.portable import dump
 from flotta_p2p.commands.flame.data import space
 from flotta_p2p.commands.flame.options import FILE, RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_time, is_array
@@ -19,7 +19,7 @@ from flotta_p2p.commands.output import show
 from protocol.errors import Code, ConfigError, StorageError, WorkflowError
 
 if TYPE_CHECKING:
-    from flame.streams import Value
+    from flame.names.streams import Value
 
 _ROWS: Final = 15
 _COLUMNS: Final = 100
@@ -47,7 +47,7 @@ def plot(address: str, png: Path | None, runs: Path | None, as_json: bool) -> No
       flame plot '#/j41/lock/beat@-5m..' --png beat.png
       flame plot '#scope/trace[-1]'
     """
-    from flame.selectors import split
+    from flame.names.selectors import split
 
     of = space(runs)
     curve = curve_of(address, list(of.read(address)))

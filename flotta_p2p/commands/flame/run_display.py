@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from actors.flame_executor import RunProgress
-    from flame.run_record import RunResult
+    from flame.run.run_record import RunResult
     from protocol.machines.flame_events import NodeView
 
 HEADERS: Final = ("flame node", "state", "received", "sent", "dropped", "waiting", "restarts", "held up by")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from flame.run_folder import RUNS_FOLDER
+from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
@@ -22,8 +22,8 @@ from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
-    from flame.run_record import RunResult
-    from flame.runs import Run
+    from flame.run.run_record import RunResult
+    from flame.run.runs import Run
 
 _LOOK_S: Final = 0.2  # at a log that grows, and at a run that ends
 _STOP_WAIT_S: Final = 180.0  # the waits of a stop in order, one after another, and an archive
@@ -49,7 +49,7 @@ def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json:
       flame run rabi/workflow.py -p rabi/tuesday.json --limit 3600
     """
     from actors.adapters.flame_files import new_run
-    from flame.workflow import load_graph
+    from flame.authoring.workflow import load_graph
 
     graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
     return _execute(new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0), as_json)
@@ -70,7 +70,7 @@ def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, a
       flame resume j41
     """
     from actors.adapters.flame_files import take_up
-    from flame.workflow import load_graph
+    from flame.authoring.workflow import load_graph
 
     found = _find(run, runs)
     graph = load_graph(Path(found.graph.workflow_file), parameters, warn=None if as_json else _warn)
@@ -87,7 +87,7 @@ def ps(runs: Path | None, as_json: bool) -> None:
     Examples:
       flame ps
     """
-    from flame.runs import newest_first
+    from flame.run.runs import newest_first
 
     listed = [_facts(one) for one in newest_first(space(runs).runs)]
     headers = ("run", "state", "name", "began", "lasted", "reason")
@@ -190,14 +190,14 @@ def _warn(sentence: str) -> None:
 
 
 def _find(word: str, runs: Path | None) -> Run:
-    from flame.runs import find_run
+    from flame.run.runs import find_run
 
     return find_run(space(runs).runs, run_word(word) if word else "")
 
 
 def _running(word: str, runs: Path | None) -> Run:
     """Raises WorkflowError(RUN_UNKNOWN) when it does not run."""
-    from flame.runs import newest_first
+    from flame.run.runs import newest_first
 
     if word:
         found = _find(word, runs)

@@ -1,4 +1,4 @@
-"""Values as people and other programs see them: text in one line, cells of CSV; `flame.portable` has them as JSON."""
+"""Values as people and other programs see them: text in one line, cells of CSV; `flame.types.portable` has the JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from flame.portable import dump
+from flame.types.portable import dump
 
 _TEXT_CHARS_MAX: Final = 400  # of one value in a line for people; --json shows all of it
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ from flame.archive import Archive, write_archive
 from flame.graph import Graph, GraphNode, Parameter
 from flame.journal import Journal
 from flame.ports import Lifetime, NodeSchema, OutputPort
-from flame.run_folder import RunFolder
-from flame.run_record import NodeResult, Provenance, RunDocument, RunResult, Source
+from flame.run.run_folder import RunFolder
+from flame.run.run_record import NodeResult, Provenance, RunDocument, RunResult, Source
 from flame.values import encode
 from protocol.ids import format_job_id
 

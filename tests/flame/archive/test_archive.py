@@ -18,7 +18,7 @@ from flame.archive import Archive, columns, write_archive, writing
 from flame.graph import Parameter
 from flame.journal import Journal, JournalReader
 from flame.limits import ATTRIBUTE_BYTES_MAX
-from flame.run_record import NodeResult, Provenance, Source, read_document
+from flame.run.run_record import NodeResult, Provenance, Source, read_document
 from flame.values import encode
 from protocol.errors import Code, StorageError
 from tests.flame.any_values import NAN_WITH_A_MESSAGE, arrays, scalars, values

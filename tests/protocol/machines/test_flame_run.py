@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from flame import graph, run_record
+from flame import graph
+from flame.run import run_record
 from protocol.errors import InvariantBroken
 from protocol.limits import (
     FLAME_BEAT_MISSED_MS,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.archive import Archive
-from flame.run_folder import RunFolder
+from flame.run.run_folder import RunFolder
 from tests.system.flame.laboratory import Laboratory
 
 COUNTER = """

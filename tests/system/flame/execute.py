@@ -14,8 +14,8 @@ from actors.flame_embedded import execute
 from actors.flame_executor import RunProgress
 from actors.flame_plans import limits_of
 from flame.graph import Graph
-from flame.run_folder import RUNS_FOLDER, RunFolder
-from flame.run_record import RunDocument, RunResult, to_json
+from flame.run.run_folder import RUNS_FOLDER, RunFolder
+from flame.run.run_record import RunDocument, RunResult, to_json
 
 
 def no_archive(run: RunFolder, document: RunDocument, result: RunResult | None) -> Path:

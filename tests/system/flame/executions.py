@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from flame.graph import Graph
-from flame.run_folder import RUNS_FOLDER, RunFolder
-from flame.run_record import RunResult, read_result
+from flame.run.run_folder import RUNS_FOLDER, RunFolder
+from flame.run.run_record import RunResult, read_result
 from tests.system.processes import is_alive, wait_until
 
 # What programs of tests begin with: they leave their process id in their folder.

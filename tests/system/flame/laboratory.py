@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from flame.run_folder import RUNS_FOLDER, RunFolder
+from flame.run.run_folder import RUNS_FOLDER, RunFolder
 from tests.system.processes import wait_until
 
 FLAME = (sys.executable, "-m", "flotta_p2p", "flame")

@@ -14,8 +14,8 @@ from actors.flame_embedded import execute
 from actors.flame_executor import RunOver, RunProgress
 from actors.flame_plans import limits_of
 from flame.graph import Graph
-from flame.run_folder import RUNS_FOLDER, RunFolder
-from flame.run_record import RunDocument, RunResult
+from flame.run.run_folder import RUNS_FOLDER, RunFolder
+from flame.run.run_record import RunDocument, RunResult
 from protocol.errors import Code, StorageError
 from tests.flame.runs import AT_ONCE, TO_THE_END, graph, graph_node
 from tests.system.flame.executions import PID, wait_gone

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flame.run_record import RunResult, read_document, read_result
+from flame.run.run_record import RunResult, read_document, read_result
 from tests.flame.runs import AT_ONCE, TO_THE_END, graph, graph_node
 from tests.system.flame.executions import PID, Execution, wait_gone
 from tests.system.processes import is_alive, wait_until

@@ -10,7 +10,7 @@ import pytest
 
 from flame.archive import Archive, write_archive
 from flame.journal import Journal, JournalReader
-from flame.run_folder import RunFolder
+from flame.run.run_folder import RunFolder
 from flame.values import decode, encode
 from protocol.errors import Code, StorageError
 from protocol.limits import KIB

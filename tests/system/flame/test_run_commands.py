@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flame.run_folder import RunFolder
+from flame.run.run_folder import RunFolder
 from tests.system.flame.counting import COUNTER, ENDLESS, RESTART, SUM, WORKFLOW, check_whole, laboratory, values
 from tests.system.flame.laboratory import Laboratory
 from tests.system.processes import wait_until

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flame import portable
+from flame.types import portable
 from flame.values import encode
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame import flame

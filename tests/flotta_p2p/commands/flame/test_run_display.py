@@ -10,7 +10,7 @@ from rich.console import Console
 
 from actors.flame_executor import RunProgress
 from flame.control import Beat, InputCount
-from flame.run_record import NodeResult, RunResult
+from flame.run.run_record import NodeResult, RunResult
 from flotta_p2p.commands.flame import run_display
 from flotta_p2p.commands.flame.run_display import counters, displayed, result_rows
 from protocol.machines.flame_events import NodeEnd, NodeView, RunView

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import pytest
 
-from flame.generate import generate
+from flame.authoring.generate import generate
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame import flame
 from tests.flame.labs import Lab

@@ -1,0 +1,1 @@
+"""The node library: what runs in the program of a flame node."""

@@ -1,0 +1,153 @@
+"""A flame node within a run: from its declarations and what the executor says, edges, journal and memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import zmq
+
+from flame.control import Beat, InputEnd
+from flame.edges.newest import NewestEnd
+from flame.edges.receiving import ReceivingEnd
+from flame.edges.sending import SendingEnd
+from flame.edges.shared_arrays import SharedOutput
+from flame.edges.wired_outputs import WiredOutlet, WiredOutput
+from flame.library import memory as remembering
+from flame.library.commits import Commits
+from flame.library.constant import Constant, parameter
+from flame.library.inputs import Flow, Input
+from flame.library.memory import Memory
+from flame.library.node_link import NodeLink
+from flame.library.outputs import Output
+from flame.library.reading import reading
+from flame.library.stopping import StopFlag
+from flame.limits import LINGER_STOPPED_S, SLICE_MS
+from flame.ports import NodeSchema
+
+if TYPE_CHECKING:
+    from flame.journal import Journal
+
+
+class Joined:
+    """What a flame node has for the time of a run. Made by `register()`, which returns when the run has started."""
+
+    def __init__(self, endpoint: str, name: str, schema: NodeSchema, stop: StopFlag) -> None:
+        self._name: Final = name
+        self._stop = stop
+        self._link = NodeLink(endpoint, name, stop)
+        self._wire: Final = self._link.hello(schema)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._receiving: dict[str, ReceivingEnd] = {}
+        self._journal: Journal | None = None
+        self._next_seq: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
+        self._outlet: WiredOutlet | None = None
+        self._commits = Commits(None, None)
+
+    def start(
+        self, inputs: dict[str, Input[Any]], outputs: dict[str, Output[Any]], memory: Memory | None
+    ) -> WiredOutlet:
+        """Raises Stopped when the run stops before it has started, StorageError, and WorkflowError for parameters."""
+        self._open_journal(memory)
+        for handle in inputs.values():
+            self._join_input(handle)
+        self._link.wired()
+        self._outlet = self._connect(outputs)
+        self._link.ready(self._beat)
+        return self._outlet
+
+    def ask_stop(self, reason: str) -> None:
+        self._link.ask_stop(reason)
+
+    def close(self, problem: str) -> None:
+        """The program has ended: in order, or by a problem. What it has set goes out; then the executor is told."""
+        in_order = not problem
+        if in_order and not self._stop.is_set:
+            self._commits.commit({}, time.time_ns())
+        beat = self._beat()
+        for end in self._receiving.values():
+            end.close(in_order=in_order)
+        if self._outlet is not None:
+            if in_order:
+                self._outlet.finish()
+            for edge in self._outlet.edges:
+                edge.close(-1 if edge.takes and not self._stop.is_set else round(LINGER_STOPPED_S * 1e3))
+            self._linger(self._outlet.edges)
+        self._commits.close()
+        self._link.bye(beat, problem)
+
+    # --- the start -----------------------------------------------------------------------------
+
+    def _open_journal(self, memory: Memory | None) -> None:
+        wire = self._wire
+        if not wire.journal or not (wire.journalled or memory is not None or any(end.journal for end in wire.inputs)):
+            return
+        from flame.journal import Journal
+
+        self._journal = Journal.open(Path(wire.journal), wire.journalled)
+        recovered = self._journal.recovered
+        self._next_seq, self._positions = recovered.next_seq, recovered.cursors
+        if memory is not None:
+            remembering.restore(memory, recovered.memory)
+        self._commits = Commits(self._journal, memory)
+
+    def _join_input(self, handle: Input[Any]) -> None:
+        end = next((end for end in self._wire.inputs if end.input == handle.name), None)
+        if end is None:
+            handle.join(Constant(parameter(handle.port, self._wire.parameters), handle.port.kind), self._stop)
+            return
+        source = self._receiving[handle.name] = self._receive(handle, end)
+        keeps_position = end.journal and self._journal is not None and isinstance(handle, Flow) and source.loses_nothing
+        handle.join(source, self._stop, self._commits if keeps_position else None)
+
+    def _receive(self, handle: Input[Any], end: InputEnd) -> ReceivingEnd:
+        read = reading(handle.port, end.factor, end.offset)
+        journal = None
+        position = self._positions.get(handle.name, 0)
+        if end.journal:
+            from flame.journal import JournalReader
+
+            journal = JournalReader(Path(end.journal))
+            newest = journal.last(end.stream)
+            if not isinstance(handle, Flow) and newest is not None:
+                position = newest.seq - 1  # of a state the newest value is enough
+        kind = NewestEnd if end.policy == "latest" else ReceivingEnd
+        return kind(
+            self._context, end, Path(self._wire.shared), self._stop, reading=read, journal=journal, position=position
+        )
+
+    def _connect(self, outputs: dict[str, Output[Any]]) -> WiredOutlet:
+        wired = {}
+        for name, output in outputs.items():
+            ends = [end for end in self._wire.outputs if end.output == name]
+            edges = [SendingEnd(self._context, end, self._stop) for end in ends]
+            shared = SharedOutput(Path(self._wire.shared), f"{self._name}/{name}", edges, self._wire.restarts)
+            wired[name] = WiredOutput(
+                output.port,
+                edges,
+                shared,
+                journalled=name in self._wire.journalled,
+                next_seq=self._next_seq.get(name, 1),
+            )
+        return WiredOutlet(wired, self._commits, self._wire.stop_when, self._link.ask_stop, self._link.tap)
+
+    # --- while it runs and at the end -----------------------------------------------------------
+
+    def _beat(self) -> Beat:
+        counts = {name: end.count for name, end in self._receiving.items()}
+        if self._outlet is None:
+            return Beat(counts)
+        return Beat(counts, self._outlet.sent, self._outlet.blocked_on)
+
+    def _linger(self, edges: list[SendingEnd]) -> None:
+        """Until all that was sent has left this process; no longer than a moment when nobody will take it."""
+        ending = threading.Thread(target=self._context.term, name=f"edges of {self._name}", daemon=True)
+        ending.start()
+        until = None
+        while ending.is_alive() and (until is None or time.monotonic() < until):
+            ending.join(SLICE_MS / 1e3)
+            if until is None and (self._stop.is_set or not any(edge.takes for edge in edges)):
+                until = time.monotonic() + LINGER_STOPPED_S

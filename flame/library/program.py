@@ -1,0 +1,54 @@
+"""How the program of a flame node ends: what went wrong in it, as one sentence with file and line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from protocol.errors import FlottaError
+
+_HOME: Final = Path(__file__).resolve().parents[1]
+
+
+class _Ending:
+    """The process has one end, whatever number of flame nodes live in it."""
+
+    problem = ""
+    is_watched = False
+
+
+def watch() -> None:
+    """From now on an error of ours that nobody catches is one sentence instead of a traceback."""
+    if not _Ending.is_watched:
+        _Ending.is_watched = True
+        sys.excepthook = _report
+
+
+def problem() -> str:
+    """What ended this program, "" as long as nothing did."""
+    return _Ending.problem
+
+
+def described(error: BaseException) -> str:
+    """`drift_lock.py:12: sentence`, at the line of the program that led to the error."""
+    where = place(error.__traceback__)
+    text = str(error) if isinstance(error, FlottaError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{where}: {text}" if where else text
+
+
+def place(trace: TracebackType | None) -> str:
+    """The innermost line outside of this package, "" when there is none."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
+    outside = [(name, line) for name, line in lines if not Path(name).resolve().is_relative_to(_HOME)]
+    return f"{Path(outside[-1][0]).name}:{outside[-1][1]}" if outside else ""
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _Ending.problem = described(error)
+    if isinstance(error, FlottaError):
+        print(_Ending.problem, file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)

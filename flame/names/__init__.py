@@ -1,0 +1,1 @@
+"""One address for every value: live, in a journal, or in an archive."""

@@ -1,0 +1,85 @@
+"""The rooms of a flame node: what each holds beside streams of values, and what is said when a name is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from flame.graph import GraphNode, Parameter
+from flame.names.address import to_text
+from flame.names.streams import open_stream, stored_memory
+from flame.nearest import nearest
+from flame.run.runs import Run, nothing_there
+from flame.types.portable import load
+
+T = TypeVar("T")
+
+_ONE: Final = {"out": "output", "in": "input", "params": "parameter", "memory": "memory"}
+
+
+def chosen(run: Run, node: GraphNode, room: str, name: str, there: Mapping[str, T]) -> T:
+    """`there[name]`. Raises WorkflowError(NOTHING_THERE) with the nearest names."""
+    if name in there:
+        return there[name]
+    place = to_text(run.alias, node.name, room, name)
+    raise nothing_there(
+        f"{place}: {node.name} has no {_ONE[room]} {name!r}; {nearest(name, there)}",
+        to_text(run.alias, node.name, "" if room == "out" else room),
+    )
+
+
+def content(run: Run, node: GraphNode, room: str, name: str) -> Any:
+    """What a room holds, or one thing of it. Raises WorkflowError(NOTHING_THERE), StorageError."""
+    match room:
+        case "params":
+            there = {one.input: load(one.value) for one in node.parameters}
+        case "memory":
+            there = stored_memory(run, node)
+        case "log":
+            return _log(run, node)
+        case "status":
+            return _status(run, node)
+        case "schema":
+            return msgspec.to_builtins(node.schema)
+        case "stats":
+            return _stats(run, node)
+        case _:
+            raise AssertionError(f"{room} is a room of streams")
+    return chosen(run, node, room, name, there) if name else there
+
+
+def parameter(node: GraphNode, name: str) -> Parameter | None:
+    return next((one for one in node.parameters if one.input == name), None)
+
+
+def _log(run: Run, node: GraphNode) -> str:
+    """Empty before its first word."""
+    try:
+        return run.folder.log(node.name).read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _status(run: Run, node: GraphNode) -> dict[str, Any]:
+    result = run.result
+    if result is None or node.name not in result.nodes:
+        return {"state": run.state}
+    ended = result.nodes[node.name]
+    facts = {"exit_code": ended.exit_code, "signal": ended.signal, "problem": ended.problem}
+    return {"state": ended.end, "restarts": ended.restarts, **facts}
+
+
+def _stats(run: Run, node: GraphNode) -> dict[str, Any]:
+    """Values of each output that is kept; for each input what was received, dropped and waited for, at the end."""
+    kept: dict[str, Any] = {}
+    for port in node.schema.outputs:
+        with open_stream(run, node, port) as stream:
+            if stream is not None:
+                extent = stream.extent()
+                kept[port.name] = {"values": extent.last_seq, "newest_ns": extent.last_time_ns}
+    result = run.result
+    counted = result.nodes.get(node.name) if result is not None else None
+    inputs = msgspec.to_builtins(counted.inputs) if counted is not None else {}
+    return {"outputs": kept, "inputs": inputs, "sent": dict(counted.sent) if counted is not None else {}}

@@ -1,0 +1,153 @@
+"""The values of one output of one run, wherever they are: in the journal of its flame node, or in the run's archive.
+
+A reader cannot tell which: numbers, times and values are the same in both. The journal comes first; the archive answers
+when the journal is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from flame.graph import GraphNode
+from flame.names.selectors import At, Between, Position, Positions, Selector, sequence, to_ns
+from flame.ports import OutputPort
+from flame.run.runs import Run
+from flame.values import decode
+
+if TYPE_CHECKING:
+    from flame.archive import Archive
+    from flame.journal import JournalReader
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One value of a stream. `seq`: from 1, without gaps, 0 for what is no stream; `time_ns`: of the measurement,
+    nanoseconds since 1970, UTC.
+    """
+
+    seq: int
+    time_ns: int
+    value: Any
+
+    @property
+    def index(self) -> int:
+        """Its position, which selects it: the first value of a stream is at 0, as the rows of an archive count."""
+        return self.seq - 1
+
+    @property
+    def is_constant(self) -> bool:
+        return self.seq == 0
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """Numbers of the values that are there, and the time of the newest. `first_seq` is above `last_seq` for none."""
+
+    first_seq: int
+    last_seq: int
+    last_time_ns: int
+
+
+class Stream(Protocol):
+    """One output, opened for reading."""
+
+    def extent(self) -> Extent:
+        """As it is now: a stream of a running run grows."""
+        ...
+
+    def read(self, first_seq: int, last_seq: int) -> Iterator[Value]: ...
+
+    def seq_at(self, time_ns: int) -> int:
+        """Number of the last value that is not later, 0 for none."""
+        ...
+
+
+class _JournalStream:
+    def __init__(self, reader: JournalReader, name: str) -> None:
+        self._reader = reader
+        self._name = name
+
+    def extent(self) -> Extent:
+        info = self._reader.streams()[self._name]
+        return Extent(info.first_seq, info.last_seq, info.last_time_ns)
+
+    def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
+        for stored in self._reader.read(self._name, first_seq, last_seq):
+            yield Value(stored.seq, stored.time_ns, decode(stored.data))
+
+    def seq_at(self, time_ns: int) -> int:
+        stored = self._reader.at(self._name, time_ns)
+        return 0 if stored is None else stored.seq
+
+
+class _ArchiveStream:
+    def __init__(self, archive: Archive, name: str, extent: Extent) -> None:
+        self._archive = archive
+        self._name = name
+        self._extent = extent
+
+    def extent(self) -> Extent:
+        return self._extent
+
+    def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
+        for stored in self._archive.read(self._name, first_seq, last_seq):
+            yield Value(stored.seq, stored.time_ns, stored.value)
+
+    def seq_at(self, time_ns: int) -> int:
+        stored = self._archive.at(self._name, time_ns)
+        return 0 if stored is None else stored.seq
+
+
+@contextmanager
+def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream | None]:
+    """None when nothing of this output is kept anywhere. Raises StorageError."""
+    journal = run.folder.journal(node.name)
+    if journal.is_dir():
+        from flame.journal import JournalReader  # lmdb is loaded where the first journal is opened
+
+        with JournalReader(journal) as reader:
+            if port.name in reader.streams():
+                yield _JournalStream(reader, port.name)
+                return
+    if port.lifetime == "permanent" and run.folder.archive.is_file():
+        from flame.archive import Archive  # and h5py where the first archive is
+
+        name = f"{node.name}/{port.name}"
+        with Archive(run.folder.archive) as archive:
+            info = archive.streams().get(name)
+            if info is not None:
+                yield _ArchiveStream(archive, name, Extent(info.first_seq, info.last_seq, info.last_time_ns))
+                return
+    yield None
+
+
+def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int, int]:
+    """First and last number of the values that are meant and still there; none when the first is above the second.
+
+    `now_ns`: now, or the end of the run.
+    """
+    extent = stream.extent()
+    match selector:
+        case None:
+            first, last = extent.first_seq, extent.last_seq
+        case Position() | Positions():
+            first, last = sequence(selector, extent.last_seq)
+        case At(moment):
+            first = last = stream.seq_at(to_ns(moment, now_ns))
+        case Between(start, stop):
+            first = 1 if start is None else stream.seq_at(to_ns(start, now_ns) - 1) + 1
+            last = extent.last_seq if stop is None else stream.seq_at(to_ns(stop, now_ns))
+    return max(first, extent.first_seq), min(last, extent.last_seq)
+
+
+def stored_memory(run: Run, node: GraphNode) -> dict[str, Any]:
+    """What the flame node remembers, by name."""
+    journal = run.folder.journal(node.name)
+    if not journal.is_dir():
+        return {}
+    from flame.journal import JournalReader
+
+    with JournalReader(journal) as reader:
+        return reader.memory()

@@ -1,0 +1,163 @@
+"""Runs as they lie on disk: which there are, what is written down of each, whether one is still running.
+
+Any process may look, while a run is running and for ever afterwards. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from flame.graph import Graph, GraphNode
+from flame.locks import is_locked
+from flame.names.address import LAST_WORD, to_text
+from flame.nearest import nearest
+from flame.run import run_record
+from flame.run.run_folder import RUNS_FOLDER, RunFolder, all_runs, find_runs, is_alias
+from flame.run.run_record import RunDocument, RunResult
+from protocol.errors import Code, StorageError, WorkflowError
+
+
+class Run:
+    """One run. `document` never changes after its start; `result` and `is_running` are read anew each time."""
+
+    def __init__(self, folder: RunFolder, document: RunDocument) -> None:
+        self.folder = folder
+        self.document = document
+
+    @property
+    def alias(self) -> str:
+        return self.folder.alias
+
+    @property
+    def graph(self) -> Graph:
+        return self.document.graph
+
+    @property
+    def result(self) -> RunResult | None:
+        """None while it is running, and after a crash of the executor. Raises StorageError."""
+        try:
+            return run_record.read_result(self.folder.result.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise _unreadable(self.folder.result, error) from error
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its executor lives: it holds the lock of the run's folder as long as it does."""
+        try:
+            descriptor = os.open(self.folder.lock, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return is_locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def state(self) -> str:
+        """`running`, how it ended, or `broken off`: the executor died, or the power went."""
+        if self.is_running:
+            return "running"
+        result = self.result
+        return result.end if result is not None else "broken off"
+
+    def node(self, name: str) -> GraphNode:
+        """Raises WorkflowError(NOTHING_THERE) with the nearest names."""
+        for node in self.graph.nodes:
+            if node.name == name:
+                return node
+        names = [node.name for node in self.graph.nodes]
+        raise nothing_there(
+            f"{to_text(self.alias, name)}: run {self.alias} has no flame node {name!r}; {nearest(name, names)}",
+            to_text(self.alias),
+        )
+
+
+def load(folder: RunFolder) -> Run:
+    """Raises FileNotFoundError when nothing is written down of it yet, StorageError."""
+    try:
+        return Run(folder, run_record.read_document(folder.document.read_bytes()))
+    except FileNotFoundError:
+        raise
+    except (OSError, msgspec.DecodeError) as error:
+        raise _unreadable(folder.document, error) from error
+
+
+def runs_folder(start: Path) -> Path:
+    """The nearest `flame_runs`, in `start` or above. Raises WorkflowError(RUN_UNKNOWN)."""
+    found = find_runs(start.absolute())
+    if found is None:
+        raise _unknown(
+            f"there is no folder {RUNS_FOLDER} in {start.absolute()} or above it, so no run is known here",
+            "change to the folder of the workflow, or name the folder of its runs with --runs",
+        )
+    return found
+
+
+def newest_first(runs: Path) -> Iterator[Run]:
+    """All runs that can be read. One whose folder was just made, and has no document yet, is passed over."""
+    for folder in reversed(all_runs(runs)):
+        try:
+            yield load(folder)
+        except FileNotFoundError:
+            continue
+
+
+def find_run(runs: Path, word: str, node: str = "") -> Run:
+    """`word`: an alias, the text of a job id, `last`, "" for the newest. `last` is the newest run that has ended, and
+    when `node` is given the newest of those with this flame node.
+
+    Raises WorkflowError(RUN_UNKNOWN), StorageError.
+    """
+    if is_alias(word):
+        try:
+            return load(RunFolder(runs, word))
+        except FileNotFoundError:
+            names = [folder.alias for folder in all_runs(runs)]
+            raise _unknown(f"there is no run {word} below {runs}; {nearest(word, names)}") from None
+    fits = _Fits(word, node)
+    for run in newest_first(runs):
+        if fits(run):
+            return run
+    raise _unknown(f"there is no {fits} below {runs}")
+
+
+class _Fits:
+    """Whether a run is the one that `word` means, asked from the newest on."""
+
+    def __init__(self, word: str, node: str) -> None:
+        self._word = word
+        self._node = node
+
+    def __call__(self, run: Run) -> bool:
+        if self._word == LAST_WORD:
+            has_node = not self._node or any(node.name == self._node for node in run.graph.nodes)
+            return has_node and not run.is_running
+        return self._word in ("", run.document.id)
+
+    def __str__(self) -> str:
+        if self._word == LAST_WORD:
+            return "run that has ended" + (f" and has a flame node {self._node!r}" if self._node else "")
+        return f"run with the id {self._word}" if self._word else "run"
+
+
+def nothing_there(sentence: str, look_at: str) -> WorkflowError:
+    """`look_at`: the address whose list shows what is there."""
+    return WorkflowError(Code.NOTHING_THERE, sentence, next_step=f"`flame ls '{look_at}'`")
+
+
+def _unreadable(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        Code.FOLDER_UNUSABLE,
+        f"{path} cannot be read: {error}",
+        next_step="bring the file back from a copy; the values of the run lie beside it and are not touched",
+    )
+
+
+def _unknown(sentence: str, next_step: str = "`flame ps` lists the runs") -> WorkflowError:
+    return WorkflowError(Code.RUN_UNKNOWN, sentence, next_step=next_step)

@@ -1,0 +1,53 @@
+"""What an executor tells each flame node about its edges. Pure: the same graph gives the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flame.control import InputEnd, OutputEnd, Wire
+from flame.graph import Edge, Graph
+from flame.run.run_folder import RunFolder
+
+
+def journalled_outputs(graph: Graph, node: str) -> tuple[str, ...]:
+    """By their lifetime, or since a consumer spills into the journal."""
+    spilled = {edge.output for edge in graph.outbound(node) if edge.policy == "spill"}
+    outputs = graph.node(node).schema.outputs
+    return tuple(port.name for port in outputs if port.is_journalled or port.name in spilled)
+
+
+def wire_of(graph: Graph, node: str, run: RunFolder, address: Callable[[int], str], restarts: int) -> Wire:
+    """`address(n)`: that of the edge that stands n-th in the graph, from 1."""
+    numbered = tuple((edge, address(number)) for number, edge in enumerate(graph.edges, 1))
+    graph_node = graph.node(node)
+    ends = graph_node.restart != "always"  # else its program goes on in a new process
+    return Wire(
+        run=run.alias,
+        inputs=tuple(_input(graph, run, edge, where) for edge, where in numbered if edge.target == node),
+        outputs=tuple(
+            OutputEnd(edge.output, f"{edge.target}/{edge.input}", where, edge.policy, edge.depth, ends)
+            for edge, where in numbered
+            if edge.source == node
+        ),
+        parameters={parameter.input: parameter.value for parameter in graph_node.parameters},
+        journal=str(run.journal(node)),
+        journalled=journalled_outputs(graph, node),
+        shared=str(run.shared),
+        stop_when=tuple(output for name, output in graph.stop_when if name == node),
+        restarts=restarts,
+    )
+
+
+def _input(graph: Graph, run: RunFolder, edge: Edge, address: str) -> InputEnd:
+    journalled = edge.output in journalled_outputs(graph, edge.source)
+    return InputEnd(
+        input=edge.input,
+        producer=f"{edge.source}/{edge.output}",
+        address=address,
+        policy=edge.policy,
+        depth=edge.depth,
+        factor=edge.factor,
+        offset=edge.offset,
+        journal=str(run.journal(edge.source)) if journalled else "",
+        stream=edge.output if journalled else "",
+    )

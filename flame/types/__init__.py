@@ -1,0 +1,1 @@
+"""What a port may carry: types, units, and values as JSON."""
