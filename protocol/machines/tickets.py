@@ -16,7 +16,8 @@ class Tickets(Generic[T]):
     def __init__(self, places: int) -> None:
         self._places = places
         self._last = 0
-        self._waiting: dict[int, tuple[int, T]] = {}  # number → (asked at, boot ns; what), the oldest first
+        # Number → (asked at, boot ns; what), the oldest first.
+        self._waiting: dict[int, tuple[int, T]] = {}  # bounded by `places`
 
     def __len__(self) -> int:
         return len(self._waiting)
