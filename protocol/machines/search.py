@@ -18,9 +18,7 @@ class Search:
         self.peers = 0  # that are known, as of the last beat and the meetings since
         self._asked = 0
         self._ask_at_ns = 0
-        self._sought: set[bytes] = (
-            set()
-        )  # PEERS_SOUGHT, and INTRODUCTIONS_MAX of each typed peer: members told to enrolment and not yet proved
+        self._sought: set[bytes] = set()  # limits.PEERS_MAX: told to enrolment and not yet proved
         self._spare: dict[bytes, Discovered] = {}  # limits.STRANGERS_MAX: members that we know of and do not seek
 
     @property
