@@ -108,7 +108,7 @@ class Row(msgspec.Struct):
         (-(2**63) - 1, "-2**63"),
         ("\ud800", "surrogates"),
     ],
-    ids=str,
+    ids=lambda one: one if isinstance(one, str) and one.isascii() else "",
 )
 @pytest.mark.parametrize("nest", [lambda value: value, lambda value: [1, value], lambda value: {"a": [value]}])
 def test_what_cannot_be_kept_is_refused_by_the_name_of_its_type(value: Any, name: str, nest: Any) -> None:
