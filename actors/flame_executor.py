@@ -7,7 +7,7 @@ hears `RunProgress` after every change of a state and a few times a second, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -43,7 +43,7 @@ from flame.run.run_record import NodeResult, RunDocument, RunResult
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
 from protocol.errors import FlottaError
-from protocol.limits import FLAME_COMPUTING_MS, FLAME_SHOWN_MS
+from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -115,6 +115,7 @@ class FlameExecutorActor(SupervisedActor):
         self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._cpu_s: dict[str, float] = {}  # limits.FLAME_NODES_MAX: when its timer fired last
+        self._notes: dict[str, tuple[str, ...]] = {}  # limits.FLAME_NODES_MAX
         self._shown: RunView | None = None
         self._shown_ns = 0
         self._control: FlameControl | None = None
@@ -162,7 +163,8 @@ class FlameExecutorActor(SupervisedActor):
             case Hello(pid=pid):
                 self._pids[node] = pid
                 return NodeGreeted(node=node)
-            case Wired():
+            case Wired(notes=notes):
+                self._note(node, notes)
                 return NodeWired(node=node)
             case Ready():
                 self._cpu_s[node] = cpu_s(self._pids[node])
@@ -177,6 +179,10 @@ class FlameExecutorActor(SupervisedActor):
                 return NodeLeft(node=node, problem=problem)
             case _:
                 assert_never(message)
+
+    def _note(self, node: str, notes: Iterable[str]) -> None:
+        noted = (*self._notes.get(node, ()), *(note[:FLAME_REASON_CHARS_MAX] for note in notes))
+        self._notes[node] = noted[:FLAME_NOTES_MAX]
 
     def _note_computing(self, node: str) -> None:
         """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
@@ -292,6 +298,7 @@ class FlameExecutorActor(SupervisedActor):
                     restarts=view.restarts,
                     inputs=self._beats.get(view.name, Beat()).inputs,
                     sent=self._beats.get(view.name, Beat()).sent,
+                    notes=self._notes.get(view.name, ()),
                 )
                 for view in self._machine.snapshot().nodes
             },

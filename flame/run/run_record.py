@@ -45,7 +45,10 @@ class RunDocument(msgspec.Struct, frozen=True):
 
 
 class NodeResult(msgspec.Struct, frozen=True):
-    """`exit_code` and `signal`: how its last process ended. `problem`: a sentence with file and line where known."""
+    """`exit_code` and `signal`: how its last process ended. `problem`: a sentence with file and line where known.
+
+    `notes`: sentences about what was not as it should be, and went on all the same.
+    """
 
     end: NodeEnd
     exit_code: int | None = None
@@ -54,6 +57,7 @@ class NodeResult(msgspec.Struct, frozen=True):
     restarts: int = 0
     inputs: dict[str, InputCount] = {}
     sent: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 class RunResult(msgspec.Struct, frozen=True):

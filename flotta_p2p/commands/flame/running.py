@@ -163,6 +163,7 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     took_s = (result.ended_ns - result.started_ns) / 1e9
     lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
     lines += table(HEADERS[:-1], result_rows(result), right=NUMBERS)
+    lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
     if result.archive:
         lines += ["", f"archive: {held.folder.path / result.archive}"]
     show(msgspec.to_builtins(result), lines, as_json=as_json)
