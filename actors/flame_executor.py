@@ -37,12 +37,14 @@ from flame.control import (
     Wire,
     Wired,
 )
+from flame.ports import NodeSchema
+from flame.run.declared import check_declared
 from flame.run.provenance import safe_program
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import NodeResult, RunDocument, RunResult
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
-from protocol.errors import FlottaError
+from protocol.errors import FlottaError, WorkflowError
 from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
@@ -160,9 +162,9 @@ class FlameExecutorActor(SupervisedActor):
 
     def _heard(self, node: str, message: FromNode) -> NodeEvent:
         match message:
-            case Hello(pid=pid):
+            case Hello(schema=schema, pid=pid):
                 self._pids[node] = pid
-                return NodeGreeted(node=node)
+                return NodeGreeted(node=node, refusal=self._refusal(node, schema))
             case Wired(notes=notes):
                 self._note(node, notes)
                 return NodeWired(node=node)
@@ -179,6 +181,13 @@ class FlameExecutorActor(SupervisedActor):
                 return NodeLeft(node=node, problem=problem)
             case _:
                 assert_never(message)
+
+    def _refusal(self, node: str, schema: NodeSchema) -> str:
+        try:
+            check_declared(Path(self._nodes[node].file).name, self._nodes[node].schema, schema)
+        except WorkflowError as error:
+            return f"{error.code.value}: {error}"
+        return ""
 
     def _note(self, node: str, notes: Iterable[str]) -> None:
         noted = (*self._notes.get(node, ()), *(note[:FLAME_REASON_CHARS_MAX] for note in notes))

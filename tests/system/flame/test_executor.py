@@ -91,6 +91,24 @@ def test_a_program_that_does_not_come_to_register_ends_the_run_with_its_line(
         assert result.nodes["a"].problem.startswith("a.py:2: ")
 
 
+@pytest.mark.parametrize("restart", ["never", "always"])
+def test_a_flame_node_that_declares_other_than_was_checked_ends_the_run_before_its_start(
+    tmp_path: Path, restart: str
+) -> None:
+    changed = PID + (
+        "from flame.ports import InputPort\n"
+        "Link.inputs = (InputPort('gain', 'state'),)\n"
+        "link = Link()\n"
+        "pathlib.Path('ran').touch()\n"
+    )
+    nodes = (graph_node(tmp_path, "a", changed, restart=restart), graph_node(tmp_path, "b", LOOP))
+    result = Execution(tmp_path, graph(tmp_path, *nodes)).end()
+    assert (result.end, ends(result)) == ("failed", {"a": "failed", "b": "never-started"})
+    assert result.reason.startswith("a: node-file-wrong: a.py declares other than when the workflow was checked")
+    assert "input 'gain' is new" in result.reason and "Next: " in result.reason and "`flame check`" in result.reason
+    assert result.nodes["a"].restarts == 0 and not (tmp_path / "ran").exists()
+
+
 def test_a_flame_node_that_is_stopped_by_the_system_has_hung(tmp_path: Path) -> None:
     execution = two(tmp_path, LOOP, LOOP)
     execution.wait_for("running")
