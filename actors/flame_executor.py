@@ -14,7 +14,7 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
-from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, show_sockets
+from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_sockets
 from actors.adapters.flame_processes import Program, cpu_s
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_plans import plans_of
@@ -124,8 +124,8 @@ class FlameExecutorActor(SupervisedActor):
 
     def begin(self) -> None:
         self._timers.clear_all(self.address)
-        self._run.folder.shared.mkdir(exist_ok=True)
         self._control = FlameControl(self._run.lock.fileno(), self.address.tell)
+        make_shared(self._run.folder, self._control.memory)
         show_sockets(self._run.folder, self._control.folder)
         self.ready()
         self._step(RunBegun())

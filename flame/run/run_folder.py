@@ -9,7 +9,8 @@
         lock               held by the executor as long as it lives
         logs/NODE.txt      what the flame node printed
         nodes/NODE/        its journal
-        shared/            payloads of large arrays that are on their way; removed at the end
+        shared             payloads of large arrays that are on their way: a link into memory, or a folder
+                           where there is not enough; removed at the end
         sockets            link to the folder of its sockets; removed at the end
         sources/           the files that ran
         j41.h5             the archive

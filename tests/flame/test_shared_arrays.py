@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +104,29 @@ def test_without_room_an_array_travels_in_the_message(camera: Camera, monkeypatc
         camera.set(np.full(LARGE, float(number)))
         kept.append(camera.take())
     assert len(camera.files) == 2 and [array[0] for array in kept] == [0, 1, 2, 3, 4]
+
+
+def test_where_the_disk_or_memory_has_no_room_an_array_travels_in_the_message(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    camera.set(np.ones(LARGE))
+    assert camera.take().sum() == LARGE and camera.files == []
+
+
+def test_files_of_an_earlier_life_are_removed_when_all_that_it_sent_was_taken(camera: Camera) -> None:
+    camera.set(np.zeros(LARGE))
+    again = SharedOutput(camera.edge.folder, "source/v", [camera.source], 1)
+    again.begin(2)
+    again.place(memoryview(bytes(LARGE)))
+    assert camera.files == ["source.v.0.1", f"source.v.0.{(1 << 20) + 1}"]  # the first one may still be looked into
+    seen = camera.take()
+    again.begin(3)
+    again.place(memoryview(bytes(LARGE)))
+    assert "source.v.0.1" not in camera.files and not seen.any()
 
 
 def test_a_slot_grows_with_the_arrays(camera: Camera) -> None:

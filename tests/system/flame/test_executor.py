@@ -189,6 +189,23 @@ def test_bug_13_kill_9_of_the_executor_leaves_no_process_behind(tmp_path: Path, 
     wait_gone(*pids)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_lies_in_memory_goes_with_the_run_though_its_executor_is_killed(tmp_path: Path, killed: bool) -> None:
+    execution = Execution(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", LOOP)))
+    execution.wait_for("running")
+    shared = execution.run().shared.resolve()
+    assert shared.is_relative_to("/dev/shm") and shared.stat().st_mode & 0o777 == 0o700
+    (shared / "payload").touch()
+    if killed:
+        execution.process.kill()
+        execution.process.communicate(timeout=5)
+    else:
+        os.kill(execution.process.pid, signal.SIGTERM)
+        execution.end()
+        assert not execution.run().shared.is_symlink()
+    wait_until(lambda: not shared.exists(), 5.0)
+
+
 def test_a_guard_that_is_killed_is_replaced(tmp_path: Path) -> None:
     execution = Execution(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", PARENT + TO_THE_END)))
     execution.wait_for("running")
