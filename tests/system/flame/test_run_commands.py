@@ -48,6 +48,60 @@ def test_bug_12_a_run_that_fails_says_where_and_ends_with_code_1(tmp_path: Path)
     assert values(lab.run(), "counter/count")[:2] == [1, 2]
 
 
+TARGET = """
+    import flame
+    node = flame.Node("Target")
+    node.outputs.runtime("target", float)
+    node.register()
+    node.outputs.set(target=0.5)
+"""
+HOLDS = """
+    import os, pathlib
+    import flame
+    node = flame.Node("Holds")
+    target = node.inputs.state("target", float)
+    held = node.outputs.permanent("held", float)
+    node.register()
+    node.outputs.set(held=target.get())
+    if not pathlib.Path("killed").exists():
+        pathlib.Path("killed").touch()
+        os.kill(os.getpid(), 9)
+"""
+HOLDING = """
+    from flame import Workflow
+    from flame_nodes import Holds, Target
+    wf = Workflow("holding", "")
+    target = Target("target")
+    holds = Holds("holds", target=target.o.target)
+    holds.restart("on-failure", max=3)
+"""
+
+
+def test_one_that_is_started_anew_finds_a_runtime_state_that_will_not_be_set_again(tmp_path: Path) -> None:
+    lab = Laboratory(tmp_path, HOLDING, target=TARGET, holds=HOLDS)
+    result = lab.json("run")
+    assert (result["end"], result["nodes"]["holds"]["restarts"]) == ("succeeded", 1)
+    assert values(lab.run(), "holds/held") == [0.5, 0.5]
+
+
+def test_a_declaration_that_follows_a_file_which_changed_since_the_check_ends_the_run(tmp_path: Path) -> None:
+    depends = """
+        import pathlib
+        import flame
+        looks = pathlib.Path("looks")
+        looks.write_text(looks.read_text() + "x" if looks.exists() else "x")
+        node = flame.Node("Target")
+        node.outputs.runtime("target", float, unit="V" if len(looks.read_text()) < 2 else "mV")
+        node.register()
+        node.outputs.set(target=0.5)
+    """
+    only = "from flame import Workflow\nfrom flame_nodes import Target\nwf = Workflow('only', '')\nTarget('target')\n"
+    typed = Laboratory(tmp_path, only, target=depends).type("run")
+    assert typed.returncode == 1
+    assert "node-file-wrong: target.py declares other" in typed.stderr
+    assert """output 'target' has unit "mV", and had "V\"""" in typed.stderr
+
+
 def test_bug_14_ctrl_c_stops_in_order_and_the_archive_is_written(tmp_path: Path) -> None:
     lab = laboratory(tmp_path, last=ENDLESS, pause=0.01)
     running = lab.begin("run", "--json")
