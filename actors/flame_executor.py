@@ -6,6 +6,7 @@ hears `RunProgress` after every change of a state and a few times a second, and 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ from flame.control import (
     Wire,
     Wired,
 )
+from flame.limits import LOG_TOLD_BYTES
 from flame.ports import NodeSchema
 from flame.run.declared import check_declared
 from flame.run.provenance import safe_program
@@ -45,7 +47,7 @@ from flame.run.run_record import NodeResult, RunDocument, RunResult
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
 from protocol.errors import FlottaError, WorkflowError
-from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS
+from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -307,13 +309,20 @@ class FlameExecutorActor(SupervisedActor):
                     restarts=view.restarts,
                     inputs=self._beats.get(view.name, Beat()).inputs,
                     sent=self._beats.get(view.name, Beat()).sent,
-                    notes=self._notes.get(view.name, ()),
+                    notes=(*self._notes.get(view.name, ()), *self._about_log(view.name)),
                 )
                 for view in self._machine.snapshot().nodes
             },
             started_ns=self._run.document.started_ns,
             ended_ns=time.time_ns(),
         )
+
+    def _about_log(self, node: str) -> Iterable[str]:
+        """Nothing cuts what a program prints, and it may fill a disk: so it is told."""
+        log = self._run.folder.log(node)
+        with contextlib.suppress(OSError):
+            if (size := log.stat().st_size) > LOG_TOLD_BYTES:
+                yield f"it printed {size / MIB:,.0f} MiB, which lie in {log}"
 
     def _show(self) -> None:
         """Every change of a state at once; counters now and then."""

@@ -78,6 +78,16 @@ class RunFolder:
         return self.path / "nodes" / node
 
 
+def is_node_name(text: str) -> bool:
+    """Whether files of a flame node of this name lie in the folder of its run, and nowhere else."""
+    return is_below(text) and "/" not in text
+
+
+def is_below(text: str) -> bool:
+    """Whether this path of a file in `sources/` leads nowhere else."""
+    return "\0" not in text and not {"", ".", ".."}.intersection(text.split("/"))
+
+
 def is_alias(text: str) -> bool:
     return _ALIAS.fullmatch(text) is not None
 

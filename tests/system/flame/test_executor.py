@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flame.limits import LOG_TOLD_BYTES
 from flame.run.run_record import RunResult, read_document, read_result
 from tests.flame.runs import AT_ONCE, TO_THE_END, graph, graph_node
 from tests.system.flame.executions import PID, Execution, wait_gone
@@ -390,6 +391,13 @@ def test_bug_19_no_name_reaches_a_shell_and_no_port_is_opened(tmp_path: Path) ->
     result = execution.end()
     assert (result.end, result.reason) == ("succeeded", "every flame node has ended")
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_flame_node_that_prints_without_end_is_named_in_the_result(tmp_path: Path) -> None:
+    floods = f"os.ftruncate(1, {LOG_TOLD_BYTES} + 1)\n"
+    execution = Execution(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", PID + floods + AT_ONCE)))
+    (note,) = execution.end().nodes["a"].notes
+    assert note.startswith("it printed 256 MiB") and note.endswith("logs/a.txt")
 
 
 def test_what_a_flame_node_prints_is_in_its_log_at_once(tmp_path: Path) -> None:
