@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from flame.journal import Journal, JournalReader
 from flame.run.run_folder import RunFolder
+from flame.run.run_record import read_result
+from flame.values import encode
 from tests.system.flame.counting import COUNTER, ENDLESS, RESTART, SUM, WORKFLOW, check_whole, laboratory, values
 from tests.system.flame.laboratory import Laboratory
 from tests.system.processes import wait_until
@@ -198,3 +202,32 @@ def test_a_mistake_in_a_command_is_one_sentence(tmp_path: Path, words: tuple[str
     lab = Laboratory(tmp_path, "x = 1\n")
     typed = lab.type(*words)
     assert typed.returncode != 0 and "Traceback" not in typed.stderr and typed.stderr.count("\n") == 1
+
+
+def test_a_run_whose_producer_lost_values_in_a_power_cut_is_resumed_and_says_so(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=60, pause=0.05)
+    running = lab.begin("run")
+    lab.wait_for("sum.pid")
+    wait_until(lambda: _position(lab.run()) > 10)
+    running.kill()
+    running.communicate(timeout=60)
+    wait_until(lambda: "broken off" in lab.type("ps").stdout)
+    taken = _position(lab.run())
+    shutil.rmtree(lab.run().journal("counter"))
+    with Journal.open(lab.run().journal("counter"), ["count"]) as journal:  # as the disk has it: only the first values
+        for number in range(1, 6):
+            journal.append({"count": encode(number)}, 1, memory={"number": encode(number)})
+    resumed = lab.type("resume", "j1")
+    assert resumed.returncode == 0, resumed.stderr
+    sentence = f"input number had taken values 6 to {taken} of counter/count, which its journal has lost"
+    assert f"sum: {sentence}" in resumed.stdout
+    assert sentence in lab.type("logs", "j1", "sum").stdout
+    result = read_result(lab.run().result.read_bytes())
+    assert [note.startswith(sentence) for note in result.nodes["sum"].notes] == [True]
+    assert result.nodes["sum"].inputs["number"].received == 60 - 5
+    assert values(lab.run(), "counter/count") == list(range(1, 61))
+
+
+def _position(run: RunFolder) -> int:
+    with JournalReader(run.journal("sum")) as journal:
+        return journal.cursors().get("number", 0)
