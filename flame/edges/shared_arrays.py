@@ -31,18 +31,25 @@ class NoRoom(Exception):
     """Every slot is in use, and another would be too much: the array travels in the message."""
 
 
+class VanishedError(Exception):
+    """The payload is not there any more: another may lie in its place, or the system has cleared its memory."""
+
+
 def _file(folder: Path, output: str, slot: int, edition: int) -> Path:
     return folder / f"{output.replace('/', '.')}.{slot}.{edition}"
 
 
 def _files(folder: Path, output: str) -> list[Path]:
     named = re.compile(re.escape(output.replace("/", ".")) + r"\.\d+\.\d+")
-    return [file for file in folder.iterdir() if named.fullmatch(file.name)]
+    return [file for file in folder.glob("*") if named.fullmatch(file.name)]
 
 
 class _Slot:
     def __init__(self, path: Path, size: int, edition: int) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:  # systemd may clear the memory of a user who logs out, the folder too
+            raise NoRoom from error
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(fd, 0, size)  # else writing where there is no room ends the process by SIGBUS
@@ -91,7 +98,7 @@ class SharedOutput:
         small = None
         for number, slot in enumerate(self._slots):
             if self._is_free(number, slot):
-                if slot.size >= size:
+                if slot.size >= size and slot.path.exists():
                     return number, slot
                 small = number
         room = SHARED_BYTES_MAX - sum(slot.size for slot in self._slots)
@@ -152,8 +159,11 @@ class SharedInput:
         known = self._maps.get(number)
         if known is not None and known[0] == edition:
             return known[1]
-        with _file(self._folder, self._producer, number, edition).open("r+b") as file:
-            mapped = mmap.mmap(file.fileno(), 0)
+        try:
+            with _file(self._folder, self._producer, number, edition).open("r+b") as file:
+                mapped = mmap.mmap(file.fileno(), 0)
+        except FileNotFoundError as error:
+            raise VanishedError from error
         self._maps[number] = (edition, mapped)
         return mapped
 
