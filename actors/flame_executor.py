@@ -6,15 +6,16 @@ hears `RunProgress` after every change of a state and a few times a second, and 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, assert_never
 
 import msgspec
 
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
-from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, show_sockets
+from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_sockets
 from actors.adapters.flame_processes import Program, cpu_s
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_plans import plans_of
@@ -37,13 +38,16 @@ from flame.control import (
     Wire,
     Wired,
 )
+from flame.limits import LOG_TOLD_BYTES
+from flame.ports import NodeSchema
+from flame.run.declared import check_declared
 from flame.run.provenance import safe_program
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import NodeResult, RunDocument, RunResult
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
-from protocol.errors import FlottaError
-from protocol.limits import FLAME_COMPUTING_MS, FLAME_SHOWN_MS
+from protocol.errors import FlottaError, WorkflowError
+from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -115,14 +119,15 @@ class FlameExecutorActor(SupervisedActor):
         self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._cpu_s: dict[str, float] = {}  # limits.FLAME_NODES_MAX: when its timer fired last
+        self._notes: dict[str, tuple[str, ...]] = {}  # limits.FLAME_NODES_MAX
         self._shown: RunView | None = None
         self._shown_ns = 0
         self._control: FlameControl | None = None
 
     def begin(self) -> None:
         self._timers.clear_all(self.address)
-        self._run.folder.shared.mkdir(exist_ok=True)
         self._control = FlameControl(self._run.lock.fileno(), self.address.tell)
+        make_shared(self._run.folder, self._control.memory)
         show_sockets(self._run.folder, self._control.folder)
         self.ready()
         self._step(RunBegun())
@@ -159,10 +164,11 @@ class FlameExecutorActor(SupervisedActor):
 
     def _heard(self, node: str, message: FromNode) -> NodeEvent:
         match message:
-            case Hello(pid=pid):
+            case Hello(schema=schema, pid=pid):
                 self._pids[node] = pid
-                return NodeGreeted(node=node)
-            case Wired():
+                return NodeGreeted(node=node, refusal=self._refusal(node, schema))
+            case Wired(notes=notes):
+                self._note(node, notes)
                 return NodeWired(node=node)
             case Ready():
                 self._cpu_s[node] = cpu_s(self._pids[node])
@@ -177,6 +183,17 @@ class FlameExecutorActor(SupervisedActor):
                 return NodeLeft(node=node, problem=problem)
             case _:
                 assert_never(message)
+
+    def _refusal(self, node: str, schema: NodeSchema) -> str:
+        try:
+            check_declared(Path(self._nodes[node].file).name, self._nodes[node].schema, schema)
+        except WorkflowError as error:
+            return f"{error.code.value}: {error}"
+        return ""
+
+    def _note(self, node: str, notes: Iterable[str]) -> None:
+        noted = (*self._notes.get(node, ()), *(note[:FLAME_REASON_CHARS_MAX] for note in notes))
+        self._notes[node] = noted[:FLAME_NOTES_MAX]
 
     def _note_computing(self, node: str) -> None:
         """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
@@ -292,12 +309,20 @@ class FlameExecutorActor(SupervisedActor):
                     restarts=view.restarts,
                     inputs=self._beats.get(view.name, Beat()).inputs,
                     sent=self._beats.get(view.name, Beat()).sent,
+                    notes=(*self._notes.get(view.name, ()), *self._about_log(view.name)),
                 )
                 for view in self._machine.snapshot().nodes
             },
             started_ns=self._run.document.started_ns,
             ended_ns=time.time_ns(),
         )
+
+    def _about_log(self, node: str) -> Iterable[str]:
+        """Nothing cuts what a program prints, and it may fill a disk: so it is told."""
+        log = self._run.folder.log(node)
+        with contextlib.suppress(OSError):
+            if (size := log.stat().st_size) > LOG_TOLD_BYTES:
+                yield f"it printed {size / MIB:,.0f} MiB, which lie in {log}"
 
     def _show(self) -> None:
         """Every change of a state at once; counters now and then."""

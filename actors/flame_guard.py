@@ -3,7 +3,8 @@
 A process of its own, run as a file and not as a module, so that it starts in milliseconds: it imports nothing of ours.
 On standard input it hears lines: `+GROUP`, a process group that lives, with the safe program of its flame node behind
 it as JSON where there is one; `-GROUP`, one that has ended. When standard input ends, it kills those that live with
-all their descendants, runs their safe programs at once, each for at most LIMIT_S, and ends.
+all their descendants, removes the folder that held their large arrays in memory, runs their safe programs at once,
+each for at most LIMIT_S, and ends.
 
 It holds the lock of the run as long as it lives: nobody takes the run up again before its hardware is safe.
 """
@@ -18,7 +19,7 @@ import sys
 from typing import Any
 
 
-def main(limit_s: float) -> None:
+def main(limit_s: float, *folders: str) -> None:
     groups: dict[int, str] = {}  # bounded by the flame nodes of one run
     for line in sys.stdin:
         group, _, safe = line[1:].strip().partition(" ")
@@ -28,6 +29,11 @@ def main(limit_s: float) -> None:
             groups.pop(int(group), None)
     for one in groups:
         kill(one)
+    if folders:
+        import shutil
+
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
     safe_programs = [json.loads(safe) for safe in groups.values() if safe]
     if safe_programs:
         make_safe(safe_programs, limit_s)
@@ -64,4 +70,4 @@ def kill(group: int) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), *sys.argv[2:])

@@ -87,7 +87,9 @@ class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
 
 
 class Wired(msgspec.Struct, frozen=True, tag_field="kind", tag="wired"):
-    pass
+    """`notes`: sentences for people about what its journals had lost."""
+
+    notes: tuple[str, ...] = ()
 
 
 class Connect(msgspec.Struct, frozen=True, tag_field="kind", tag="connect"):

@@ -18,7 +18,7 @@ Origin = Literal["workflow", "file", "default", "run"]
 
 class Edge(msgspec.Struct, frozen=True):
     """Values of `source`.`output` go to `target`.`input`. A value arrives as `value * factor + offset`, in the unit of
-    the input. `depth` and `policy` are those of this edge; `spilled` outputs are journalled, whatever their lifetime.
+    the input. `depth` and `policy` are those of this edge; `flame.run.wires` says which outputs are journalled.
     """
 
     source: str

@@ -8,6 +8,10 @@ from protocol.limits import KIB, MIB
 
 # runs
 LOG_TAIL_BYTES: Final = 64 * KIB  # of a log, read for the error in it; a program's; a traceback has a few KiB
+LOG_SHOWN_BYTES_MAX: Final = 16 * MIB  # of a log that is asked for as a value; a program's; more is for `flame logs`
+LOG_LINE_BYTES_MAX: Final = 1 * MIB  # shown at once; a program that prints without line ends
+LOG_TOLD_BYTES: Final = 256 * MIB  # a log so long is named in the result: nothing cuts it, and it fills a disk
+RUN_JSON_BYTES_MAX: Final = 512 * MIB  # of run.json and result.json, whole in memory; twice the largest parameters.json
 SOURCES_MAX: Final = 1_000  # files kept with a run; whoever fills the folder of a workflow; far beyond any
 SOURCE_BYTES_MAX: Final = 4 * MIB  # of one of them; larger is data, not a program
 GIT_DIFF_BYTES_MAX: Final = 1 * MIB  # of what differs from the commit; whoever commits seldom; more is cut

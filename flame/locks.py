@@ -11,13 +11,26 @@ def is_locked(descriptor: int) -> bool:
     """Linux lists the locks of all processes that this one can see. Elsewhere the lock is tried, shared, for an
     instant.
     """
-    try:
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
+    listed = _is_listed(os.fstat(descriptor))
+    if listed is None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return True
         return False
-    inode = str(os.fstat(descriptor).st_ino)  # the device is another one in `stat` on some file systems
+    return listed
+
+
+def is_file_locked(path: Path) -> bool:
+    """Of a file that this user may not open; false where the system does not list locks. Raises OSError."""
+    return _is_listed(path.stat()) is True
+
+
+def _is_listed(facts: os.stat_result) -> bool | None:
+    """None where the system does not list locks."""
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    inode = str(facts.st_ino)  # the device is another one in `stat` on some file systems
     return any(words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode for words in map(str.split, lines))

@@ -375,6 +375,7 @@ FLAME_SAFE_MS: Final = 30_000  # for the safe program of a flame node; then it i
 FLAME_RESTART_MS_MIN: Final = 100  # pause before a restart, doubled by each restart within the window of the policy,
 FLAME_RESTART_MS_MAX: Final = 10_000  # so that an instrument that is gone is not asked a thousand times
 FLAME_REASON_CHARS_MAX: Final = 4_000  # of a reason or problem; programs grow it; a page, the rest is in the log
+FLAME_NOTES_MAX: Final = 100  # kept of one flame node; its journals grow them, one for each input and start
 FLAME_CONTROL_BYTES_MAX: Final = 4 * MIB  # of a message to an executor; the largest is a schema of many ports
 FLAME_CONTROL_QUEUE_MAX: Final = 10_000  # messages that wait for a flame node or its executor; beats grow it
 FLAME_LOOK_MS: Final = 100  # how often ends of processes are looked for where the system does not tell them

@@ -18,10 +18,11 @@ import msgspec
 import zmq
 
 from actors.adapters.flame_processes import FlameProcesses, Program
-from actors.adapters.runtime_folder import SocketFolder
+from actors.adapters.runtime_folder import SocketFolder, memory_folder
 from actors.children import CAN_WATCH_ENDS
 from actors.inbox import Answer
 from flame.control import FromExecutor, FromNode, encode, read_from_node
+from flame.limits import SHARED_BYTES_MAX
 from protocol.limits import FLAME_CONTROL_BYTES_MAX, FLAME_CONTROL_QUEUE_MAX, FLAME_LOOK_MS, KIB
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class FlameControl:
         self._on_event = on_event
         self._folder = SocketFolder()
         self.folder = self._folder.path
+        self._memory = memory_folder(SHARED_BYTES_MAX)
+        self.memory = None if self._memory is None else self._memory.path  # for payloads of large arrays
         self.endpoint = f"ipc://{self.folder}/control"
         self.malformed = 0  # messages that did not read
         self._commands: deque[Callable[[], None]] = deque()  # bounded by a few for each flame node
@@ -116,10 +119,12 @@ class FlameControl:
             self._wake.close()
             self._woken.close()
             self._folder.close()
+            if self._memory is not None:
+                self._memory.close()
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as self._selector, zmq.Context() as context:
-            self._processes = FlameProcesses(self._selector, self._lock)
+            self._processes = FlameProcesses(self._selector, self._lock, self.memory)
             self._router = _bound_router(context, self.endpoint)
             try:
                 self._selector.register(self._woken, selectors.EVENT_READ)

@@ -149,7 +149,7 @@ def keep_result(folder: RunFolder, result: RunResult) -> None:
     """Raises StorageError."""
     try:
         write_whole(folder.result, to_json(result))
-        shutil.rmtree(folder.shared, ignore_errors=True)
+        _remove_shared(folder)
     except OSError as error:
         raise _unwritten(folder.path, error) from error
 
@@ -161,6 +161,25 @@ def show_sockets(folder: RunFolder, sockets: Path) -> None:
         folder.sockets.symlink_to(sockets)
     except OSError as error:
         raise _unwritten(folder.path, error) from error
+
+
+def make_shared(folder: RunFolder, memory: Path | None) -> None:
+    """Where payloads of large arrays lie: in `memory`, else in the folder of the run. Raises StorageError."""
+    try:
+        _remove_shared(folder)  # of an executor that was killed
+        if memory is None:
+            folder.shared.mkdir(mode=0o700)
+        else:
+            folder.shared.symlink_to(memory)
+    except OSError as error:
+        raise _unwritten(folder.path, error) from error
+
+
+def _remove_shared(folder: RunFolder) -> None:
+    if folder.shared.is_symlink():
+        folder.shared.unlink()
+    else:
+        shutil.rmtree(folder.shared, ignore_errors=True)
 
 
 def hide_sockets(folder: RunFolder) -> None:

@@ -50,10 +50,11 @@ class ProgramGone(NamedTuple):
 class FlameProcesses:
     """At most one process for each flame node at a time."""
 
-    def __init__(self, selector: selectors.BaseSelector, lock: int) -> None:
-        """`lock`: descriptor of the lock that the guard holds as well."""
+    def __init__(self, selector: selectors.BaseSelector, lock: int, memory: Path | None) -> None:
+        """`lock`: descriptor of the lock that the guard holds as well. `memory`: a folder that the guard removes."""
         self._selector = selector
         self._lock = lock
+        self._memory = memory
         self._running: dict[str, tuple[Process, Program]] = {}  # limits.FLAME_NODES_MAX
         self._guard: _Guard | None = None
 
@@ -107,7 +108,7 @@ class FlameProcesses:
     def _renew_guard(self) -> None:
         if self._guard is not None:
             self._guard.end()
-        self._guard = _Guard(self._selector, self._lock)
+        self._guard = _Guard(self._selector, self._lock, self._memory)
         for process, program in self._running.values():
             self._tell_guard_of(process, program)
 
@@ -123,12 +124,13 @@ class FlameProcesses:
 class _Guard:
     """Our end of the guard. It ends by itself when this process does."""
 
-    def __init__(self, selector: selectors.BaseSelector, lock: int) -> None:
+    def __init__(self, selector: selectors.BaseSelector, lock: int, memory: Path | None) -> None:
+        argv = _GUARD if memory is None else (*_GUARD, str(memory))
         theirs, self._ours = os.pipe()
         try:
             nowhere = subprocess.DEVNULL  # whoever reads what this process prints must not wait for the guard
             self._process = Process(
-                _GUARD, os.environ, selector, stdin=theirs, stdout=nowhere, stderr=nowhere, pass_fds=(lock,)
+                argv, os.environ, selector, stdin=theirs, stdout=nowhere, stderr=nowhere, pass_fds=(lock,)
             )
         except OSError:
             os.close(self._ours)

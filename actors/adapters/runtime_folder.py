@@ -1,4 +1,4 @@
-"""The runtime folder: short-lived sockets of this user, closed to all others but root."""
+"""The runtime folder: short-lived sockets of this user, closed to all others but root; and its like in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from protocol.errors import Code, ConfigError
 
 SOCKET_PATH_BYTES_MAX: Final = 107  # of sockaddr_un, without its final zero
 _SOCKETS: Final = "sockets-"  # folders of processes that live, or died without a farewell
+_ARRAYS: Final = "arrays-"
 _UNLOCKED: Final = "new-"
+_MEMORY: Final = Path("/dev/shm")  # Linux's file system in memory
 _HOME_BYTES_MAX: Final = SOCKET_PATH_BYTES_MAX - 30  # what `SocketFolder` and the names of its sockets add, and more
 
 
@@ -37,11 +39,29 @@ def prepare_runtime_folder(path: Path) -> None:
         )
 
 
-class SocketFolder:
-    """A folder of its own for the sockets of this process, mode 0700, removed by `close`.
+class _OwnFolder:
+    """A folder of its own for this process, mode 0700, removed by `close`.
 
     While the process lives it holds a lock on its folder. Folders without one are left over, and removed.
     """
+
+    def __init__(self, home: Path, prefix: str) -> None:
+        """Below `home`, which is made where it is missing. Raises ConfigError(FOLDER_UNUSABLE), and OSError."""
+        prepare_runtime_folder(home)
+        _remove_left_over(home, prefix)
+        made = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=home))
+        self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Renamed once it is locked, so that nobody takes it for left over.
+        self.path = made.rename(home / f"{prefix}{made.name.removeprefix(_UNLOCKED)}")
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+class SocketFolder(_OwnFolder):
+    """For the sockets of this process."""
 
     def __init__(self) -> None:
         """Raises ConfigError(FOLDER_UNUSABLE)."""
@@ -53,13 +73,7 @@ class SocketFolder:
                 next_step="set XDG_RUNTIME_DIR to a folder of this user with a short path",
             )
         try:
-            prepare_runtime_folder(home)
-            _remove_left_over(home)
-            made = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=home))
-            self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Renamed once it is locked, so that nobody takes it for left over.
-            self.path = made.rename(home / f"{_SOCKETS}{made.name.removeprefix(_UNLOCKED)}")
+            super().__init__(home, _SOCKETS)
         except OSError as error:
             raise ConfigError(
                 Code.FOLDER_UNUSABLE,
@@ -67,13 +81,24 @@ class SocketFolder:
                 next_step="set XDG_RUNTIME_DIR to a folder of this user",
             ) from error
 
-    def close(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+
+class MemoryFolder(_OwnFolder):
+    """For files of this process that are memory and never reach a disk."""
 
 
-def _remove_left_over(home: Path) -> None:
-    for folder in home.glob(f"{_SOCKETS}*"):
+def memory_folder(room_bytes: int, base: Path = _MEMORY) -> MemoryFolder | None:
+    """None where the system has no such place with so much room that this user may write and others may not."""
+    try:
+        facts = os.statvfs(base)
+        if facts.f_bavail * facts.f_frsize < room_bytes:
+            return None
+        return MemoryFolder(base / f"flotta-p2p-{os.getuid()}", _ARRAYS)
+    except (OSError, ConfigError):
+        return None
+
+
+def _remove_left_over(home: Path, prefix: str) -> None:
+    for folder in home.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # it is in use, or another process removes it
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

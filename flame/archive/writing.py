@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,11 @@ from flame.archive.reading import Archive
 from flame.journal import JournalReader, Stored, StreamInfo
 from flame.journal.salvage import SalvagingReader
 from flame.journal.segments import sync_folder
-from flame.limits import ARCHIVE_BLOCK_BYTES, ARCHIVE_BLOCK_ROWS, ATTRIBUTE_BYTES_MAX
+from flame.limits import ARCHIVE_BLOCK_BYTES, ARCHIVE_BLOCK_ROWS, ATTRIBUTE_BYTES_MAX, SOURCE_BYTES_MAX
 from flame.ports import OutputPort
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import RunDocument, RunResult, to_json
+from flame.run.whole_files import read_whole
 from flame.values import decode
 from protocol.errors import Code, StorageError
 from protocol.eui import EUI
@@ -127,7 +129,9 @@ class _Writing:
         room = self._room.create_group("sources")
         for source in self._document.provenance.sources:
             with contextlib.suppress(FileNotFoundError):  # its hash is among the attributes all the same
-                room[source.name] = np.frombuffer((self._run.sources / source.name).read_bytes(), np.uint8)
+                data = read_whole(self._run.sources / source.name, SOURCE_BYTES_MAX)
+                if hashlib.sha256(data).hexdigest() == source.sha256:  # else it is not what ran; a link, perhaps
+                    room[source.name] = np.frombuffer(data, np.uint8)
 
 
 class _Names:

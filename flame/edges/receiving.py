@@ -21,7 +21,7 @@ from flame.control import InputCount, InputEnd
 from flame.edges import message
 from flame.edges.edge_page import DROPPED, ENDED, FINISHED, HOLDS, LOST, SENT, SLOTS_MAX, TAKEN, WAITS, Bell, EdgePage
 from flame.edges.message import Message, Record
-from flame.edges.shared_arrays import SharedInput
+from flame.edges.shared_arrays import SharedInput, VanishedError
 from flame.library.stopping import StopFlag, Stopped
 from flame.limits import LOST_QUIET_S, SLICE_MS
 from protocol.errors import Code, StorageError
@@ -35,12 +35,9 @@ Reading = Callable[[Any], Any]
 _NOBLOCK: Final = int(zmq.NOBLOCK)  # an enum is turned into a number at each call
 
 
-class _GivenUpError(Exception):
-    """The array was on its way when this flame node was started anew; another may lie in its place by now."""
-
-
 def _give_up(reference: bytes) -> bytes:
-    raise _GivenUpError
+    """The array was on its way when this flame node was started anew."""
+    raise VanishedError
 
 
 class ReceivingEnd:
@@ -198,7 +195,11 @@ class ReceivingEnd:
             seq = arrived.n
             if seq == self._last + 1 and arrived.k == message.VALUE and seq > self._given_up:
                 self._last = seq
-                value = values.decode(arrived.v, self._shared.fetch)
+                try:
+                    value = values.decode(arrived.v, self._shared.fetch)
+                except VanishedError:
+                    self._dropped += 1
+                    return self._next_by(None)
                 return Record(value if self._reading is None else self._reading(value), arrived.t, seq)
             record = self._accept(arrived)
             return record if record is not None else self._next_by(None)
@@ -289,7 +290,7 @@ class ReceivingEnd:
             data = next(iter(self._journal.read(self._end.stream, arrived.n, arrived.n))).data
         try:
             return self._read(data, arrived.t, arrived.n)
-        except _GivenUpError:
+        except VanishedError:
             self._dropped += 1
             return None
 

@@ -3,14 +3,15 @@
 An output owns slots, files of the run's `shared` folder. A slot is free when its value has left the queue of every
 edge and no consumer's program still has the array: each consumer marks in its edge's page what it holds, and takes the
 mark away when the last view of the array is gone. So a program may keep an array as long as it likes; the producer
-takes another slot, and when SHARED_BYTES_MAX is reached the array travels in the message. The executor removes the
-folder, so that nothing stays after a crash.
+takes another slot, and when SHARED_BYTES_MAX or the room there is reached the array travels in the message. The
+executor removes the folder, so that nothing stays after a crash.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 import weakref
 from collections.abc import Sequence
@@ -30,16 +31,34 @@ class NoRoom(Exception):
     """Every slot is in use, and another would be too much: the array travels in the message."""
 
 
+class VanishedError(Exception):
+    """The payload is not there any more: another may lie in its place, or the system has cleared its memory."""
+
+
 def _file(folder: Path, output: str, slot: int, edition: int) -> Path:
     return folder / f"{output.replace('/', '.')}.{slot}.{edition}"
 
 
+def _files(folder: Path, output: str) -> list[Path]:
+    named = re.compile(re.escape(output.replace("/", ".")) + r"\.\d+\.\d+")
+    return [file for file in folder.glob("*") if named.fullmatch(file.name)]
+
+
 class _Slot:
     def __init__(self, path: Path, size: int, edition: int) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, size)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:  # systemd may clear the memory of a user who logs out, the folder too
+            raise NoRoom from error
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, size)  # else writing where there is no room ends the process by SIGBUS
+            else:
+                os.ftruncate(fd, size)
             self.map = mmap.mmap(fd, size)
+        except OSError as error:
+            path.unlink()
+            raise NoRoom from error
         finally:
             os.close(fd)
         self.path = path
@@ -57,7 +76,8 @@ class SharedOutput:
         self._output = output
         self._edges = edges
         self._slots: list[_Slot] = []
-        self._edition = life << 20
+        self._first_edition = self._edition = life << 20
+        self._sent_before = [(edge, edge.sent) for edge in edges]  # by earlier lives, whose files stay for a while
         self._seq = 0
         self.placed_bytes = 0
 
@@ -78,7 +98,7 @@ class SharedOutput:
         small = None
         for number, slot in enumerate(self._slots):
             if self._is_free(number, slot):
-                if slot.size >= size:
+                if slot.size >= size and slot.path.exists():
                     return number, slot
                 small = number
         room = SHARED_BYTES_MAX - sum(slot.size for slot in self._slots)
@@ -90,6 +110,7 @@ class SharedOutput:
         return self._make(small, wanted)
 
     def _make(self, instead_of: int | None, size: int) -> tuple[int, _Slot]:
+        self._remove_earlier()
         number = len(self._slots) if instead_of is None else instead_of
         self._edition += 1
         slot = _Slot(_file(self._folder, self._output, number, self._edition), size, self._edition)
@@ -99,6 +120,14 @@ class SharedOutput:
             self._slots[number].path.unlink(missing_ok=True)
             self._slots[number] = slot
         return number, slot
+
+    def _remove_earlier(self) -> None:
+        """Files of earlier lives, once all that they sent was taken; who has an array of one keeps it all the same."""
+        if self._sent_before and all(edge.released(seq) for edge, seq in self._sent_before):
+            self._sent_before = []
+            for file in _files(self._folder, self._output):
+                if int(file.suffix[1:]) <= self._first_edition:
+                    file.unlink(missing_ok=True)
 
     def _is_free(self, number: int, slot: _Slot) -> bool:
         return slot.seq != self._seq and all(
@@ -130,8 +159,11 @@ class SharedInput:
         known = self._maps.get(number)
         if known is not None and known[0] == edition:
             return known[1]
-        with _file(self._folder, self._producer, number, edition).open("r+b") as file:
-            mapped = mmap.mmap(file.fileno(), 0)
+        try:
+            with _file(self._folder, self._producer, number, edition).open("r+b") as file:
+                mapped = mmap.mmap(file.fileno(), 0)
+        except FileNotFoundError as error:
+            raise VanishedError from error
         self._maps[number] = (edition, mapped)
         return mapped
 

@@ -91,7 +91,10 @@ class Index:
         """As it was last committed; None: nothing was."""
         with self._shared.lock, self._shared.env.begin() as transaction:
             data = transaction.get(_CONTENTS)
-        return None if data is None else _contents.decode(data)
+        try:
+            return None if data is None else _contents.decode(data)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from error
 
     def store(self, contents: bytes, entries: Iterable[Entry]) -> None:
         """In one transaction, on disk when this returns."""

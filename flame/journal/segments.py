@@ -202,7 +202,7 @@ class Segment:
             raise TornError(offset, "the checksum of a record is wrong")
         try:
             record = _decoder.decode(tells)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # also of text that is none
             raise TornError(offset, f"a record does not read: {error}") from error
         return Located(Place(self.number, offset), record, pieces, pieces + pieces_length, window)
 
@@ -247,6 +247,8 @@ class Located(NamedTuple):
             if piece is wanted:
                 break
             offset += piece.length
+        if not 0 <= wanted.length <= self.end - offset:
+            raise TornError(self.place.offset, f"{wanted.name} goes beyond its record")
         data = self.window.at(offset, wanted.length)
         if len(data) != wanted.length or zlib.crc32(data) != wanted.crc:
             raise TornError(self.place.offset, f"the bytes of {wanted.name} are not those that were written")

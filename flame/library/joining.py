@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -46,6 +47,7 @@ class Joined:
         self._positions: dict[str, int] = {}
         self._outlet: WiredOutlet | None = None
         self._commits = Commits(None, None)
+        self._notes: list[str] = []  # bounded by the inputs
 
     def start(
         self, inputs: dict[str, Input[Any]], outputs: dict[str, Output[Any]], memory: Memory | None
@@ -54,7 +56,7 @@ class Joined:
         self._open_journal(memory)
         for handle in inputs.values():
             self._join_input(handle)
-        self._link.wired()
+        self._link.wired(tuple(self._notes))
         self._outlet = self._connect(outputs)
         self._link.ready(self._beat)
         return self._outlet
@@ -112,12 +114,30 @@ class Joined:
 
             journal = JournalReader(Path(end.journal))
             newest = journal.last(end.stream)
-            if not isinstance(handle, Flow) and newest is not None:
-                position = newest.seq - 1  # of a state the newest value is enough
+            last_seq = 0 if newest is None else newest.seq
+            if not isinstance(handle, Flow):
+                position = max(0, last_seq - 1)  # of a state the newest value is enough
+            elif position > last_seq:
+                position = self._step_back(end, position, last_seq)
         kind = NewestEnd if end.policy == "latest" else ReceivingEnd
         return kind(
             self._context, end, Path(self._wire.shared), self._stop, reading=read, journal=journal, position=position
         )
+
+    def _step_back(self, end: InputEnd, position: int, last_seq: int) -> int:
+        """A power cut took values of the producer that this flame node had taken: their numbers are given again. That
+        is on the disk before the producer can give one, so that no later start takes the new ones for seen.
+        """
+        assert self._journal is not None
+        self._journal.append({}, time.time_ns(), cursors={end.input: last_seq}, durable=True)
+        taken = f"value {position}" if position == last_seq + 1 else f"values {last_seq + 1} to {position}"
+        note = (
+            f"input {end.input} had taken {taken} of {end.producer}, which its journal has lost, as in a power cut; "
+            f"what comes under these numbers now is taken as new"
+        )
+        print(f"{self._name}: {note}", file=sys.stderr, flush=True)
+        self._notes.append(note)
+        return last_seq
 
     def _connect(self, outputs: dict[str, Output[Any]]) -> WiredOutlet:
         wired = {}

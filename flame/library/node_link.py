@@ -50,8 +50,8 @@ class NodeLink:
         self._send(Hello(schema, os.getpid()))
         return self._expect(Wire)
 
-    def wired(self) -> None:
-        self._send(Wired())
+    def wired(self, notes: tuple[str, ...] = ()) -> None:
+        self._send(Wired(notes))
         self._expect(Connect)
 
     def ready(self, beat: Callable[[], Beat]) -> None:

@@ -10,9 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from flame.graph import GraphNode
+from flame.limits import SOURCE_BYTES_MAX
 from flame.names.streams import Stream, Value, open_stream
 from flame.ports import OutputPort
 from flame.run.runs import Run
+from flame.run.whole_files import read_whole
 from flame.types.portable import load
 from flame.values import encode
 
@@ -92,10 +94,10 @@ def _code(left: Run, right: Run) -> Iterator[Difference]:
 
 
 def _text(run: Run, name: str) -> list[str]:
-    """Of a file that was too large to be copied, nothing."""
+    """Of a file that was too large to be copied, or does not read, nothing."""
     try:
-        return (run.folder.sources / name).read_text("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
+        return read_whole(run.folder.sources / name, SOURCE_BYTES_MAX).decode("utf-8", "replace").splitlines()
+    except OSError:
         return []
 
 

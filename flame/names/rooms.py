@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from flame.graph import GraphNode, Parameter
+from flame.limits import LOG_SHOWN_BYTES_MAX
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
 from flame.nearest import nearest
@@ -55,11 +56,16 @@ def parameter(node: GraphNode, name: str) -> Parameter | None:
 
 
 def _log(run: Run, node: GraphNode) -> str:
-    """Empty before its first word."""
+    """Empty before its first word; of a long one the end."""
     try:
-        return run.folder.log(node.name).read_text("utf-8", errors="replace")
+        with run.folder.log(node.name).open("rb") as log:
+            size = log.seek(0, 2)
+            log.seek(max(0, size - LOG_SHOWN_BYTES_MAX))
+            text = log.read(LOG_SHOWN_BYTES_MAX).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+    left_out = size - LOG_SHOWN_BYTES_MAX
+    return text if left_out <= 0 else f"[{left_out} bytes before this: flame logs {run.alias} {node.name}]\n{text}"
 
 
 def _status(run: Run, node: GraphNode) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from flame.names.selectors import Position, Selector
 from flame.names.streams import Stream, Value, open_stream, select
 from flame.ports import OutputPort
 from flame.run.runs import Run, nothing_there
+from flame.run.wires import journalled_outputs
 from protocol.errors import WorkflowError
 
 
@@ -35,11 +36,8 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def is_live_only(self) -> bool:
-        """Whether its values are on their way and nowhere else: nobody journals them, as for a spilling edge."""
-        spilled = any(
-            edge.policy == "spill" and edge.output == self.port.name for edge in self.run.graph.outbound(self.node.name)
-        )
-        return not (self.port.is_journalled or spilled)
+        """Whether its values are on their way and nowhere else."""
+        return self.port.name not in journalled_outputs(self.run.graph, self.node.name)
 
     def read(self, selector: Selector | None) -> Iterator[Value]:
         """Oldest first. Raises WorkflowError(NOTHING_THERE) when nothing is kept of this output."""

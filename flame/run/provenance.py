@@ -31,10 +31,11 @@ def source_files(graph: Graph) -> dict[str, Path]:
         programs.append(Path(node.file))
         if node.schema.safe:
             programs.append(safe_program(node.file, node.schema.safe))
-    home = Path(graph.workflow_file).parent if graph.workflow_file else None
+    home = Path(os.path.normpath(graph.workflow_file)).parent if graph.workflow_file else None
     beside = (file for folder in dict.fromkeys(one.parent for one in programs) for file in sorted(folder.glob("*.py")))
     files: dict[str, Path] = {}
-    for file in dict.fromkeys((*programs, *beside)):
+    named = (Path(os.path.normpath(file)) for file in (*programs, *beside))  # "../off.py" is not below its folder
+    for file in dict.fromkeys(named):
         if file.is_file() and len(files) < SOURCES_MAX:
             files.setdefault(_name(file, home), file)
     return files
@@ -56,17 +57,18 @@ def copy_sources(files: dict[str, Path], folder: Path) -> None:
         if path.stat().st_size <= SOURCE_BYTES_MAX:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            shutil.copy(path, target)  # with its mode: what others may not read they may not read here
 
 
 def provenance(graph: Graph, sources: tuple[Source, ...]) -> Provenance:
     """Asks git, which may not be there; each question has a limit."""
     folder = Path(graph.workflow_file).parent if graph.workflow_file else Path.cwd()
+    diff = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD")
     commit = _git(folder, ("rev-parse", "HEAD"), 256).strip()
     return Provenance(
         sources=sources,
         commit=commit,
-        diff=_git(folder, ("diff", "--no-color", "--no-ext-diff", "HEAD"), GIT_DIFF_BYTES_MAX) if commit else "",
+        diff=_git(folder, diff, GIT_DIFF_BYTES_MAX) if commit else "",
         host=socket.gethostname(),
         user=_user(),
         versions={"python": platform.python_version(), **dict(_versions(_PACKAGES))},
@@ -82,7 +84,7 @@ def _name(file: Path, home: Path | None) -> str:
 
 def _git(folder: Path, arguments: Sequence[str], bytes_max: int) -> str:
     """What git says, cut to `bytes_max`; "" when there is no git, no repository, or no answer in time."""
-    command = ("git", "-C", str(folder), *arguments)
+    command = ("git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments)  # asking runs nothing
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
         with subprocess.Popen(

@@ -9,7 +9,8 @@
         lock               held by the executor as long as it lives
         logs/NODE.txt      what the flame node printed
         nodes/NODE/        its journal
-        shared/            payloads of large arrays that are on their way; removed at the end
+        shared             payloads of large arrays that are on their way: a link into memory, or a folder
+                           where there is not enough; removed at the end
         sockets            link to the folder of its sockets; removed at the end
         sources/           the files that ran
         j41.h5             the archive
@@ -75,6 +76,16 @@ class RunFolder:
 
     def journal(self, node: str) -> Path:
         return self.path / "nodes" / node
+
+
+def is_node_name(text: str) -> bool:
+    """Whether files of a flame node of this name lie in the folder of its run, and nowhere else."""
+    return is_below(text) and "/" not in text
+
+
+def is_below(text: str) -> bool:
+    """Whether this path of a file in `sources/` leads nowhere else."""
+    return "\0" not in text and not {"", ".", ".."}.intersection(text.split("/"))
 
 
 def is_alias(text: str) -> bool:

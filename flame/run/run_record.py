@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from flame.control import InputCount
 from flame.graph import Graph
+from flame.run.run_folder import is_below, is_node_name
+
+Read = TypeVar("Read", "RunDocument", "RunResult")
 
 # How a flame node ended. "stopped": in order, because the run ended. "never-started": the run ended before its turn.
 NodeEnd = Literal["succeeded", "stopped", "failed", "killed", "hung", "never-started"]
@@ -45,7 +48,10 @@ class RunDocument(msgspec.Struct, frozen=True):
 
 
 class NodeResult(msgspec.Struct, frozen=True):
-    """`exit_code` and `signal`: how its last process ended. `problem`: a sentence with file and line where known."""
+    """`exit_code` and `signal`: how its last process ended. `problem`: a sentence with file and line where known.
+
+    `notes`: sentences about what was not as it should be, and went on all the same.
+    """
 
     end: NodeEnd
     exit_code: int | None = None
@@ -54,6 +60,7 @@ class NodeResult(msgspec.Struct, frozen=True):
     restarts: int = 0
     inputs: dict[str, InputCount] = {}
     sent: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 class RunResult(msgspec.Struct, frozen=True):
@@ -78,10 +85,24 @@ def to_json(record: RunDocument | RunResult | Any) -> bytes:
 
 
 def read_document(data: bytes) -> RunDocument:
-    """Raises msgspec.DecodeError."""
-    return msgspec.json.decode(data, type=RunDocument)
+    """Raises msgspec.DecodeError, also for names that lead out of the folder of the run."""
+    document = _read(data, RunDocument)
+    for node in document.graph.nodes:
+        if not is_node_name(node.name):
+            raise msgspec.ValidationError(f"{node.name!r} is no name of a flame node")
+    for source in document.provenance.sources:
+        if not is_below(source.name):
+            raise msgspec.ValidationError(f"{source.name!r} is no file of the run")
+    return document
 
 
 def read_result(data: bytes) -> RunResult:
     """Raises msgspec.DecodeError."""
-    return msgspec.json.decode(data, type=RunResult)
+    return _read(data, RunResult)
+
+
+def _read(data: bytes, kind: type[Read]) -> Read:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error

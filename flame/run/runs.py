@@ -12,12 +12,14 @@ from pathlib import Path
 import msgspec
 
 from flame.graph import Graph, GraphNode
-from flame.locks import is_locked
+from flame.limits import RUN_JSON_BYTES_MAX
+from flame.locks import is_file_locked, is_locked
 from flame.names.address import LAST_WORD, to_text
 from flame.nearest import nearest
 from flame.run import run_record
 from flame.run.run_folder import RUNS_FOLDER, RunFolder, all_runs, find_runs, is_alias
 from flame.run.run_record import RunDocument, RunResult
+from flame.run.whole_files import read_whole
 from protocol.errors import Code, StorageError, WorkflowError
 
 
@@ -40,7 +42,7 @@ class Run:
     def result(self) -> RunResult | None:
         """None while it is running, and after a crash of the executor. Raises StorageError."""
         try:
-            return run_record.read_result(self.folder.result.read_bytes())
+            return run_record.read_result(read_whole(self.folder.result, RUN_JSON_BYTES_MAX))
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
@@ -53,6 +55,8 @@ class Run:
             descriptor = os.open(self.folder.lock, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        except PermissionError:  # a run of another user
+            return is_file_locked(self.folder.lock)
         try:
             return is_locked(descriptor)
         finally:
@@ -81,7 +85,7 @@ class Run:
 def load(folder: RunFolder) -> Run:
     """Raises FileNotFoundError when nothing is written down of it yet, StorageError."""
     try:
-        return Run(folder, run_record.read_document(folder.document.read_bytes()))
+        return Run(folder, run_record.read_document(read_whole(folder.document, RUN_JSON_BYTES_MAX)))
     except FileNotFoundError:
         raise
     except (OSError, msgspec.DecodeError) as error:

@@ -10,10 +10,18 @@ from flame.run.run_folder import RunFolder
 
 
 def journalled_outputs(graph: Graph, node: str) -> tuple[str, ...]:
-    """By their lifetime, or since a consumer spills into the journal."""
-    spilled = {edge.output for edge in graph.outbound(node) if edge.policy == "spill"}
+    """By their lifetime; since a consumer spills into the journal; or since a consumer that may be started anew reads
+    the output as a state: it finds the newest value there, and need not wait for the next one, which may never come.
+    """
+    wanted = {edge.output for edge in graph.outbound(node) if edge.policy == "spill" or _is_read_anew(graph, edge)}
     outputs = graph.node(node).schema.outputs
-    return tuple(port.name for port in outputs if port.is_journalled or port.name in spilled)
+    return tuple(port.name for port in outputs if port.is_journalled or port.name in wanted)
+
+
+def _is_read_anew(graph: Graph, edge: Edge) -> bool:
+    consumer = graph.node(edge.target)
+    port = consumer.schema.input(edge.input)
+    return consumer.restart != "never" and port is not None and port.kind == "state"
 
 
 def wire_of(graph: Graph, node: str, run: RunFolder, address: Callable[[int], str], restarts: int) -> Wire:

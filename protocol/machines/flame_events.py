@@ -62,7 +62,10 @@ class RunBegun(Record, frozen=True):
 
 
 class NodeGreeted(Record, frozen=True):
+    """`refusal`: why it must not take part, "" when it may: it is not what the run was checked with."""
+
     node: str
+    refusal: str = ""
 
 
 class NodeWired(Record, frozen=True):

@@ -232,8 +232,8 @@ class FlameRun:
     def _of_node(self, event: NodeEvent) -> None:
         node = self._nodes[event.node]
         match event:
-            case NodeGreeted() if node.state == "starting":
-                self._greeted(node)
+            case NodeGreeted(refusal=refusal) if node.state == "starting":
+                self._greeted(node, refusal)
             case NodeWired() if node.state == "wiring":
                 self._move(node, "Wired")
                 self._wait(node, None)
@@ -253,10 +253,13 @@ class FlameRun:
             case _:
                 assert_never(event)
 
-    def _greeted(self, node: FlameNode) -> None:
+    def _greeted(self, node: FlameNode, refusal: str) -> None:
         node.greeted = True
         if self._end is not None:
             self._tell_stop(node)
+        elif refusal:
+            node.refused = True
+            self._kill(node, refusal, hung=False)
         else:
             self._move(node, "Greeted")
             self._tell(node, "wire")

@@ -33,6 +33,7 @@ class FlameNode:
         self.farewell: str | None = None
         self.blame = ""  # why it was killed by us
         self.hung = False
+        self.refused = False  # it was killed since it is not what the run was checked with
         self.greeted = False
         self.begun = False  # it was told to start
         self.told_stop = False
@@ -42,7 +43,7 @@ class FlameNode:
 
     def verdict(self) -> tuple[NodeEnd, str]:
         if self.blame:
-            return ("hung" if self.hung else "killed"), self.blame
+            return ("failed" if self.refused else "hung" if self.hung else "killed"), self.blame
         if self.signal is not None:
             return "killed", joined(f"its process was killed by signal {self.signal}", self.story)
         if self.code is None:
@@ -61,7 +62,7 @@ class FlameNode:
 
     def may_restart(self, now: Now, *, unclean: bool) -> bool:
         plan = self.plan
-        if plan.restart == "never" or (plan.restart == "on-failure" and not unclean):
+        if self.refused or plan.restart == "never" or (plan.restart == "on-failure" and not unclean):
             return False
         since_ns = now.boot_ns - plan.within_ms * 1_000_000
         self.restarted_ns = [at_ns for at_ns in self.restarted_ns if at_ns > since_ns]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.adapters import flame_files
-from actors.adapters.flame_files import HeldRun, hold, keep_result, load_result, new_run, take_up
+from actors.adapters.flame_files import HeldRun, hold, keep_result, load_result, make_shared, new_run, take_up
 from flame.run.run_folder import RUNS_FOLDER
 from flame.run.run_record import NodeResult, RunEnd, RunResult, read_document
 from protocol.errors import Code, StorageError, WorkflowError
@@ -58,6 +58,22 @@ def test_a_result_is_kept_and_what_was_on_its_way_is_removed(tmp_path: Path) -> 
         assert load_result(run.folder) == result_of(run, "failed")
         assert not run.folder.shared.exists()
         assert not list(run.folder.path.glob(".*"))
+
+
+def test_large_arrays_lie_in_memory_or_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    with run.lock:
+        make_shared(run.folder, tmp_path / "gone")  # of an executor that was killed
+        make_shared(run.folder, memory)
+        (run.folder.shared / "payload").touch()
+        assert (memory / "payload").exists()
+        make_shared(run.folder, None)
+        assert (run.folder.shared.stat().st_mode & 0o777, run.folder.shared.is_symlink()) == (0o700, False)
+        make_shared(run.folder, memory)
+        keep_result(run.folder, result_of(run, "failed"))
+        assert not run.folder.shared.is_symlink() and (memory / "payload").exists()  # its owner removes it
 
 
 @pytest.mark.parametrize("end", ["failed", "stopped", "timed-out", "interrupted", None])

@@ -55,6 +55,7 @@ class StandIn:
         self.schemas: dict[str, NodeSchema] = {}
         self.beats: dict[str, Beat] = {}
         self.byes: dict[str, Bye] = {}
+        self.notes: dict[str, tuple[str, ...]] = {}
         self.stop_wanted: list[str] = []
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self._files = {name: self._file(name, program) for name, program in programs.items()}
@@ -115,6 +116,10 @@ class StandIn:
             if process.poll() is None:
                 self._send(name, control.Stop(reason))
 
+    def sent(self, name: str, output: str) -> int:
+        """By its newest beat."""
+        return self.beats[name].sent.get(output, 0) if name in self.beats else 0
+
     def run(self, limit_s: float = LIMIT_S) -> dict[str, int]:
         """Until all programs have ended. Their exit codes."""
         self.pump(lambda: all(process.poll() is not None for process in self.processes.values()), limit_s)
@@ -151,7 +156,8 @@ class StandIn:
                 for one in fresh:
                     self._send(one, self._wire(one))
                     self._lives[one] += 1
-            case Wired():
+            case Wired(notes=notes):
+                self.notes[name] = notes
                 self._wired.add(name)
                 self._all_of(self._wired, name, control.Connect())
             case Ready():

@@ -22,7 +22,7 @@ def program(folder: Path, name: str, text: str) -> Path:
 
 
 def graph_node(folder: Path, name: str, text: str, *, safe: str = "", **options: Any) -> GraphNode:
-    file = program(folder, name, text)
+    file = program(folder, name, f"Link.safe = {safe!r}\n{text}" if safe else text)
     return GraphNode(name=name, file=str(file), schema=NodeSchema(name="Stub", file=file.name, safe=safe), **options)
 
 

@@ -26,11 +26,14 @@ from flame.control import (
     encode,
     read_from_executor,
 )
-from flame.ports import NodeSchema
+from flame.ports import InputPort, NodeSchema
 
 
 class Link:
     """Joins the run when it is made; `wire` is what the executor said. Leave it by `bye`."""
+
+    safe = ""  # the safe program that it declares
+    inputs: tuple[InputPort, ...] = ()
 
     def __init__(self) -> None:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
@@ -38,7 +41,7 @@ class Link:
         self._socket.connect(os.environ[ENDPOINT_VARIABLE])
         self.sent: dict[str, int] = {}
         self.stopped = ""
-        self.say(Hello(schema=NodeSchema(name="Stub", file="stub.py"), pid=os.getpid()))
+        self.say(Hello(schema=NodeSchema("Stub", "stub.py", inputs=self.inputs, safe=self.safe), pid=os.getpid()))
         self.wire: Any = self._expect(Wire)
         if not self.stopped:
             self.say(Wired())

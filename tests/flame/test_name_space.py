@@ -15,6 +15,7 @@ import pytest
 
 from flame.archive import write_archive
 from flame.journal import Journal
+from flame.limits import LOG_SHOWN_BYTES_MAX
 from flame.names.name_space import NameSpace, read_value
 from flame.run.run_record import NodeResult
 from flame.values import encode
@@ -166,6 +167,10 @@ def test_the_rooms_without_names_tell_of_the_flame_node(space: NameSpace, saved:
     saved.end("failed", nodes={"lock": NodeResult("failed", 1, problem="drift_lock.py:7: broken", restarts=2)})
     assert space.read_value("#lock/log") == "locked\n"
     assert space.read_value("#scope/log") == ""
+    with saved.folder.log("lock").open("a") as log:
+        log.write("x" * LOG_SHOWN_BYTES_MAX)
+    shown = space.read_value("#lock/log")
+    assert shown.startswith("[7 bytes before this: flame logs") and "locked" not in shown
     status = space.read_value("#lock/status")
     assert (status["state"], status["restarts"], status["problem"]) == ("failed", 2, "drift_lock.py:7: broken")
     assert space.read_value("#scope/status") == {"state": "failed"}

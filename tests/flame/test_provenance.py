@@ -14,6 +14,7 @@ import pytest
 from flame.graph import Graph
 from flame.limits import GIT_DIFF_BYTES_MAX
 from flame.run.provenance import copy_sources, hashes, provenance, source_files
+from flame.run.run_record import to_json
 from tests.flame.runs import graph, graph_node
 
 
@@ -60,6 +61,37 @@ def test_commit_and_what_differs_from_it_are_kept(tmp_path: Path, a_graph: Graph
     (tmp_path / "a.py").write_text("another\n")
     dirty = provenance(a_graph, ())
     assert dirty.commit == clean.commit and "+another" in dirty.diff
+
+
+def test_a_copy_is_as_closed_as_its_file_and_lies_below_the_sources(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    (tmp_path / "off.py").write_text("key = 'secret'")
+    (tmp_path / "off.py").chmod(0o600)
+    files = source_files(graph(folder, graph_node(folder, "a", "pass", safe="../off.py")))
+    assert all(".." not in name for name in files)
+    copy_sources(files, tmp_path / "kept")
+    (copy,) = (tmp_path / "kept" / name for name in files if name.endswith("off.py"))
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_of_the_environment_is_kept(a_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_TOKEN", "hunter2-and-more")
+    assert b"hunter2" not in to_json(provenance(a_graph, ()))
+
+
+def test_asking_git_runs_no_program_that_the_repository_names(tmp_path: Path, a_graph: Graph) -> None:
+    git(tmp_path, "init")
+    (tmp_path / ".gitattributes").write_text("*.py diff=evil\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    (tmp_path / "evil").write_text("#!/bin/sh\ntouch ran\ncat $1\n")
+    (tmp_path / "evil").chmod(0o755)
+    for key in ("core.fsmonitor", "diff.evil.textconv", "diff.evil.command", "diff.external"):
+        git(tmp_path, "config", key, str(tmp_path / "evil"))
+    (tmp_path / "a.py").write_text("another\n")
+    assert "+another" in provenance(a_graph, ()).diff
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_large_difference_is_cut(tmp_path: Path, a_graph: Graph) -> None:

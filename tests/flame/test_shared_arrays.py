@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +105,48 @@ def test_without_room_an_array_travels_in_the_message(camera: Camera, monkeypatc
         camera.set(np.full(LARGE, float(number)))
         kept.append(camera.take())
     assert len(camera.files) == 2 and [array[0] for array in kept] == [0, 1, 2, 3, 4]
+
+
+def test_where_the_disk_or_memory_has_no_room_an_array_travels_in_the_message(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    camera.set(np.ones(LARGE))
+    assert camera.take().sum() == LARGE and camera.files == []
+
+
+@pytest.mark.parametrize("wait_s", [None, LIMIT_S])
+def test_memory_that_the_system_cleared_costs_what_was_on_its_way_and_is_counted(
+    tmp_path: Path, wait_s: float | None
+) -> None:
+    with ends("block", 10) as edge:
+        edge.folder = tmp_path / "memory"
+        edge.folder.mkdir()
+        camera = Camera(edge)
+        camera.set(np.zeros(LARGE))
+        shutil.rmtree(edge.folder)
+        camera.set(np.ones(16 * LARGE))
+        record = camera.sink.take(wait_s)
+        assert record is not None and record.value.sum() == 16 * LARGE
+        camera.set(np.full(LARGE, 2.0))  # would fit into the slot whose file is gone
+        record = camera.sink.take(wait_s)
+        assert record is not None and record.value.sum() == 2 * LARGE
+        assert camera.sink.count.dropped == 1
+
+
+def test_files_of_an_earlier_life_are_removed_when_all_that_it_sent_was_taken(camera: Camera) -> None:
+    camera.set(np.zeros(LARGE))
+    again = SharedOutput(camera.edge.folder, "source/v", [camera.source], 1)
+    again.begin(2)
+    again.place(memoryview(bytes(LARGE)))
+    assert camera.files == ["source.v.0.1", f"source.v.0.{(1 << 20) + 1}"]  # the first one may still be looked into
+    seen = camera.take()
+    again.begin(3)
+    again.place(memoryview(bytes(LARGE)))
+    assert "source.v.0.1" not in camera.files and not seen.any()
 
 
 def test_a_slot_grows_with_the_arrays(camera: Camera) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from flame.control import InputEnd, OutputEnd
-from flame.graph import Edge, Graph, GraphNode, Parameter
-from flame.ports import InputPort, Lifetime, NodeSchema, OutputPort, Policy
+from flame.graph import Edge, Graph, GraphNode, Parameter, Restart
+from flame.ports import InputKind, InputPort, Lifetime, NodeSchema, OutputPort, Policy
 from flame.run.run_folder import RunFolder
 from flame.run.wires import journalled_outputs, wire_of
 
@@ -52,6 +55,27 @@ def test_an_output_is_journalled_by_its_lifetime_or_since_a_consumer_spills() ->
     assert journalled_outputs(spilling, "scope") == ("trace",)
     assert wire_of(spilling, "lock", RUN, address, 0).inputs[0].stream == "trace"
     assert wire_of(two("runtime"), "lock", RUN, address, 0).inputs[0].journal == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "restart", "journalled"),
+    [
+        ("state", "on-failure", ("trace",)),
+        ("state", "always", ("trace",)),
+        ("state", "never", ()),
+        ("flow", "on-failure", ()),
+    ],
+)
+def test_a_state_of_one_that_may_be_started_anew_is_journalled(
+    kind: InputKind, restart: Restart, journalled: tuple[str, ...]
+) -> None:
+    graph = two("runtime", "latest")
+    lock = graph.nodes[1]
+    schema = msgspec.structs.replace(lock.schema, inputs=(InputPort("trace", kind), InputPort("gain", "state")))
+    nodes = (graph.nodes[0], msgspec.structs.replace(lock, schema=schema, restart=restart))
+    graph = msgspec.structs.replace(graph, nodes=nodes)
+    assert journalled_outputs(graph, "scope") == journalled
+    assert bool(wire_of(graph, "lock", RUN, address, 0).inputs[0].journal) == bool(journalled)
 
 
 def test_consumers_of_one_that_is_always_started_again_do_not_hear_that_it_ended() -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
+from flame.limits import LOG_LINE_BYTES_MAX
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
@@ -73,7 +75,7 @@ def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, a
     from flame.authoring.workflow import load_graph
 
     found = _find(run, runs)
-    graph = load_graph(Path(found.graph.workflow_file), parameters, warn=None if as_json else _warn)
+    graph = load_graph(_workflow_of(found), parameters, warn=None if as_json else _warn)
     return _execute(take_up(found.folder, graph, anyway=anyway), as_json)
 
 
@@ -147,6 +149,17 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
         time.sleep(_LOOK_S)
 
 
+def _workflow_of(found: Run) -> Path:
+    """What is run again lies beside the runs. Another place is believed only when these are its runs: the folder may
+    have come from another machine, or from somebody else.
+    """
+    runs, recorded = found.folder.path.parent, Path(found.graph.workflow_file)
+    with suppress(OSError):
+        if (recorded.parent / RUNS_FOLDER).samefile(runs):
+            return recorded
+    return runs.absolute().parent / recorded.name
+
+
 # --- executing ---------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +176,7 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     took_s = (result.ended_ns - result.started_ns) / 1e9
     lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
     lines += table(HEADERS[:-1], result_rows(result), right=NUMBERS)
+    lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
     if result.archive:
         lines += ["", f"archive: {held.folder.path / result.archive}"]
     show(msgspec.to_builtins(result), lines, as_json=as_json)
@@ -217,18 +231,36 @@ def _ask_to_stop(found: Run) -> None:
     from actors.adapters.folder_lock import lock_holder
 
     holder = lock_holder(found.folder.path)
-    if holder is None or not holder.pid:
+    if holder is None and not found.is_running:
         return  # it has ended meanwhile
     try:
+        if holder is None or not holder.pid:
+            raise PermissionError  # who holds it does not let us know
+        _check_holder(found, holder.pid)
         os.kill(holder.pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     except PermissionError as error:
         raise DeniedError(
             Code.RUN_IN_PROGRESS,
-            f"run {found.alias} belongs to another user, whose process {holder.pid} runs it",
+            f"run {found.alias} is run by another user",
             next_step="ask that user to stop it",
         ) from error
+
+
+def _check_holder(found: Run, pid: int) -> None:
+    """Who wrote the lock file may have named any process. Raises PermissionError unless it is one of his own, and
+    ProcessLookupError.
+    """
+    owner = found.folder.lock.stat().st_uid
+    try:
+        runs_as = Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            raise ProcessLookupError from None
+        runs_as = os.getuid()  # a system that does not tell
+    if runs_as != owner:
+        raise PermissionError
 
 
 def _facts(one: Run) -> dict[str, Any]:
@@ -252,7 +284,7 @@ class _Tail:
         self._path = path
         self._prefix = prefix
         self._at = 0
-        self._rest = b""  # bounded by the longest line
+        self._rest = b""  # limits.LOG_LINE_BYTES_MAX and what is read at once
 
     def lines(self, *, whole: bool) -> Iterator[str]:
         """What has come since; a line that is not complete only if `whole`."""
@@ -263,6 +295,9 @@ class _Tail:
                     self._at += len(data)
                     *lines, self._rest = (self._rest + data).split(b"\n")
                     yield from (self._prefix + clean(line.decode("utf-8", "replace")) for line in lines)
+                    if len(self._rest) > LOG_LINE_BYTES_MAX:  # a program that prints without line ends
+                        rest, self._rest = self._rest, b""
+                        yield self._prefix + clean(rest.decode("utf-8", "replace"))
         except FileNotFoundError:
             return  # it has not been started
         if whole and self._rest:

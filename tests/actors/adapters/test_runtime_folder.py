@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.adapters.runtime_folder import SocketFolder, runtime_folder
+from actors.adapters.runtime_folder import SocketFolder, memory_folder, runtime_folder
 from protocol.errors import Code, ConfigError
 
 pytestmark = pytest.mark.usefixtures("own_runtime")
@@ -73,3 +73,20 @@ def test_a_runtime_folder_whose_path_has_no_room_for_a_socket_is_one_sentence(
     with pytest.raises(ConfigError) as caught:
         SocketFolder()
     assert caught.value.code == Code.FOLDER_UNUSABLE and "XDG_RUNTIME_DIR" in (caught.value.next_step or "")
+
+
+def test_a_folder_in_memory_is_this_users_alone_and_what_was_left_over_goes(tmp_path: Path) -> None:
+    left = tmp_path / f"flotta-p2p-{os.getuid()}" / "arrays-killed"
+    left.mkdir(parents=True)
+    left.parent.chmod(0o700)
+    folder = memory_folder(1, tmp_path)
+    assert folder is not None and folder.path.stat().st_mode & 0o777 == 0o700 and not left.exists()
+    folder.close()
+    assert not folder.path.exists()
+
+
+def test_without_enough_memory_that_is_this_users_alone_there_is_no_folder_in_it(tmp_path: Path) -> None:
+    assert memory_folder(1 << 62, tmp_path) is None
+    assert memory_folder(1, tmp_path / "missing") is None
+    (tmp_path / f"flotta-p2p-{os.getuid()}").symlink_to(tmp_path)  # laid there by another
+    assert memory_folder(1, tmp_path) is None

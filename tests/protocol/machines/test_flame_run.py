@@ -25,6 +25,7 @@ from protocol.machines.contract import Stories, TimerFired
 from protocol.machines.flame_events import (
     Finish,
     Interrupted,
+    NodeGreeted,
     NodeLeft,
     NodePlan,
     NodeWantsStop,
@@ -136,6 +137,19 @@ def test_a_run_is_over_when_everybody_who_consumes_a_flow_has_ended() -> None:
     world.leave("a")
     assert world.finish is not None and world.finish.end == "succeeded"
     assert (world.view("a").end, world.view("b").end) == ("stopped", "succeeded")
+
+
+@pytest.mark.parametrize("plan", [A, ANEW])
+def test_one_that_must_not_take_part_is_killed_and_fails_the_run_without_a_restart(plan: NodePlan) -> None:
+    world = World(plan, B)
+    world.begin()
+    world.greet("b")
+    world.step(NodeGreeted(node="a", refusal="it is another"))
+    assert world.killed == {"a"} and ("a", "wire") not in world.told
+    world.end("a", signal=9)
+    world.leave("b")
+    assert world.finish == Finish(end="failed", reason="a: it is another")
+    assert world.view("a").end == "failed" and world.view("a").restarts == 0
 
 
 def test_a_flame_node_may_stop_the_run() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flame.limits import LOG_TOLD_BYTES
 from flame.run.run_record import RunResult, read_document, read_result
 from tests.flame.runs import AT_ONCE, TO_THE_END, graph, graph_node
 from tests.system.flame.executions import PID, Execution, wait_gone
@@ -91,6 +92,24 @@ def test_a_program_that_does_not_come_to_register_ends_the_run_with_its_line(
         assert result.nodes["a"].problem.startswith("a.py:2: ")
 
 
+@pytest.mark.parametrize("restart", ["never", "always"])
+def test_a_flame_node_that_declares_other_than_was_checked_ends_the_run_before_its_start(
+    tmp_path: Path, restart: str
+) -> None:
+    changed = PID + (
+        "from flame.ports import InputPort\n"
+        "Link.inputs = (InputPort('gain', 'state'),)\n"
+        "link = Link()\n"
+        "pathlib.Path('ran').touch()\n"
+    )
+    nodes = (graph_node(tmp_path, "a", changed, restart=restart), graph_node(tmp_path, "b", LOOP))
+    result = Execution(tmp_path, graph(tmp_path, *nodes)).end()
+    assert (result.end, ends(result)) == ("failed", {"a": "failed", "b": "never-started"})
+    assert result.reason.startswith("a: node-file-wrong: a.py declares other than when the workflow was checked")
+    assert "input 'gain' is new" in result.reason and "Next: " in result.reason and "`flame check`" in result.reason
+    assert result.nodes["a"].restarts == 0 and not (tmp_path / "ran").exists()
+
+
 def test_a_flame_node_that_is_stopped_by_the_system_has_hung(tmp_path: Path) -> None:
     execution = two(tmp_path, LOOP, LOOP)
     execution.wait_for("running")
@@ -169,6 +188,23 @@ def test_bug_13_kill_9_of_the_executor_leaves_no_process_behind(tmp_path: Path, 
     execution.process.kill()
     execution.process.communicate(timeout=5)
     wait_gone(*pids)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_lies_in_memory_goes_with_the_run_though_its_executor_is_killed(tmp_path: Path, killed: bool) -> None:
+    execution = Execution(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", LOOP)))
+    execution.wait_for("running")
+    shared = execution.run().shared.resolve()
+    assert shared.is_relative_to("/dev/shm") and shared.stat().st_mode & 0o777 == 0o700
+    (shared / "payload").touch()
+    if killed:
+        execution.process.kill()
+        execution.process.communicate(timeout=5)
+    else:
+        os.kill(execution.process.pid, signal.SIGTERM)
+        execution.end()
+        assert not execution.run().shared.is_symlink()
+    wait_until(lambda: not shared.exists(), 5.0)
 
 
 def test_a_guard_that_is_killed_is_replaced(tmp_path: Path) -> None:
@@ -355,6 +391,13 @@ def test_bug_19_no_name_reaches_a_shell_and_no_port_is_opened(tmp_path: Path) ->
     result = execution.end()
     assert (result.end, result.reason) == ("succeeded", "every flame node has ended")
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_flame_node_that_prints_without_end_is_named_in_the_result(tmp_path: Path) -> None:
+    floods = f"os.ftruncate(1, {LOG_TOLD_BYTES} + 1)\n"
+    execution = Execution(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", PID + floods + AT_ONCE)))
+    (note,) = execution.end().nodes["a"].notes
+    assert note.startswith("it printed 256 MiB") and note.endswith("logs/a.txt")
 
 
 def test_what_a_flame_node_prints_is_in_its_log_at_once(tmp_path: Path) -> None:

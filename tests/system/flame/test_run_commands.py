@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from flame.journal import Journal, JournalReader
 from flame.run.run_folder import RunFolder
+from flame.run.run_record import read_result
+from flame.values import encode
 from tests.system.flame.counting import COUNTER, ENDLESS, RESTART, SUM, WORKFLOW, check_whole, laboratory, values
 from tests.system.flame.laboratory import Laboratory
 from tests.system.processes import wait_until
@@ -46,6 +50,60 @@ def test_bug_12_a_run_that_fails_says_where_and_ends_with_code_1(tmp_path: Path)
     assert (tmp_path / "below").read_text() == "the loop"
     assert "ZeroDivisionError" in lab.type("logs", "j1", "sum").stdout
     assert values(lab.run(), "counter/count")[:2] == [1, 2]
+
+
+TARGET = """
+    import flame
+    node = flame.Node("Target")
+    node.outputs.runtime("target", float)
+    node.register()
+    node.outputs.set(target=0.5)
+"""
+HOLDS = """
+    import os, pathlib
+    import flame
+    node = flame.Node("Holds")
+    target = node.inputs.state("target", float)
+    held = node.outputs.permanent("held", float)
+    node.register()
+    node.outputs.set(held=target.get())
+    if not pathlib.Path("killed").exists():
+        pathlib.Path("killed").touch()
+        os.kill(os.getpid(), 9)
+"""
+HOLDING = """
+    from flame import Workflow
+    from flame_nodes import Holds, Target
+    wf = Workflow("holding", "")
+    target = Target("target")
+    holds = Holds("holds", target=target.o.target)
+    holds.restart("on-failure", max=3)
+"""
+
+
+def test_one_that_is_started_anew_finds_a_runtime_state_that_will_not_be_set_again(tmp_path: Path) -> None:
+    lab = Laboratory(tmp_path, HOLDING, target=TARGET, holds=HOLDS)
+    result = lab.json("run")
+    assert (result["end"], result["nodes"]["holds"]["restarts"]) == ("succeeded", 1)
+    assert values(lab.run(), "holds/held") == [0.5, 0.5]
+
+
+def test_a_declaration_that_follows_a_file_which_changed_since_the_check_ends_the_run(tmp_path: Path) -> None:
+    depends = """
+        import pathlib
+        import flame
+        looks = pathlib.Path("looks")
+        looks.write_text(looks.read_text() + "x" if looks.exists() else "x")
+        node = flame.Node("Target")
+        node.outputs.runtime("target", float, unit="V" if len(looks.read_text()) < 2 else "mV")
+        node.register()
+        node.outputs.set(target=0.5)
+    """
+    only = "from flame import Workflow\nfrom flame_nodes import Target\nwf = Workflow('only', '')\nTarget('target')\n"
+    typed = Laboratory(tmp_path, only, target=depends).type("run")
+    assert typed.returncode == 1
+    assert "node-file-wrong: target.py declares other" in typed.stderr
+    assert """output 'target' has unit "mV", and had "V\"""" in typed.stderr
 
 
 def test_bug_14_ctrl_c_stops_in_order_and_the_archive_is_written(tmp_path: Path) -> None:
@@ -144,3 +202,32 @@ def test_a_mistake_in_a_command_is_one_sentence(tmp_path: Path, words: tuple[str
     lab = Laboratory(tmp_path, "x = 1\n")
     typed = lab.type(*words)
     assert typed.returncode != 0 and "Traceback" not in typed.stderr and typed.stderr.count("\n") == 1
+
+
+def test_a_run_whose_producer_lost_values_in_a_power_cut_is_resumed_and_says_so(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, last=60, pause=0.05)
+    running = lab.begin("run")
+    lab.wait_for("sum.pid")
+    wait_until(lambda: _position(lab.run()) > 10)
+    running.kill()
+    running.communicate(timeout=60)
+    wait_until(lambda: "broken off" in lab.type("ps").stdout)
+    taken = _position(lab.run())
+    shutil.rmtree(lab.run().journal("counter"))
+    with Journal.open(lab.run().journal("counter"), ["count"]) as journal:  # as the disk has it: only the first values
+        for number in range(1, 6):
+            journal.append({"count": encode(number)}, 1, memory={"number": encode(number)})
+    resumed = lab.type("resume", "j1")
+    assert resumed.returncode == 0, resumed.stderr
+    sentence = f"input number had taken values 6 to {taken} of counter/count, which its journal has lost"
+    assert f"sum: {sentence}" in resumed.stdout
+    assert sentence in lab.type("logs", "j1", "sum").stdout
+    result = read_result(lab.run().result.read_bytes())
+    assert [note.startswith(sentence) for note in result.nodes["sum"].notes] == [True]
+    assert result.nodes["sum"].inputs["number"].received == 60 - 5
+    assert values(lab.run(), "counter/count") == list(range(1, 61))
+
+
+def _position(run: RunFolder) -> int:
+    with JournalReader(run.journal("sum")) as journal:
+        return journal.cursors().get("number", 0)

@@ -8,7 +8,7 @@ import pytest
 
 from flame import values
 from flame.control import PARENT_VARIABLE
-from flame.journal import JournalReader
+from flame.journal import Journal, JournalReader
 from flame.ports import Policy
 from tests.flame.executor_stand_in import Edge, StandIn
 
@@ -273,6 +273,38 @@ def test_a_producer_killed_and_started_anew_is_heard_again(tmp_path: Path) -> No
             run.start("counter")
         assert run.run() == {"counter": 0, "sum": 0}
         assert run.output("sum") == f"900 {900 * 901 // 2} True\n"
+
+
+ONCE_KILLED = """
+    import flame, os
+    node = flame.Node("Sum")
+    number = node.inputs.flow("number", int)
+    node.register()
+    if not os.path.exists("crashed"):
+        open("crashed", "w").close()
+        os.kill(os.getpid(), 9)
+    print([(record.seq, record.value) for record in number])
+"""
+
+
+def test_a_consumer_that_is_ahead_of_its_producer_after_a_power_cut_loses_no_new_value(tmp_path: Path) -> None:
+    texts = {"counter": COUNTER.format(last=8, lifetime="permanent"), "sum": ONCE_KILLED}
+    with StandIn(tmp_path, texts, [EDGE]) as run:
+        with Journal.open(run.journal("counter"), ["count"]) as journal:
+            for number in range(1, 6):
+                journal.append({"count": values.encode(-number)}, 1)
+        with Journal.open(run.journal("sum"), []) as journal:
+            journal.append({}, 1, cursors={"number": 10})
+        run.pump(lambda: run.processes["sum"].poll() == -9)
+        assert "input number had taken values 6 to 10 of counter/count" in run.output("sum")
+        (note,) = run.notes["sum"]
+        assert "values 6 to 10" in note and "taken as new" in note
+        # The producer is past the old position by now: what was stepped back to must have been kept.
+        run.pump(lambda: run.processes["counter"].poll() is not None or run.sent("counter", "count") == 8)
+        run.start("sum")
+        assert run.run() == {"counter": 0, "sum": 0}
+        assert run.output("sum") == f"{[(5 + number, number) for number in range(1, 9)]}\n"
+        assert run.notes["sum"] == ()
 
 
 def test_large_arrays_arrive_whole_and_nothing_of_them_stays(tmp_path: Path) -> None:
