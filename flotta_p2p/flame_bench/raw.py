@@ -42,6 +42,8 @@ def send_all(folder: str, data: bytes, count: int, depth: int) -> None:
     for _ in range(count):
         socket.send(data, copy=not is_large)
     socket.send(END)
+    socket.close()
+    zmq.Context.instance().term()  # ZeroMQ reads the data until all of it is sent
 
 
 def receive_all(folder: str, depth: int) -> float:

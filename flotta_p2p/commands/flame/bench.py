@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from flotta_p2p.commands.flame.options import json_option
 from flotta_p2p.commands.output import clean, show, table
 
-_QUICK: float = 0.02
+_QUICK: Final = 0.02
 
 
 @click.command()
