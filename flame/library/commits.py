@@ -48,6 +48,9 @@ class Commits:
             if self._journal is None or not (outputs or changed or self._positions):
                 return {}
             positions, self._positions = self._positions, {}
+            if not outputs and not changed:
+                self._journal.advance(positions)
+                return {}
             return self._journal.append(outputs, time_ns, memory=changed, cursors=positions, durable=durable)
 
     def close(self) -> None:

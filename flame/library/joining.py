@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import zmq
 
 from flame.control import Beat, InputEnd
+from flame.edges.context import edge_context
 from flame.edges.newest import NewestEnd
 from flame.edges.receiving import ReceivingEnd
 from flame.edges.sending import SendingEnd
@@ -40,7 +41,7 @@ class Joined:
         self._stop = stop
         self._link = NodeLink(endpoint, name, stop)
         self._wire: Final = self._link.hello(schema)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = edge_context()
         self._receiving: dict[str, ReceivingEnd] = {}
         self._journal: Journal | None = None
         self._next_seq: dict[str, int] = {}
@@ -89,7 +90,8 @@ class Joined:
             return
         from flame.journal import Journal
 
-        self._journal = Journal.open(Path(wire.journal), wire.journalled)
+        inputs = [end.input for end in wire.inputs if end.journal]
+        self._journal = Journal.open(Path(wire.journal), wire.journalled, inputs=inputs)
         recovered = self._journal.recovered
         self._next_seq, self._positions = recovered.next_seq, recovered.cursors
         if memory is not None:

@@ -33,6 +33,7 @@ _MODULES: Final = {
     "diff": "comparing",
     "dry": "drying",
     "doctor": "doctor",
+    "bench": "bench",
 }
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flame.journal import Journal, JournalReader, writer
+from flame.journal import Journal, JournalReader, positions, writer
 from flame.journal.index import Index
 from flame.values import decode, encode
 from protocol.errors import Code, ConfigError, LocalProtocolError, StorageError
@@ -321,3 +322,61 @@ def test_a_disk_that_does_not_give_its_bytes_and_a_folder_of_somebody_else_are_n
         JournalReader(tmp_path) as reader,
     ):
         reader.last("a")
+
+
+def in_a_process_that_is_killed(work: Callable[[], None]) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def advance_and_die(folder: Path) -> None:
+    def work() -> None:
+        journal = Journal.open(folder, ["a"], inputs=["x", "y"], sync_ms=60_000)
+        journal.append({"a": encode(1)}, 1, cursors={"x": 1, "y": 7})
+        for seq in range(2, 100):
+            journal.advance({"x": seq})
+
+    in_a_process_that_is_killed(work)
+
+
+def test_a_position_that_was_advanced_survives_a_kill_with_no_record_of_it(tmp_path: Path) -> None:
+    advance_and_die(tmp_path)
+    with JournalReader(tmp_path) as reader:
+        assert reader.cursors() == {"x": 1, "y": 7}, "no sync has come in between"
+    for _ in range(2):
+        with Journal.open(tmp_path, ["a"], inputs=["y", "x"]) as journal:
+            assert journal.recovered.cursors == {"x": 99, "y": 7}
+
+
+def test_after_another_boot_positions_are_those_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance_and_die(tmp_path)
+    monkeypatch.setattr(positions, "_boot", lambda: "another")
+    with Journal.open(tmp_path, ["a"], inputs=["x", "y"]) as journal:
+        assert journal.recovered.cursors == {"x": 1, "y": 7}
+
+
+def test_an_advanced_position_is_in_the_journal_after_the_next_sync_set_or_end(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, ["a"], inputs=["x", "y"]) as journal, JournalReader(tmp_path) as reader:
+        journal.advance({"x": 3})
+        wait_for(lambda: reader.cursors() == {"x": 3})
+    with Journal.open(tmp_path, ["a"], inputs=["x", "y"], sync_ms=60_000) as journal:
+        journal.advance({"x": 4})
+        journal.append({"a": encode(1)}, 1, cursors={"y": 1})
+        with JournalReader(tmp_path) as reader:
+            assert reader.cursors() == {"x": 4, "y": 1}
+        journal.advance({"x": 5})
+    with JournalReader(tmp_path) as reader:
+        assert reader.cursors() == {"x": 5, "y": 1}
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\xff" * 64, b"\x03" + b"\0" * 20])
+def test_positions_that_do_not_read_are_those_of_the_journal(tmp_path: Path, data: bytes) -> None:
+    advance_and_die(tmp_path)
+    (tmp_path / "positions").write_bytes(data)
+    with Journal.open(tmp_path, ["a"], inputs=["x"]) as journal:
+        assert journal.recovered.cursors == {"x": 1, "y": 7}

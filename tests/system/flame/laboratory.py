@@ -25,14 +25,14 @@ class Laboratory:
         for name, text in {"workflow": workflow, **node_files}.items():
             (folder / f"{name}.py").write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
 
-    def type(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def type(self, *words: str, cwd: Path | None = None, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
         """One command, to its end."""
         return subprocess.run(
-            (*FLAME, *words), cwd=cwd or self.folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            (*FLAME, *words), cwd=cwd or self.folder, capture_output=True, text=True, timeout=limit_s, check=False
         )
 
-    def json(self, *words: str) -> Any:
-        typed = self.type(*words, "--json")
+    def json(self, *words: str, limit_s: float = LIMIT_S) -> Any:
+        typed = self.type(*words, "--json", limit_s=limit_s)
         assert typed.stdout, typed.stderr
         return json.loads(typed.stdout)
 

@@ -1,0 +1,1 @@
+"""Flame nodes that are measured; each file is a program of its own."""

@@ -1,0 +1,23 @@
+"""Answers what it is asked, by an edge without a journal, and by ZeroMQ alone."""
+
+from __future__ import annotations
+
+import threading
+
+import flame
+from flotta_p2p.flame_bench import raw
+
+
+def main() -> None:
+    node = flame.Node("Echo")
+    ask = node.inputs.flow("ask", bytes)
+    folder = node.inputs.state("folder", str)
+    node.outputs.runtime("answer", bytes)
+    node.register()
+    threading.Thread(target=raw.echo, args=(folder.get(),), daemon=True).start()
+    for record in ask:
+        node.outputs.set(answer=record.value)
+
+
+if __name__ == "__main__":
+    main()

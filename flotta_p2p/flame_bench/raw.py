@@ -1,0 +1,61 @@
+"""ZeroMQ alone, as a measure: PUSH connects to PULL over `ipc`, as an edge does."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from flotta_p2p.flame_bench.rows import FOUND
+
+Socket = zmq.Socket[bytes]
+END = b""
+
+
+def pull(folder: str, name: str, depth: int = 1_000) -> Socket:
+    socket = zmq.Context.instance().socket(zmq.PULL)
+    socket.set(zmq.RCVHWM, depth)
+    socket.bind(f"ipc://{Path(folder)}/{name}")
+    return socket
+
+
+def push(folder: str, name: str, depth: int = 1_000) -> Socket:
+    socket = zmq.Context.instance().socket(zmq.PUSH)
+    socket.set(zmq.SNDHWM, depth)
+    socket.connect(f"ipc://{Path(folder)}/{name}")
+    return socket
+
+
+def echo(folder: str) -> None:
+    """Answer until the end comes."""
+    asked, answers = pull(folder, "ask"), push(folder, "answer")
+    while data := asked.recv():
+        answers.send(data)
+
+
+def send_all(folder: str, data: bytes, count: int, depth: int) -> None:
+    socket = push(folder, "pour", depth)
+    is_large = len(data) > zmq.COPY_THRESHOLD
+    for _ in range(count):
+        socket.send(data, copy=not is_large)
+    socket.send(END)
+    socket.close()
+    zmq.Context.instance().term()  # ZeroMQ reads the data until all of it is sent
+
+
+def receive_all(folder: str, depth: int) -> float:
+    """Messages per second, from the first on."""
+    socket = pull(folder, "pour", depth)
+    socket.recv()
+    began, count = time.perf_counter(), 0
+    while len(socket.recv(copy=False)):
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def tell(**found: Any) -> None:
+    """To the executor's log of this flame node."""
+    print(FOUND + json.dumps(found), flush=True)
