@@ -53,6 +53,12 @@ class Run:
             descriptor = os.open(self.folder.lock, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        except PermissionError as error:
+            raise StorageError(
+                Code.FOLDER_UNUSABLE,
+                f"{self.folder.path} belongs to another user and cannot be read",
+                next_step="ask that user, or let this one read the folder",
+            ) from error
         try:
             return is_locked(descriptor)
         finally:
