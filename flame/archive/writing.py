@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from flame.archive.columns import Survey, create, grow
+from flame.archive.disk_file import DiskFile
 from flame.archive.failures import named
 from flame.archive.layout import FORMAT, RUN
 from flame.archive.reading import Archive
@@ -28,6 +29,8 @@ from flame.run.whole_files import read_whole
 from flame.values import decode
 from protocol.errors import Code, StorageError
 from protocol.eui import EUI
+
+Check = Callable[[], None]  # raises what the disk has refused
 
 
 class Source(Protocol):
@@ -49,8 +52,10 @@ def write_archive(run: RunFolder, document: RunDocument, result: RunResult | Non
     """
     fresh = run.archive.with_name(f".{run.archive.name}.{os.getpid()}.part")
     try:
-        with h5py.File(fresh, "w") as file:
-            counts = _Writing(file, run, document, salvage=salvage).write(result)
+        with DiskFile(fresh) as disk:
+            with h5py.File(disk, "w") as file:
+                counts = _Writing(file, run, document, check=disk.check, salvage=salvage).write(result)
+            disk.check()
         with Archive(fresh) as archive:
             _compare(counts, archive)
         _sync(fresh)
@@ -66,8 +71,9 @@ def write_archive(run: RunFolder, document: RunDocument, result: RunResult | Non
 class _Writing:
     """One archive being written."""
 
-    def __init__(self, file: h5py.File, run: RunFolder, document: RunDocument, *, salvage: bool) -> None:
+    def __init__(self, file: h5py.File, run: RunFolder, document: RunDocument, *, check: Check, salvage: bool) -> None:
         self._file = file
+        self._check = check
         self._run = run
         self._document = document
         self._salvage = salvage
@@ -87,7 +93,9 @@ class _Writing:
                 names = _Names(group, {output.name for output in outputs})
                 for output in outputs:
                     eui = EUI(first=self._document.id, node=node.name, name=output.name)
-                    counts[f"{node.name}/{output.name}"] = _write_stream(group, names, source, output, str(eui))
+                    counts[f"{node.name}/{output.name}"] = _write_stream(
+                        group, names, source, output, str(eui), self._check
+                    )
         return counts
 
     def _write_facts(self, result: RunResult | None) -> None:
@@ -148,7 +156,7 @@ class _Names:
         return name
 
 
-def _write_stream(group: h5py.Group, names: _Names, source: Source, output: OutputPort, eui: str) -> int:
+def _write_stream(group: h5py.Group, names: _Names, source: Source, output: OutputPort, eui: str, check: Check) -> int:
     """How many values were written."""
 
     def beside(part: str) -> str:
@@ -164,6 +172,7 @@ def _write_stream(group: h5py.Group, names: _Names, source: Source, output: Outp
     times.attrs.update({"unit": "ns", "description": "time of each value, since 1970-01-01T00:00:00Z"})
     seqs = create(group, beside("seq"), np.dtype("i8")) if missing else None
     for block in _blocks(source.read(output.name, first_seq, last_seq)):
+        check()
         column.append([decode(stored.data) for stored in block])
         grow(times, np.array([stored.time_ns for stored in block], "i8"))
         if seqs is not None:

@@ -18,6 +18,7 @@ schema and runs on the data of its dry run.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import sys
@@ -210,17 +211,21 @@ class Node:
         self.outputs.join(self._joined.start(self.inputs.all, self.outputs.all, self._memory))
 
     def _stand_alone(self) -> None:
-        folder = self._file.parent / SCHEMA_FOLDER
-        folder.mkdir(exist_ok=True)
-        fresh = folder / f"{self.name}.json.{os.getpid()}"
-        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(self.schema), indent=2) + b"\n")
-        fresh.replace(folder / f"{self.name}.json")
+        with contextlib.suppress(OSError):  # a dry run needs no folder that may be written
+            self._write_schema()
         self._dry = DryRun(is_alone=True)
         for handle in self.inputs.all.values():
             self._dry.join(handle, self._stop)
         if saved := os.environ.get(control.DRY_FROM_VARIABLE):
             self._dry.feed_saved(saved)
         self.outputs.join(DryOutlet())
+
+    def _write_schema(self) -> None:
+        folder = self._file.parent / SCHEMA_FOLDER
+        folder.mkdir(exist_ok=True)
+        fresh = folder / f"{self.name}.json.{os.getpid()}"
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(self.schema), indent=2) + b"\n")
+        fresh.replace(folder / f"{self.name}.json")
 
     def _wait(self, inputs: tuple[Input[Any], ...], limit_s: float) -> None:
         pollable = [what for handle in inputs if (what := handle.source.pollable) is not None]

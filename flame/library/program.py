@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import traceback
 from pathlib import Path
-from types import TracebackType
-from typing import Final
+from types import FrameType, TracebackType
+from typing import Final, NoReturn
 
 from protocol.errors import FlottaError
 
@@ -25,6 +26,17 @@ def watch() -> None:
     if not _Ending.is_watched:
         _Ending.is_watched = True
         sys.excepthook = _report
+        sys.exit = _exit
+        vars(builtins).update(exit=_exit, quit=_exit)
+
+
+def _exit(code: object = None) -> NoReturn:
+    """As that of Python. A code that is no success is known before the edges close, so that consumers do not take it
+    for an end in order. `raise SystemExit(1)` without it is only seen by the executor, when the process has ended.
+    """
+    if code is not None and code != 0:
+        _Ending.problem = f"{_line(sys._getframe(1))}: the program ended itself with {code!r}"
+    raise SystemExit(code)
 
 
 def problem() -> str:
@@ -44,6 +56,10 @@ def place(trace: TracebackType | None) -> str:
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
     outside = [(name, line) for name, line in lines if not Path(name).resolve().is_relative_to(_HOME)]
     return f"{Path(outside[-1][0]).name}:{outside[-1][1]}" if outside else ""
+
+
+def _line(frame: FrameType) -> str:
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,20 @@ from tests.flame.archive.builders import document, node, output
 from tests.system.small_disk import fill, only_to_be_read, small_disk_of
 
 pytestmark = pytest.mark.system
+
+# A program that writes the archive of j1 in a folder and prints the code of its refusal.
+ARCHIVING = """
+import sys
+from pathlib import Path
+from flame.archive import write_archive
+from flame.run.run_folder import RunFolder
+from protocol.errors import StorageError
+from tests.flame.archive.builders import document, node, output
+try:
+    write_archive(RunFolder(Path(sys.argv[1]), "j1"), document(node("lock", output("beat"))), None)
+except StorageError as error:
+    print(error.code.value)
+"""
 
 
 @pytest.fixture
@@ -110,6 +126,22 @@ def test_an_archive_that_does_not_fit_is_refused_by_name_and_the_old_one_stays(s
     filler.unlink()
     with Archive(write_archive(run, record, None)) as archive:
         assert archive.count("lock/beat") == 31
+
+
+@pytest.mark.parametrize("free_kib", [0, 4, 40, 300, 900])
+def test_a_process_whose_archive_did_not_fit_ends_in_order(small_disk: Path, free_kib: int) -> None:
+    """HDF5 crashed at the end of the process, over a file that it could not close."""
+    run = RunFolder(small_disk, "j1")
+    run.path.mkdir()
+    with Journal.open(run.journal("lock"), ["beat"]) as journal:
+        for i in range(12):
+            journal.append({"beat": encode([os.urandom(300_000), i])}, i)
+    filler = fill(small_disk)
+    os.truncate(filler, filler.stat().st_size - free_kib * KIB)
+    ended = subprocess.run(
+        [sys.executable, "-c", ARCHIVING, str(small_disk)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "disk-full", "")
 
 
 def test_journals_and_archives_of_a_disk_that_may_only_be_read_are_read(small_disk: Path) -> None:

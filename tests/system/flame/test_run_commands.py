@@ -231,3 +231,24 @@ def test_a_run_whose_producer_lost_values_in_a_power_cut_is_resumed_and_says_so(
 def _position(run: RunFolder) -> int:
     with JournalReader(run.journal("sum")) as journal:
         return journal.cursors().get("number", 0)
+
+
+def test_a_flame_node_that_ends_itself_with_a_code_has_failed_and_its_value_comes_again(tmp_path: Path) -> None:
+    """Its consumers took it for an end in order, and the value that it had taken was gone."""
+    early = SUM.replace(
+        "for record in number:", "for record in number:\n        if record.value == 5: import sys; sys.exit(3)", 1
+    )
+    lab = Laboratory(tmp_path, WORKFLOW.format(last=20, pause=0.0, more=""), counter=COUNTER, sum=early)
+    assert lab.type("run").returncode == 1
+    file = tmp_path / "sum.py"
+    file.write_text(file.read_text().replace("sys.exit(3)", "0"))
+    assert lab.type("resume", "j1", "--anyway").returncode == 0
+    check_whole(lab.run(), 20)
+
+
+def test_a_node_file_in_a_folder_that_cannot_be_written_runs_alone(tmp_path: Path) -> None:
+    lab = Laboratory(tmp_path, "", alone="import flame\nnode = flame.Node('Alone', '')\nnode.register()\n")
+    (tmp_path / "schema").write_text("in the way, also for a user who may do everything")
+    typed = lab.type("dry", "alone.py")
+    assert "Traceback" not in typed.stderr
+    assert typed.returncode == 0, typed.stderr
