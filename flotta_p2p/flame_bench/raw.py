@@ -37,23 +37,24 @@ def echo(folder: str) -> None:
 
 
 def send_all(folder: str, data: bytes, count: int, depth: int) -> None:
-    socket = push(folder, "pour", depth)
+    """Returns when all of it was received: ZeroMQ reads the data until then, and an end may lose what is on its way."""
+    received, socket = pull(folder, "received"), push(folder, "pour", depth)
     is_large = len(data) > zmq.COPY_THRESHOLD
     for _ in range(count):
         socket.send(data, copy=not is_large)
     socket.send(END)
-    socket.close()
-    zmq.Context.instance().term()  # ZeroMQ reads the data until all of it is sent
+    received.recv()
 
 
-def receive_all(folder: str, depth: int) -> float:
-    """Messages per second, from the first on."""
-    socket = pull(folder, "pour", depth)
+def receive_all(folder: str, socket: Socket) -> float:
+    """Messages per second, from the first on. `socket`: bound before the other end connects."""
     socket.recv()
     began, count = time.perf_counter(), 0
     while len(socket.recv(copy=False)):
         count += 1
-    return count / (time.perf_counter() - began)
+    per_s = count / (time.perf_counter() - began)
+    push(folder, "received").send(b"all")
+    return per_s
 
 
 def tell(**found: Any) -> None:
