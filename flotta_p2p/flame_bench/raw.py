@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ END = b""
 
 
 def pull(folder: str, name: str, depth: int = 1_000) -> Socket:
-    socket = zmq.Context.instance().socket(zmq.PULL)
+    socket: Socket = zmq.Context.instance().socket(zmq.PULL)
     socket.set(zmq.RCVHWM, depth)
     socket.bind(f"ipc://{Path(folder)}/{name}")
     return socket
 
 
 def push(folder: str, name: str, depth: int = 1_000) -> Socket:
-    socket = zmq.Context.instance().socket(zmq.PUSH)
+    socket: Socket = zmq.Context.instance().socket(zmq.PUSH)
     socket.set(zmq.SNDHWM, depth)
     socket.connect(f"ipc://{Path(folder)}/{name}")
     return socket
@@ -39,9 +40,9 @@ def echo(folder: str) -> None:
 def send_all(folder: str, data: bytes, count: int, depth: int) -> None:
     """Returns when all of it was received: ZeroMQ reads the data until then, and an end may lose what is on its way."""
     received, socket = pull(folder, "received"), push(folder, "pour", depth)
-    is_large = len(data) > zmq.COPY_THRESHOLD
+    send = socket.send if len(data) <= zmq.COPY_THRESHOLD else partial(socket.send, copy=False)
     for _ in range(count):
-        socket.send(data, copy=not is_large)
+        send(data)
     socket.send(END)
     received.recv()
 
