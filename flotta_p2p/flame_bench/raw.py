@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ END = b""
 
 
 def pull(folder: str, name: str, depth: int = 1_000) -> Socket:
-    socket = zmq.Context.instance().socket(zmq.PULL)
+    socket: Socket = zmq.Context.instance().socket(zmq.PULL)
     socket.set(zmq.RCVHWM, depth)
     socket.bind(f"ipc://{Path(folder)}/{name}")
     return socket
 
 
 def push(folder: str, name: str, depth: int = 1_000) -> Socket:
-    socket = zmq.Context.instance().socket(zmq.PUSH)
+    socket: Socket = zmq.Context.instance().socket(zmq.PUSH)
     socket.set(zmq.SNDHWM, depth)
     socket.connect(f"ipc://{Path(folder)}/{name}")
     return socket
@@ -37,23 +38,24 @@ def echo(folder: str) -> None:
 
 
 def send_all(folder: str, data: bytes, count: int, depth: int) -> None:
-    socket = push(folder, "pour", depth)
-    is_large = len(data) > zmq.COPY_THRESHOLD
+    """Returns when all of it was received: ZeroMQ reads the data until then, and an end may lose what is on its way."""
+    received, socket = pull(folder, "received"), push(folder, "pour", depth)
+    send = socket.send if len(data) <= zmq.COPY_THRESHOLD else partial(socket.send, copy=False)
     for _ in range(count):
-        socket.send(data, copy=not is_large)
+        send(data)
     socket.send(END)
-    socket.close()
-    zmq.Context.instance().term()  # ZeroMQ reads the data until all of it is sent
+    received.recv()
 
 
-def receive_all(folder: str, depth: int) -> float:
-    """Messages per second, from the first on."""
-    socket = pull(folder, "pour", depth)
+def receive_all(folder: str, socket: Socket) -> float:
+    """Messages per second, from the first on. `socket`: bound before the other end connects."""
     socket.recv()
     began, count = time.perf_counter(), 0
     while len(socket.recv(copy=False)):
         count += 1
-    return count / (time.perf_counter() - began)
+    per_s = count / (time.perf_counter() - began)
+    push(folder, "received").send(b"all")
+    return per_s
 
 
 def tell(**found: Any) -> None:

@@ -18,12 +18,13 @@ def main() -> None:
     )
     node.register()
     times = count.get()
+    by_zmq = raw.pull(folder.get(), "pour", depth.get())
     values.get()
     began = time.perf_counter()
     for _ in range(times):
         values.get()
     per_s = times / (time.perf_counter() - began)
-    raw.tell(flame=per_s, raw=raw.receive_all(folder.get(), depth.get()))
+    raw.tell(flame=per_s, raw=raw.receive_all(folder.get(), by_zmq))
 
 
 if __name__ == "__main__":
