@@ -34,6 +34,7 @@ QUIET_MS: Final = 60_000  # the last outbox row is repeated after RETRY_MS_MAX a
 PROBE_LEASE_MS: Final = 15_000
 EVENTS_PER_MS_MAX: Final = 200  # of virtual time, and EVENTS_MAX in any case: more means that something runs in circles
 EVENTS_MAX: Final = 20_000_000
+EVENTS_PER_NODE_MAX: Final = 20_000  # thousands of nodes that meet have two thousand each
 
 
 class World:
@@ -99,7 +100,7 @@ class World:
 
     def run_for(self, ms: int) -> None:
         queue, end_ns = self._queue, self.now_ns + ms * 1_000_000
-        events_max = max(EVENTS_MAX, EVENTS_PER_MS_MAX * end_ns // 1_000_000)
+        events_max = max(EVENTS_MAX, EVENTS_PER_MS_MAX * end_ns // 1_000_000, EVENTS_PER_NODE_MAX * len(self.nodes))
         while queue and queue[0][0] <= end_ns:
             self.now_ns, _, action = heapq.heappop(queue)
             action()
