@@ -18,6 +18,7 @@ from flame.authoring.node_files import node_files
 from flame.ports import Given, InputPort, NodeSchema, OutputPort
 from protocol.errors import Code, WorkflowError
 from tests.flame.labs import LOCK, SCOPE, Lab
+from tests.system.processes import is_alive, wait_until
 
 
 @pytest.fixture
@@ -91,16 +92,8 @@ def test_a_node_file_that_hangs_ends_with_all_that_it_started(lab: Lab) -> None:
     with pytest.raises(WorkflowFaults, match="has not registered within 3 s") as caught:
         describe(file, limit_s=3.0)
     assert caught.value.code == Code.NODE_FILE_WRONG
-    for pid in (lab.folder / "pids").read_text().split():
-        with pytest.raises(ProcessLookupError):
-            _check_alive(int(pid))
-
-
-def _check_alive(pid: int) -> None:
-    """A zombie that init has not yet taken is dead as well."""
-    os.kill(pid, 0)
-    if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-        raise ProcessLookupError
+    pids = [int(pid) for pid in (lab.folder / "pids").read_text().split()]
+    wait_until(lambda: not any(map(is_alive, pids)))  # the kernel ends them in its own time
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
