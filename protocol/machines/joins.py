@@ -61,7 +61,7 @@ class Joins:
         """Of those that are not joined all, as somebody there may be let in now."""
         return [self.ask(address) for address, join in self._joins.items() if join.state != "joined"]
 
-    def name(self, addresses: Iterable[str]) -> bool:
+    def has_named(self, addresses: Iterable[str]) -> bool:
         """Whether the operator named one of these."""
         return any(address in self._joins for address in addresses)
 

@@ -283,7 +283,7 @@ class Membership:
         peer.heard_at = event.heard_at or peer.heard_at
         if certified.statement.sequence >= peer.certified.statement.sequence:
             peer.certified = certified
-        peer.typed = peer.typed or self._joins.name(peer.addresses)
+        peer.typed = peer.typed or self._joins.has_named(peer.addresses)
         joined = self._joins.joined(peer.addresses, through_another=self._client and not peer.heard_at)
         greets_first = certified.is_client and not self._client  # ours would overtake what lets it hear us
         return (self._stored(node), *self._admit(node)[: 1 if greets_first else 2], *self._partly(), *joined)

@@ -134,7 +134,7 @@ def _no_extension(code: int, _data: bytes) -> Any:
 
 
 def _check_bytes(data: bytes, bytes_max: int) -> None:
-    """Refuse containers that claim more values than came, before anything is allocated for them.
+    """Refuse what is too long, and containers that claim more values than came, before anything is allocated for it.
 
     The parser reserves room for a claimed array at once: 64 KiB of nested claims cost it 70 MB. Reading for a Raw only
     steps over the bytes.
