@@ -33,13 +33,14 @@ def prepare_runtime_folder(path: Path, mode: int = 0o700) -> None:
 
     Raises ConfigError(FOLDER_UNUSABLE), and OSError.
     """
+    variable = "XDG_RUNTIME_DIR" if mode == 0o700 else "TMPDIR"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = path.lstat()
     if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077 & ~mode:
         raise ConfigError(
             Code.FOLDER_UNUSABLE,
             f"the runtime folder {path} belongs to another user or is open to others",
-            next_step=f"remove it, close it with `chmod 700 {path}`, or set XDG_RUNTIME_DIR",
+            next_step=f"remove it, close it with `chmod {mode:o} {path}`, or set {variable}",
         )
     if mode != 0o700:
         path.chmod(mode)

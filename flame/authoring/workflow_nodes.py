@@ -145,9 +145,7 @@ class FlameNode:
         self.place = user_line()
         self.assigned: dict[str, tuple[Any, str]] = {}  # by input: its source, and where it was assigned
         self.restarting: tuple[Restart, int, float] = ("never", 3, 300.0)
-        self.opened: dict[
-            str, tuple[tuple[str, ...], str]
-        ] = {}  # by input: who may write besides; its line
+        self.opened: dict[str, tuple[tuple[str, ...], str]] = {}  # by input: who may write besides; its line
         home = workflow or gathering.current.get()
         if home is None:
             fault(Code.WORKFLOW_WRONG, f"there is no workflow for {name!r}", "make one first: wf = Workflow('name')")
