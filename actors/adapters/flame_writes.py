@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from actors.adapters.runtime_folder import PassableFolder, SocketFolder
 from actors.inbox import Answer
-from flame.limits import WRITE_BYTES_MAX, WRITE_REQUEST_S, WRITERS_EACH_MAX, WRITERS_MAX
+from flame.limits import WRITE_BYTES_MAX, WRITE_REQUEST_S, WRITERS_EACH_MAX, WRITERS_MAX, WRITERS_NAMED_MAX
 from flame.run.write_wire import Accepted, Refused, encode, read_request
 from flame.run.writes import Writer
 from protocol.errors import Code, ConfigError
@@ -34,6 +34,7 @@ _READ_BYTES: Final = 64 * KIB
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 _STRANGERS: Final = -1  # the seat of all to whom nothing is granted
 _NAME: Final = "write"
+_AGAIN_S: Final = 0.1  # until the next connection is taken after one could not be
 
 
 class WriteAsked(Answer, frozen=True):
@@ -72,6 +73,7 @@ class FlameWrites:
         self._clients: dict[int, _Client] = {}  # limits.WRITERS_MAX
         self._answers: deque[tuple[int, bytes]] = deque()  # one for each client
         self._number = 0
+        self._warned = 0
         self._stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
@@ -114,6 +116,8 @@ class FlameWrites:
                 while not self._stopping.is_set():
                     self._step()
                 self._send_answers()
+        except Exception:  # our own mistake: the run goes on, and nobody writes any more
+            _log.exception("nothing can be written to this run any more")
         finally:
             for client in list(self._clients.values()):
                 client.socket.close()
@@ -142,14 +146,15 @@ class FlameWrites:
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError as error:  # it has gone again, or this process has no descriptor left
-            _log.warning("a connection for writes was not taken: %s", error.strerror)
+        except OSError as error:  # it has gone again; or this process has no descriptor left, and soon has one
+            self._warn(f"a connection for writes was not taken: {error.strerror}")
+            self._stopping.wait(_AGAIN_S)
             return
         sock.setblocking(False)
         try:
             writer = writer_at(sock)
         except OSError as error:
-            _log.warning("a connection for writes was not taken: who it is, is not known: %s", error.strerror)
+            self._warn(f"a connection for writes was not taken: {error.strerror}")
             sock.close()
             return
         self._number += 1
@@ -198,11 +203,17 @@ class FlameWrites:
                 self._drop(client)
 
     def _refuse(self, client: _Client, code: Code, sentence: str) -> None:
-        _log.warning("a write by %s was refused: %s", client.writer, sentence)
+        self._warn(f"a write by {client.writer} was refused: {sentence}")
         refused = Refused(code.value, sentence, "use `flame write`, one value after the other")
         with contextlib.suppress(OSError):
             client.socket.send(encode(refused))
         self._drop(client)
+
+    def _warn(self, sentence: str) -> None:
+        """The first of them: whoever connects could fill a disk."""
+        self._warned += 1
+        if self._warned <= WRITERS_NAMED_MAX:
+            _log.warning("%s", sentence)
 
     def _drop(self, client: _Client) -> None:
         if self._clients.pop(client.number, None) is not None:

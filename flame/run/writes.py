@@ -91,7 +91,8 @@ def is_granted(grant: Writable, writer: Writer, runner_uid: int) -> bool:
     """Whether the workflow lets this user write. Root has no right of its own."""
     if writer.uid == runner_uid:
         return True
-    return writer.name in grant.by or any(GROUP_MARK + group in grant.by for group in writer.groups)
+    is_named = writer.name in grant.by and not writer.name.startswith(GROUP_MARK)
+    return is_named or any(GROUP_MARK + group in grant.by for group in writer.groups)
 
 
 def is_known(graph: Graph, writer: Writer, runner_uid: int) -> bool:
