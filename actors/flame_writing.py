@@ -42,8 +42,14 @@ class FlameWriting:
         if streams:
             self._take_up()
             self._journal = WriteJournal(self._folder.writes, streams)
-            self._socket = FlameWrites(for_others=names_others(self._graph), is_known=self._knows, on_asked=on_asked)
-            show_link(self._folder, self._folder.write_socket, self._socket.path)
+            try:
+                self._socket = FlameWrites(
+                    for_others=names_others(self._graph), is_known=self._knows, on_asked=on_asked
+                )
+                show_link(self._folder, self._folder.write_socket, self._socket.path)
+            except FlottaError:
+                self.close()
+                raise
 
     def take(self, asked: WriteAsked, *, has_ended: bool) -> Written | None:
         """Answer a request. What its flame node is to be told, None when it was refused."""

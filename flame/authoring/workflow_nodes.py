@@ -184,7 +184,7 @@ class FlameNode:
                 f"{self.KIND} has no input {input!r}",
                 f"{nearest(str(input), names)}its inputs are {listed(names)}",
             )
-        elif isinstance(by, str) or not all(isinstance(one, str) for one in by):
+        elif not isinstance(by, list | tuple | set | frozenset) or not all(isinstance(one, str) for one in by):
             fault(Code.WORKFLOW_WRONG, f"by={by!r} is no list of names", 'write by=["anna", "@lab"]')
         else:
             self.opened = {**self.opened, port: (tuple(by), user_line())}

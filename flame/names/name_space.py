@@ -119,7 +119,7 @@ class NameSpace:
             raise nothing_there(f"{text} is {why}, so nothing new can come", to_text(run.alias, node.name))
         return Watch(run, source.watch())
 
-    def input(self, text: str) -> tuple[Run, GraphNode, str]:
+    def input_at(self, text: str) -> tuple[Run, GraphNode, str]:
         """The run, the flame node and the input that are meant by `#/j41/lock/in/target`, `#lock/target`, where it need
         not be there. Raises AddressError and WorkflowError, also for what is no input.
         """

@@ -81,6 +81,12 @@ def ask(link: Path, request: WriteRequest, alias: str) -> Accepted:
             f"run {alias} has not answered within {WRITE_ANSWER_S:g} s",
             next_step=f"`flame cat '#/{alias}/{request.node}/in/{request.input}'` shows whether it was written",
         ) from error
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise UnreachableError(
+            Code.NODE_UNREACHABLE,
+            f"run {alias} takes no writes yet, or no more: its socket is not there",
+            next_step="`flame ps` shows whether it goes on; then try again",
+        ) from error
     except (OSError, ValueError) as error:
         raise UnreachableError(
             Code.NODE_UNREACHABLE,

@@ -126,9 +126,9 @@ def test_who_waits_for_a_change_is_woken_by_a_write(setup: Setup) -> None:
 def test_a_wait_ends_after_its_time_and_at_the_stop(setup: Setup) -> None:
     setup.input.get()
     assert setup.source.take(0.01) is None
-    assert not setup.source.is_ended
+    before = setup.source.is_ended
     setup.stop.set("enough")
-    assert setup.source.is_ended
+    assert (before, setup.source.is_ended) == (False, True)
     with pytest.raises(Stopped):
         setup.source.take(None)
 

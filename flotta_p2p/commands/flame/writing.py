@@ -35,7 +35,7 @@ def write(address: str, value: str, runs: Path | None, as_json: bool) -> None:
     from flame.run.write_wire import ask
     from flame.run.writes import WriteRequest, opened
 
-    run, node, name = space(runs).input(address)
+    run, node, name = space(runs).input_at(address)
     if not run.is_running:
         raise WorkflowError(
             Code.RUN_UNKNOWN,

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from flame import control
 from flame.archive import Archive
 from flame.run.run_record import read_result
 from flame.run.write_wire import ask
@@ -321,3 +322,21 @@ def test_one_that_is_killed_begins_with_what_was_written_last(tmp_path: Path) ->
         run.stop()
         assert run.run() == {"a": 0}
         assert run.output("a") == "4.0 1\nbelow\n"
+
+
+class Early(StandIn):
+    """Somebody writes as soon as the flame node was told its inputs, before anything has started."""
+
+    def _answer(self, name: str, message: control.FromNode) -> None:
+        super()._answer(name, message)
+        if isinstance(message, control.Hello):
+            self.write(name, "target", 2.0)
+
+
+def test_what_is_written_between_the_start_of_the_process_and_that_of_the_run_counts(tmp_path: Path) -> None:
+    with Early(tmp_path, {"a": PLAIN}, parameters={"a": {"target": 1.0}}, writable={"a": ["target"]}) as run:
+        run.pump(lambda: "a" in run.beats)
+        assert run.beats["a"].written == {"target": 1}
+        run.stop()
+        assert run.run() == {"a": 0}
+        assert run.output("a") == "2.0 1\nbelow\n"
