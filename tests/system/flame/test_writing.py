@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from flame.archive import Archive
 from flame.run.run_record import read_result
 from flame.run.write_wire import ask
 from flame.run.writes import WriteRequest
-from protocol.errors import Code, DeniedError
+from protocol.errors import Code, DeniedError, UnreachableError
 from tests.flame.executor_stand_in import StandIn
 from tests.system.flame.laboratory import Laboratory
 from tests.system.processes import wait_until
@@ -159,6 +160,34 @@ def test_what_was_written_stands_after_the_executor_was_killed_and_the_run_is_re
     assert result.written["lock/target"].values == 3
     assert any("stands, and not its parameter" in note for note in result.nodes["lock"].notes)
     assert written(lab) == [(81.5, ME), (82.5, ME), (84.0, ME)]
+
+
+def test_every_write_that_was_answered_is_there_after_the_executor_was_killed_in_the_middle(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path)
+    answered: dict[int, float] = {}
+    with running(lab) as executor:
+        link, enough = lab.run().write_socket, threading.Event()
+
+        def write_on() -> None:
+            with suppress(UnreachableError):
+                for number in range(1_000_000):
+                    value = number % 100 / 2
+                    answered[ask(link, WriteRequest("lock", "target", value), "j1").seq] = value
+                    if number == 100:
+                        enough.set()
+
+        writer = threading.Thread(target=write_on)
+        writer.start()
+        assert enough.wait(30)
+        os.kill(executor.pid, signal.SIGKILL)
+        executor.wait()
+        writer.join(30)
+        assert not writer.is_alive()
+    kept = {number: value for number, (value, _) in enumerate(written(lab), 1)}
+    assert answered and answered.items() <= kept.items()
+    assert len(kept) - len(answered) <= 1  # one may have been kept, and its answer was lost
+    with running(lab, "resume", "j1"):
+        wait_until(lambda: ["target", kept[len(kept)], len(kept)] in seen(lab))
 
 
 REFUSED = [
