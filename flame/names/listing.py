@@ -111,7 +111,8 @@ def of_input(run: Run, node: GraphNode, port: InputPort, room: str = "in") -> En
 
 
 def _with_writes(run: Run, node: GraphNode, port: InputPort, entry: Entry) -> Entry:
-    entry = msgspec.structs.replace(entry, state="writable")
+    by = next(", ".join(one.by) for one in node.writable if one.input == port.name)
+    entry = msgspec.structs.replace(entry, state=f"writable, also by {by}" if by else "writable")
     try:
         with open_written(run, node, port) as stream:
             extent = None if stream is None else stream.extent()

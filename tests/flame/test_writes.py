@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from flame.run import write_wire
 from flame.run.writes import (
     Writer,
     WriteRequest,
+    checked,
     is_granted,
     is_known,
     judge,
@@ -23,8 +25,10 @@ from flame.run.writes import (
     why_unwritable,
     writable_inputs,
 )
-from flame.types.portable import dump
+from flame.types.portable import dump, load
+from flame.values import encode
 from protocol.errors import Code, DeniedError, FlottaError, WorkflowError
+from tests.flame.test_any_input import KEYS, TYPES, VALUES
 
 RUNNER = Writer(1000, "tom", frozenset({"tom"}))
 ANNA = Writer(1001, "anna", frozenset({"anna"}))
@@ -158,6 +162,25 @@ def test_a_value_outside_of_type_and_limits_is_refused(name: str, held: Any, wor
     with pytest.raises(WorkflowError) as refused:
         judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", name, held))
     assert refused.value.code is Code.VALUE_WRONG and words in refused.value.sentence and refused.value.next_step
+
+
+LIMITS = [(None, None), (0.0, 1.0), (None, 5.0), (-3.0, None)]
+
+
+@given(some.sampled_from(TYPES), some.sampled_from(LIMITS), VALUES | some.just([]) | some.lists(some.lists(KEYS)))
+@settings(max_examples=400, deadline=None)
+def test_whatever_is_written_is_taken_or_is_refused(
+    kind: str, limits: tuple[float | None, float | None], held: Any
+) -> None:
+    port = InputPort("x", "state", kind, limits=limits)
+    with suppress(WorkflowError):
+        encode(load(checked(port, held, "lock/x")))
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_an_empty_array_is_within_any_limits(limits: tuple[float | None, float | None]) -> None:
+    taken = checked(InputPort("x", "state", "f8[*]", limits=limits), [], "lock/x")
+    assert load(taken).shape == (0,)
 
 
 def test_a_value_nested_without_end_is_refused() -> None:

@@ -89,6 +89,14 @@ def test_before_the_first_write_it_is_the_parameter(tmp_path: Path) -> None:
     assert (entry.values, entry.source, entry.state) == (None, "file", "writable")
 
 
+def test_a_list_says_who_may_write(tmp_path: Path) -> None:
+    made = opened()
+    lock = msgspec.structs.replace(made.node("lock"), writable=(Writable("gain", ("anna", "@lab")),))
+    SavedRun(tmp_path / "flame_runs", msgspec.structs.replace(made, nodes=(made.node("scope"), lock)))
+    (entry,) = NameSpace(tmp_path / "flame_runs").list("#lock/in/gain")
+    assert entry.state == "writable, also by anna, @lab"
+
+
 def test_an_input_that_is_not_open_is_as_before(tmp_path: Path) -> None:
     SavedRun(tmp_path / "flame_runs", graph())
     space = NameSpace(tmp_path / "flame_runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import socket
@@ -75,6 +76,7 @@ def test_who_asks_is_who_the_system_says(door: Door) -> None:
         asked = door.asked.get(timeout=LIMIT_S)
         user = pwd.getpwuid(os.getuid())
         assert (asked.writer.uid, asked.writer.name) == (user.pw_uid, user.pw_name)
+        assert grp.getgrgid(user.pw_gid).gr_name in asked.writer.groups
         assert asked.request == REQUEST
 
 
