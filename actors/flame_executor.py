@@ -7,6 +7,7 @@ hears `RunProgress` after every change of a state and a few times a second, and 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ import msgspec
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
 from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_sockets
 from actors.adapters.flame_processes import Program, cpu_s
+from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_plans import plans_of
+from actors.flame_writing import FlameWriting
 from actors.inbox import Answer
 from actors.ports import Clock
 from actors.timers import TimerService
@@ -43,10 +46,11 @@ from flame.ports import NodeSchema
 from flame.run.declared import check_declared
 from flame.run.provenance import safe_program
 from flame.run.run_folder import RunFolder
-from flame.run.run_record import NodeResult, RunDocument, RunResult
+from flame.run.run_record import NodeResult, RunDocument, RunResult, WriteCount
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
-from protocol.errors import FlottaError, WorkflowError
+from flame.run.written import counted
+from protocol.errors import FlottaError, StorageError, WorkflowError
 from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
@@ -73,6 +77,7 @@ from protocol.machines.flame_events import (
 )
 from protocol.machines.flame_run import NODE_TIMER, FlameRun
 
+_log = logging.getLogger(__name__)
 _RAISED: Final = 1  # Python's exit code after an error that nobody caught; its traceback is the last in the log
 WriteArchive = Callable[[RunFolder, RunDocument, RunResult], Path]
 
@@ -123,12 +128,14 @@ class FlameExecutorActor(SupervisedActor):
         self._shown: RunView | None = None
         self._shown_ns = 0
         self._control: FlameControl | None = None
+        self._writing: FlameWriting | None = None
 
     def begin(self) -> None:
         self._timers.clear_all(self.address)
         self._control = FlameControl(self._run.lock.fileno(), self.address.tell)
         make_shared(self._run.folder, self._control.memory)
         show_sockets(self._run.folder, self._control.folder)
+        self._writing = FlameWriting(self._run, self.address.tell)
         self.ready()
         self._step(RunBegun())
 
@@ -146,6 +153,8 @@ class FlameExecutorActor(SupervisedActor):
                 self._step(message)
             case StopOrdered() | Interrupted():
                 self._step(message)
+            case WriteAsked():
+                self._write(message)
             case _:
                 raise NotImplementedError(f"an executor takes no {type(message).__name__}")
 
@@ -154,6 +163,8 @@ class FlameExecutorActor(SupervisedActor):
         if self._control is not None:
             self._control.stop()
             hide_sockets(self._run.folder)
+        if self._writing is not None:
+            self._writing.close()
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -175,6 +186,7 @@ class FlameExecutorActor(SupervisedActor):
                 return NodeConnected(node=node)
             case Beat():
                 self._beats[node] = message
+                self._write_again(node, message)
                 return NodeBeat(node=node)
             case StopWanted(reason=reason):
                 return NodeWantsStop(node=node, reason=reason)
@@ -183,6 +195,20 @@ class FlameExecutorActor(SupervisedActor):
                 return NodeLeft(node=node, problem=problem)
             case _:
                 assert_never(message)
+
+    def _write(self, asked: WriteAsked) -> None:
+        assert self._control is not None and self._writing is not None
+        node, view = asked.request.node, self._machine.snapshot()
+        has_ended = view.end is not None or any(one.name == node and one.state == "ended" for one in view.nodes)
+        written = self._writing.take(asked, has_ended=has_ended)
+        if written is not None:
+            self._control.send(node, written)
+
+    def _write_again(self, node: str, beat: Beat) -> None:
+        """Where a message was lost, since a flame node that computes had no room for it."""
+        assert self._control is not None and self._writing is not None
+        for written in self._writing.behind(node, beat.written):
+            self._control.send(node, written)
 
     def _refusal(self, node: str, schema: NodeSchema) -> str:
         try:
@@ -274,9 +300,10 @@ class FlameExecutorActor(SupervisedActor):
                 assert_never(effect.order)
 
     def _wire(self, node: str) -> Wire:
-        assert self._control is not None
+        assert self._control is not None and self._writing is not None
         restarts = self._restarts[node] + self._run.document.resumes
-        return wire_of(self._run.document.graph, node, self._run.folder, self._control.edge, restarts)
+        graph, written = self._run.document.graph, self._writing.newest(node)
+        return wire_of(graph, node, self._run.folder, self._control.edge, restarts, written)
 
     def _finish(self, finish: Finish) -> None:
         """The result first: an archive that cannot be written takes nothing from it."""
@@ -309,13 +336,27 @@ class FlameExecutorActor(SupervisedActor):
                     restarts=view.restarts,
                     inputs=self._beats.get(view.name, Beat()).inputs,
                     sent=self._beats.get(view.name, Beat()).sent,
-                    notes=(*self._notes.get(view.name, ()), *self._about_log(view.name)),
+                    notes=tuple(self._all_notes(view.name)),
                 )
                 for view in self._machine.snapshot().nodes
             },
             started_ns=self._run.document.started_ns,
             ended_ns=time.time_ns(),
+            written=self._written(),
         )
+
+    def _all_notes(self, node: str) -> Iterable[str]:
+        yield from self._notes.get(node, ())
+        if self._writing is not None:
+            yield from self._writing.notes(node)
+        yield from self._about_log(node)
+
+    def _written(self) -> dict[str, WriteCount]:
+        try:
+            return counted(self._run.folder.writes)
+        except StorageError as error:  # the result is worth more; the archive tells it
+            _log.warning("what was written is not in the result: %s", error)
+            return {}
 
     def _about_log(self, node: str) -> Iterable[str]:
         """Nothing cuts what a program prints, and it may fill a disk: so it is told."""

@@ -8,6 +8,7 @@
     Ready  ───────────────────────────▶
            ◀─────────────────────────── Start      all are ready; nothing was sent before, so nothing can be lost
     Beat, Waits  ─────────────────────▶            every BEAT_S
+           ◀─────────────────────────── Written    somebody wrote a parameter, which the executor has journalled
            ◀─────────────────────────── Stop       end the loop, run what stands below it
     Bye    ───────────────────────────▶            counters; the exit code tells the rest
 
@@ -64,6 +65,13 @@ class OutputEnd(msgspec.Struct, frozen=True):
     ends: bool = True
 
 
+class WriteStamp(msgspec.Struct, frozen=True):
+    """Of the newest value that was written to an input: its number, from 1, and its time. 0: none was."""
+
+    seq: int = 0
+    time_ns: int = 0
+
+
 class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
     schema: NodeSchema
     pid: int
@@ -72,7 +80,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
 class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
     """`journal`: folder of this node's own journal. `journalled`: outputs to journal. `shared`: folder for payloads of
     large arrays. `parameters`: in the form of `flame.types.portable`. `restarts`: how often this flame node was started
-    before, in this run.
+    before, in this run. `writable`: inputs that may be written while it runs; what was written last is in `parameters`.
     """
 
     run: str
@@ -84,6 +92,7 @@ class Wire(msgspec.Struct, frozen=True, tag_field="kind", tag="wire"):
     shared: str
     stop_when: tuple[str, ...] = ()
     restarts: int = 0
+    writable: dict[str, WriteStamp] = {}
 
 
 class Wired(msgspec.Struct, frozen=True, tag_field="kind", tag="wired"):
@@ -104,6 +113,18 @@ class Start(msgspec.Struct, frozen=True, tag_field="kind", tag="start"):
     pass
 
 
+class Written(msgspec.Struct, frozen=True, tag_field="kind", tag="written"):
+    """A new value of an input that may be written. It holds until one with a higher number comes; it may come twice.
+
+    `value`: in the form of `flame.types.portable`.
+    """
+
+    input: str
+    value: Any
+    seq: int
+    time_ns: int
+
+
 class InputCount(msgspec.Struct, frozen=True):
     """`received` reached the program, `dropped` were left out by the policy, `waiting` wait. `age_s` of the last."""
 
@@ -114,11 +135,16 @@ class InputCount(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag_field="kind", tag="beat"):
-    """`blocked_on`: the consumer's input ("node/input") that holds this producer up, "" for none; `sent` by output."""
+    """`blocked_on`: the consumer's input ("node/input") that holds this producer up, "" for none; `sent` by output.
+
+    `written`: for each input that may be written the number of the newest write that has arrived; what is missing
+    there is sent again.
+    """
 
     inputs: dict[str, InputCount] = {}
     sent: dict[str, int] = {}
     blocked_on: str = ""
+    written: dict[str, int] = {}
 
 
 class StopWanted(msgspec.Struct, frozen=True, tag_field="kind", tag="stop_wanted"):
@@ -139,7 +165,7 @@ class Bye(msgspec.Struct, frozen=True, tag_field="kind", tag="bye"):
 
 
 FromNode = Hello | Wired | Ready | Beat | StopWanted | Bye
-FromExecutor = Wire | Connect | Start | Stop
+FromExecutor = Wire | Connect | Start | Written | Stop
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _from_node: Final[msgspec.msgpack.Decoder[FromNode]] = msgspec.msgpack.Decoder(FromNode)

@@ -44,10 +44,19 @@ class Parameter(msgspec.Struct, frozen=True):
     address: str = ""
 
 
+class Writable(msgspec.Struct, frozen=True):
+    """A state input without an edge that `flame write` may set while the run goes on: the user who runs it, and those
+    in `by`: names of users, and of groups with `@` before them.
+    """
+
+    input: str
+    by: tuple[str, ...] = ()
+
+
 class GraphNode(msgspec.Struct, frozen=True):
     """One flame node. `file`: absolute path of its program. `restart_max` restarts `within_s` seconds are allowed.
 
-    `line`: where the workflow made it, "workflow.py:12", for messages.
+    `line`: where the workflow made it, "workflow.py:12", for messages. `writable`: nothing else may be written.
     """
 
     name: str
@@ -58,6 +67,7 @@ class GraphNode(msgspec.Struct, frozen=True):
     restart_max: int = 3
     within_s: float = 300.0
     line: str = ""
+    writable: tuple[Writable, ...] = ()
 
 
 class Graph(msgspec.Struct, frozen=True):

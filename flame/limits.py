@@ -49,6 +49,14 @@ NODE_FILE_BYTES_MAX: Final = 4 * MIB  # a node file is read to know it again; pr
 PARAMETERS_BYTES_MAX: Final = 256 * MIB  # parameters.json, whole in memory
 DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they share the machine with a laboratory
 
+# writes
+WRITE_BYTES_MAX: Final = 256 * KIB  # of a request; who writes; a command line of Linux takes 128 KiB
+WRITE_REQUEST_S: Final = 5.0  # from a connection to its whole request; who connects; a program sends it at once
+WRITE_ANSWER_S: Final = 60.0  # for the answer; a disk that takes so long has failed
+WRITERS_MAX: Final = 32  # connections at a time; who writes; each is a descriptor and at most one request
+WRITERS_EACH_MAX: Final = 8  # of them for one user, and for all without a grant; so that no one shuts others out
+WRITERS_NAMED_MAX: Final = 100  # authors of one input in a result, and users who were refused; more are only counted
+
 # edges
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end
 EDGE_PAGE_BYTES: Final = 4 * KIB  # one page of memory: the words of an edge, and a mark for each of 496 slots

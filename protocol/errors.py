@@ -115,6 +115,7 @@ class Code(StrEnum):
     RUN_IN_PROGRESS = "run-in-progress"
     RUN_FAILED = "run-failed"
     NOTHING_THERE = "nothing-there"
+    WRITE_REFUSED = "write-refused"
     JOURNAL_DAMAGED = "journal-damaged"
     # this machine
     ADDRESS_MALFORMED = "address-malformed"

@@ -156,9 +156,14 @@ def keep_result(folder: RunFolder, result: RunResult) -> None:
 
 def show_sockets(folder: RunFolder, sockets: Path) -> None:
     """Tell where the sockets of a run are, for who watches its runtime outputs. Raises StorageError."""
+    show_link(folder, folder.sockets, sockets)
+
+
+def show_link(folder: RunFolder, link: Path, target: Path) -> None:
+    """Make `link` in the folder of a run, in the place of an older one. Raises StorageError."""
     try:
-        folder.sockets.unlink(missing_ok=True)  # of an executor that was killed
-        folder.sockets.symlink_to(sockets)
+        link.unlink(missing_ok=True)  # of an executor that was killed
+        link.symlink_to(target)
     except OSError as error:
         raise _unwritten(folder.path, error) from error
 
@@ -183,8 +188,12 @@ def _remove_shared(folder: RunFolder) -> None:
 
 
 def hide_sockets(folder: RunFolder) -> None:
+    hide_link(folder.sockets)
+
+
+def hide_link(link: Path) -> None:
     with contextlib.suppress(OSError):
-        folder.sockets.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

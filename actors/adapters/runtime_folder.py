@@ -16,6 +16,7 @@ from protocol.errors import Code, ConfigError
 SOCKET_PATH_BYTES_MAX: Final = 107  # of sockaddr_un, without its final zero
 _SOCKETS: Final = "sockets-"  # folders of processes that live, or died without a farewell
 _ARRAYS: Final = "arrays-"
+_WRITES: Final = "writes-"
 _UNLOCKED: Final = "new-"
 _MEMORY: Final = Path("/dev/shm")  # Linux's file system in memory
 _HOME_BYTES_MAX: Final = SOCKET_PATH_BYTES_MAX - 30  # what `SocketFolder` and the names of its sockets add, and more
@@ -27,29 +28,36 @@ def runtime_folder() -> Path:
     return Path(base) / f"flotta-p2p-{os.getuid()}"
 
 
-def prepare_runtime_folder(path: Path) -> None:
-    """Makes it, or checks that it is this user's alone. Raises ConfigError(FOLDER_UNUSABLE), and OSError."""
+def prepare_runtime_folder(path: Path, mode: int = 0o700) -> None:
+    """Makes it, or checks that it is this user's and open to others no further than `mode`.
+
+    Raises ConfigError(FOLDER_UNUSABLE), and OSError.
+    """
+    variable = "XDG_RUNTIME_DIR" if mode == 0o700 else "TMPDIR"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = path.lstat()
-    if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077:
+    if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077 & ~mode:
         raise ConfigError(
             Code.FOLDER_UNUSABLE,
             f"the runtime folder {path} belongs to another user or is open to others",
-            next_step=f"remove it, close it with `chmod 700 {path}`, or set XDG_RUNTIME_DIR",
+            next_step=f"remove it, close it with `chmod {mode:o} {path}`, or set {variable}",
         )
+    if mode != 0o700:
+        path.chmod(mode)
 
 
 class _OwnFolder:
-    """A folder of its own for this process, mode 0700, removed by `close`.
+    """A folder of its own for this process, mode 0700 or `mode`, removed by `close`.
 
     While the process lives it holds a lock on its folder. Folders without one are left over, and removed.
     """
 
-    def __init__(self, home: Path, prefix: str) -> None:
+    def __init__(self, home: Path, prefix: str, mode: int = 0o700) -> None:
         """Below `home`, which is made where it is missing. Raises ConfigError(FOLDER_UNUSABLE), and OSError."""
-        prepare_runtime_folder(home)
+        prepare_runtime_folder(home, mode)
         _remove_left_over(home, prefix)
         made = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=home))
+        made.chmod(mode)
         self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Renamed once it is locked, so that nobody takes it for left over.
@@ -79,6 +87,25 @@ class SocketFolder(_OwnFolder):
                 Code.FOLDER_UNUSABLE,
                 f"no folder for sockets can be made in {home}: {error.strerror or error}",
                 next_step="set XDG_RUNTIME_DIR to a folder of this user",
+            ) from error
+
+
+class PassableFolder(_OwnFolder):
+    """For a socket that other users of this machine may reach by its name; they see no names in it, and change nothing.
+
+    It lies in the common folder for temporary files: nobody else may enter XDG_RUNTIME_DIR.
+    """
+
+    def __init__(self) -> None:
+        """Raises ConfigError(FOLDER_UNUSABLE)."""
+        home = Path(tempfile.gettempdir()) / f"flotta-p2p-{_WRITES}{os.getuid()}"
+        try:
+            super().__init__(home, _WRITES, 0o711)
+        except OSError as error:
+            raise ConfigError(
+                Code.FOLDER_UNUSABLE,
+                f"no folder for a socket can be made in {home}: {error.strerror or error}",
+                next_step="set TMPDIR to a folder with a short path where other users may pass",
             ) from error
 
 

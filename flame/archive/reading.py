@@ -12,7 +12,7 @@ import numpy as np
 
 from flame.archive.columns import blocks, open_column
 from flame.archive.failures import named
-from flame.archive.layout import RUN
+from flame.archive.layout import IN, RUN
 from flame.journal import StreamInfo
 from flame.limits import ARCHIVE_BLOCK_BYTES, ARCHIVE_BLOCK_ROWS
 
@@ -93,13 +93,23 @@ class Archive:
         """Which values there are of each stream."""
         streams: dict[str, StreamInfo] = {}
         for node, group in self._file.items():
-            for name, dataset in group.items() if node != RUN else ():
-                if "lifetime" in dataset.attrs:
-                    stream = _Stream(group, name)
-                    count = len(stream.times)
-                    last_seq, last_time_ns = (stream.seq(count - 1), int(stream.times[-1])) if count else (0, 0)
-                    streams[f"{node}/{name}"] = StreamInfo(stream.first_seq, last_seq, last_time_ns)
+            if node != RUN:
+                streams.update({f"{node}/{name}": info for name, info in _streams_in(group)})
         return streams
+
+    def written(self) -> dict[str, StreamInfo]:
+        """Which values were written to inputs while the run went on, as streams named "node/in/input"."""
+        written: dict[str, StreamInfo] = {}
+        for node, group in self._file.items():
+            if node != RUN and IN in group:
+                written.update({f"{node}/{IN}/{name}": info for name, info in _streams_in(group[IN])})
+        return written
+
+    def authors(self, stream: str) -> list[str]:
+        """Who wrote each value of a stream of `written`, in the order of its values."""
+        main = self._stream(stream).main
+        names: list[str] = main.parent[main.attrs["author"]].asstr()[:].tolist()
+        return names
 
     def count(self, stream: str) -> int:
         """How many values of it there are."""
@@ -127,8 +137,17 @@ class Archive:
         return next(one.values(int(rows[-1]), int(rows[-1]) + 1)) if len(rows) else None
 
     def _stream(self, stream: str) -> _Stream:
-        node, _, name = stream.partition("/")
-        return _Stream(self._file[node], name)
+        group, _, name = stream.rpartition("/")
+        return _Stream(self._file[group], name)
+
+
+def _streams_in(group: h5py.Group) -> Iterator[tuple[str, StreamInfo]]:
+    for name, dataset in group.items():
+        if "lifetime" in dataset.attrs:
+            stream = _Stream(group, name)
+            count = len(stream.times)
+            last_seq, last_time_ns = (stream.seq(count - 1), int(stream.times[-1])) if count else (0, 0)
+            yield name, StreamInfo(stream.first_seq, last_seq, last_time_ns)
 
 
 def _plain(attributes: h5py.AttributeManager) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import numpy as np
 from flame.archive.columns import Survey, create, grow
 from flame.archive.disk_file import DiskFile
 from flame.archive.failures import named
-from flame.archive.layout import FORMAT, RUN
+from flame.archive.layout import FORMAT, IN, RUN
 from flame.archive.reading import Archive
+from flame.archive.written import WrittenSource, write_authors
 from flame.journal import JournalReader, Stored, StreamInfo
 from flame.journal.salvage import SalvagingReader
 from flame.journal.segments import sync_folder
@@ -96,6 +97,23 @@ class _Writing:
                     counts[f"{node.name}/{output.name}"] = _write_stream(
                         group, names, source, output, str(eui), self._check
                     )
+        return counts | self._write_written()
+
+    def _write_written(self) -> dict[str, int]:
+        """What was written to inputs while the run went on, below `in` of each flame node."""
+        counts: dict[str, int] = {}
+        if not self._run.writes.is_dir():
+            return counts
+        with SalvagingReader(self._run.writes) if self._salvage else JournalReader(self._run.writes) as journal:
+            for stream in (name for name, info in journal.streams().items() if info.last_seq):
+                node, _, name = stream.partition("/")
+                source = WrittenSource(journal, stream, name)
+                group = self._file.require_group(f"{node}/{IN}")
+                names = _Names(group, set(source.names(node)))
+                eui = EUI(first=self._document.id, node=node, room=IN, name=name)
+                output = source.as_output(self._document.graph, node)
+                counts[f"{node}/{IN}/{name}"] = _write_stream(group, names, source, output, str(eui), self._check)
+                write_authors(group, name, names.beside, source)
         return counts
 
     def _write_facts(self, result: RunResult | None) -> None:
@@ -123,6 +141,7 @@ class _Writing:
             self._room["result"] = _text(to_json(result).decode())
             facts |= {"ended_ns": result.ended_ns, "end": result.end, "reason": result.reason}
             facts["exits"] = _json(result.nodes)
+            facts["written"] = _json(result.written)
         for name, fact in facts.items():
             self._file.attrs[name] = self._fitting(name, _text(fact)) if isinstance(fact, str) else fact
 
@@ -206,7 +225,7 @@ def _blocks(values: Iterator[Stored]) -> Iterator[list[Stored]]:
 
 
 def _compare(counts: dict[str, int], archive: Archive) -> None:
-    seen = {stream: archive.count(stream) for stream in archive.streams()}
+    seen = {stream: archive.count(stream) for stream in (*archive.streams(), *archive.written())}
     if seen != counts:
         raise StorageError(
             Code.DATABASE_FAILED,

@@ -43,6 +43,14 @@ class DraftInput(msgspec.Struct, frozen=True):
     place: str
 
 
+class DraftWritable(msgspec.Struct, frozen=True):
+    """An input that is opened for writing. `input` and `by`: as they were given."""
+
+    input: str
+    by: tuple[str, ...]
+    place: str
+
+
 class DraftNode(msgspec.Struct, frozen=True):
     """`kind`: name of its class. `place`: where it was made."""
 
@@ -53,6 +61,7 @@ class DraftNode(msgspec.Struct, frozen=True):
     restart: Restart = "never"
     restart_max: int = 3
     within_s: float = 300.0
+    writable: tuple[DraftWritable, ...] = ()
 
     def input(self, name: str) -> DraftInput | None:
         return next((one for one in self.inputs if one.input == name), None)

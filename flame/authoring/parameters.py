@@ -25,7 +25,7 @@ from flame.authoring.faults import Fault, WorkflowFaults, shown
 from flame.authoring.workflow import UNUSED
 from flame.limits import PARAMETERS_BYTES_MAX
 from flame.ports import InputPort
-from flame.types import port_types
+from flame.types import port_types, portable
 from protocol.errors import Code, StorageError
 
 MISSING_MARK: Final = "$missing"
@@ -57,6 +57,7 @@ class ParametersFile(msgspec.Struct, frozen=True):
         return f"{shown(self.path)}, line {self.text.count(chr(10), 0, at) + 1}"
 
 
+_BEGINS_JSON: Final = ("{", "[", '"')  # what begins so is meant as JSON
 _ABSENT: Final = object()
 
 
@@ -81,6 +82,25 @@ def read(path: Path, *, required: bool = False) -> ParametersFile:
     _check_form(path, whole)
     unused = whole.pop(UNUSED, {})
     return ParametersFile(path, whole, unused, text)
+
+
+def value_of_text(text: str) -> Any:
+    """One value as it would stand in the file, in the form of `flame.types.portable`; what is no JSON is text.
+
+    Raises WorkflowError(PARAMETERS_MALFORMED | VALUE_WRONG).
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_constant, parse_float=_float)
+    except json.JSONDecodeError as error:
+        if not text.lstrip().startswith(_BEGINS_JSON):
+            return portable.dump(text)
+        why = _in_words(error)
+    except _FormError as error:
+        why = str(error)
+    except (RecursionError, ValueError):  # ValueError: of Python's own, for an int of thousands of digits
+        why = "it is nested too deeply, or has too many digits"
+    step = "write a number, text in quotes, true, null or a list as in parameters.json"
+    raise WorkflowFaults([Fault(Code.PARAMETERS_MALFORMED.value, f"{text[:40]!r} is no value: {why}", step)])
 
 
 def healed(file: ParametersFile, inputs: dict[str, list[InputPort]], missing: dict[str, list[InputPort]]) -> Values:

@@ -14,9 +14,11 @@ from flame.authoring.draft import Draft, DraftInput, DraftNode, FromAddress, Fro
 from flame.authoring.faults import Fault, fault_of, listed, nearest
 from flame.authoring.generate import Kind
 from flame.authoring.parameters import ParametersFile
-from flame.graph import Edge, Graph, GraphNode, Origin, Parameter
+from flame.authoring.people import unknown_names
+from flame.graph import Edge, Graph, GraphNode, Origin, Parameter, Writable
 from flame.library.reading import reading
 from flame.ports import Given, InputPort, NodeSchema, OutputPort
+from flame.run.writes import why_unwritable
 from flame.types import port_types, portable, units
 from protocol.errors import Code, FlottaError, WorkflowError
 
@@ -141,7 +143,28 @@ class _Wiring:
             restart_max=node.restart_max,
             within_s=node.within_s,
             line=node.place,
+            writable=tuple(self._writable(node, kind.schema)),
         )
+
+    def _writable(self, node: DraftNode, schema: NodeSchema) -> Iterator[Writable]:
+        for one in node.writable:
+            assigned = node.input(one.input)
+            fed_by = assigned.source if assigned is not None and isinstance(assigned.source, FromOutput) else None
+            sentence, step = why_unwritable(
+                node.name, schema, one.input, "" if fed_by is None else f"{fed_by.node}/{fed_by.output}"
+            )
+            strangers = unknown_names(one.by)
+            if sentence:
+                self._fault(Code.WIRING_WRONG, sentence, step, one.place)
+            elif strangers:
+                self._fault(
+                    Code.WORKFLOW_WRONG,
+                    f"this machine knows no {listed(strangers)}",
+                    'name users, and groups with @ before them, as in by=["anna", "@lab"]',
+                    one.place,
+                )
+            else:
+                yield Writable(one.input, one.by)
 
     def _parameter(self, node: DraftNode, port: InputPort) -> Parameter | None:
         """The parameters file wins over the workflow, the workflow over the default."""

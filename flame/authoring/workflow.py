@@ -25,7 +25,17 @@ from typing import Any, Final, Self
 
 from flame.authoring import gathering
 from flame.authoring.class_text import identifier
-from flame.authoring.draft import Draft, DraftInput, DraftNode, DraftStop, FromAddress, FromOutput, FromValue, Source
+from flame.authoring.draft import (
+    Draft,
+    DraftInput,
+    DraftNode,
+    DraftStop,
+    DraftWritable,
+    FromAddress,
+    FromOutput,
+    FromValue,
+    Source,
+)
 from flame.authoring.faults import listed, nearest
 from flame.authoring.gathering import fault, user_line
 from flame.authoring.workflow_nodes import Eui, FlameNode, Inputs, Output, Outputs, eui
@@ -172,7 +182,8 @@ def _draft_of(node: FlameNode, name: str, names: dict[FlameNode, str]) -> DraftN
         if source is not None:
             inputs.append(DraftInput(port, source, place))
     when, most, within_s = node.restarting
-    return DraftNode(name, node.KIND, node.place, tuple(inputs), when, most, within_s)
+    writable = tuple(DraftWritable(port, by, place) for port, (by, place) in node.opened.items())
+    return DraftNode(name, node.KIND, node.place, tuple(inputs), when, most, within_s, writable)
 
 
 def _source(given: Any, place: str, names: dict[FlameNode, str]) -> Source | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar, get_args
 
 from flame.authoring import gathering
@@ -144,6 +145,7 @@ class FlameNode:
         self.place = user_line()
         self.assigned: dict[str, tuple[Any, str]] = {}  # by input: its source, and where it was assigned
         self.restarting: tuple[Restart, int, float] = ("never", 3, 300.0)
+        self.opened: dict[str, tuple[tuple[str, ...], str]] = {}  # by input: who may write besides; its line
         home = workflow or gathering.current.get()
         if home is None:
             fault(Code.WORKFLOW_WRONG, f"there is no workflow for {name!r}", "make one first: wf = Workflow('name')")
@@ -168,6 +170,24 @@ class FlameNode:
             fault(Code.WORKFLOW_WRONG, f"{max!r} is no number of restarts", "write a whole number from 1")
         else:
             self.restarting = (when, max, _seconds(within))
+        return self
+
+    def writable(self, input: str, by: Sequence[str] = ()) -> Self:  # noqa: A002
+        """Let `flame write` set a state input without an edge while the run goes on: the user who runs it, and those
+        in `by`: names of users, and of groups as "@lab".
+        """
+        names = self._input_names()
+        port = names.get(input, input) if isinstance(input, str) else None
+        if port not in self.INPUTS:
+            fault(
+                Code.WIRING_WRONG,
+                f"{self.KIND} has no input {input!r}",
+                f"{nearest(str(input), names)}its inputs are {listed(names)}",
+            )
+        elif not isinstance(by, list | tuple | set | frozenset) or not all(isinstance(one, str) for one in by):
+            fault(Code.WORKFLOW_WRONG, f"by={by!r} is no list of names", 'write by=["anna", "@lab"]')
+        else:
+            self.opened = {**self.opened, port: (tuple(by), user_line())}
         return self
 
     def __repr__(self) -> str:

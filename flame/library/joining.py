@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
-from flame.control import Beat, InputEnd
+from flame.control import Beat, InputEnd, Written
 from flame.edges.context import edge_context
 from flame.edges.newest import NewestEnd
 from flame.edges.receiving import ReceivingEnd
@@ -26,6 +26,7 @@ from flame.library.node_link import NodeLink
 from flame.library.outputs import Output
 from flame.library.reading import reading
 from flame.library.stopping import StopFlag
+from flame.library.writable import WritableInput
 from flame.limits import LINGER_STOPPED_S, SLICE_MS
 from flame.ports import NodeSchema
 
@@ -43,6 +44,7 @@ class Joined:
         self._wire: Final = self._link.hello(schema)
         self._context: zmq.Context[zmq.Socket[bytes]] = edge_context()
         self._receiving: dict[str, ReceivingEnd] = {}
+        self._writable: dict[str, WritableInput] = {}
         self._journal: Journal | None = None
         self._next_seq: dict[str, int] = {}
         self._positions: dict[str, int] = {}
@@ -57,6 +59,7 @@ class Joined:
         self._open_journal(memory)
         for handle in inputs.values():
             self._join_input(handle)
+        self._link.on_written(self._written)
         self._link.wired(tuple(self._notes))
         self._outlet = self._connect(outputs)
         self._link.ready(self._beat)
@@ -81,6 +84,8 @@ class Joined:
             self._linger(self._outlet.edges)
         self._commits.close()
         self._link.bye(beat, problem)
+        for writable in self._writable.values():
+            writable.close()  # nobody writes into them any more
 
     # --- the start -----------------------------------------------------------------------------
 
@@ -101,11 +106,23 @@ class Joined:
     def _join_input(self, handle: Input[Any]) -> None:
         end = next((end for end in self._wire.inputs if end.input == handle.name), None)
         if end is None:
-            handle.join(Constant(parameter(handle.port, self._wire.parameters), handle.port.kind), self._stop)
+            handle.join(self._parameter(handle), self._stop)
             return
         source = self._receiving[handle.name] = self._receive(handle, end)
         keeps_position = end.journal and self._journal is not None and isinstance(handle, Flow) and source.loses_nothing
         handle.join(source, self._stop, self._commits if keeps_position else None)
+
+    def _parameter(self, handle: Input[Any]) -> Constant | WritableInput:
+        value = parameter(handle.port, self._wire.parameters)
+        stamp = self._wire.writable.get(handle.name)
+        if stamp is None:
+            return Constant(value, handle.port.kind)
+        source = self._writable[handle.name] = WritableInput(handle.port, value, stamp, self._stop)
+        return source
+
+    def _written(self, written: Written) -> None:
+        if written.input in self._writable:
+            self._writable[written.input].write(written)
 
     def _receive(self, handle: Input[Any], end: InputEnd) -> ReceivingEnd:
         read = reading(handle.port, end.factor, end.offset)
@@ -160,9 +177,10 @@ class Joined:
 
     def _beat(self) -> Beat:
         counts = {name: end.count for name, end in self._receiving.items()}
+        written = {name: source.seq for name, source in self._writable.items()}
         if self._outlet is None:
-            return Beat(counts)
-        return Beat(counts, self._outlet.sent, self._outlet.blocked_on)
+            return Beat(counts, written=written)
+        return Beat(counts, self._outlet.sent, self._outlet.blocked_on, written)
 
     def _linger(self, edges: list[SendingEnd]) -> None:
         """Until all that was sent has left this process; no longer than a moment when nobody will take it."""

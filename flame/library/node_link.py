@@ -17,13 +17,17 @@ import msgspec
 import zmq
 
 from flame import control
-from flame.control import BEAT_S, Beat, Bye, Connect, Hello, Ready, Start, Stop, StopWanted, Wire, Wired
+from flame.control import BEAT_S, Beat, Bye, Connect, Hello, Ready, Start, Stop, StopWanted, Wire, Wired, Written
 from flame.edges.tap import Tap
 from flame.library.stopping import StopFlag, Stopped
 from flame.limits import LINK_LINGER_MS
 from flame.ports import NodeSchema
 
 M = TypeVar("M", Wire, Connect, Start)
+
+
+def _passed_over(written: Written) -> None:
+    """Before the inputs are joined."""
 
 
 class NodeLink:
@@ -40,6 +44,7 @@ class NodeLink:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.tap.wake_by(self._wake)
         self._beat: Callable[[], Beat] = Beat
+        self._on_written: Callable[[Written], None] = _passed_over
         self._is_ending = False
         self._thread: Final = threading.Thread(target=self._run, name=f"link of {node}", daemon=True)
 
@@ -49,6 +54,12 @@ class NodeLink:
         """Raises Stopped when the run stops meanwhile, as all of the handshake does."""
         self._send(Hello(schema, os.getpid()))
         return self._expect(Wire)
+
+    def on_written(self, handler: Callable[[Written], None]) -> None:
+        """`handler` hears what is written from now on: in the handshake from its thread, later from the link's. What
+        came before was in Wire.
+        """
+        self._on_written = handler
 
     def wired(self, notes: tuple[str, ...] = ()) -> None:
         self._send(Wired(notes))
@@ -68,6 +79,8 @@ class NodeLink:
                 return message
             if isinstance(message, Stop):
                 raise Stopped(message.reason)
+            if isinstance(message, Written):
+                self._on_written(message)
 
     # --- while it runs, from any thread ---------------------------------------------------------
 
@@ -126,6 +139,8 @@ class NodeLink:
             message = self._read(self._socket.recv())
             if isinstance(message, Stop):
                 self._stop.set(message.reason)
+            elif isinstance(message, Written):
+                self._on_written(message)
 
     def _send(self, message: control.FromNode) -> None:
         self._socket.send(control.encode(message))

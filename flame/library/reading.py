@@ -40,7 +40,12 @@ def reading(port: InputPort, factor: float = 1.0, offset: float = 0.0) -> Readin
 
 
 def _check_limits(value: Any, low: float | None, high: float | None, unit: str) -> None:
-    smallest, largest = (value.min(), value.max()) if hasattr(value, "dtype") and value.size else (value, value)
+    if hasattr(value, "dtype"):
+        if not value.size:
+            return  # nothing in it is outside
+        smallest, largest = value.min(), value.max()
+    else:
+        smallest = largest = value
     # Written so that a NaN, which is in no range, is refused as well.
     if (low is None or smallest >= low) and (high is None or largest <= high):
         return

@@ -11,10 +11,11 @@ from flame.graph import GraphNode
 from flame.names import rooms
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
+from flame.names.written import is_writable, open_written
 from flame.ports import InputPort, OutputPort
 from flame.run.run_folder import RunFolder
 from flame.run.runs import Run, load
-from protocol.errors import FlottaError
+from protocol.errors import FlottaError, StorageError
 
 ROOMS: Final = ("in", "params", "memory", "log", "status", "schema", "stats")  # "out" is what stands beside them
 
@@ -23,7 +24,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One line. `kind`: run, flame node, room, output, input, parameter, memory. Empty: it has no such thing.
 
     `values`: how many were set, `newest_ns`: time of the newest, None where nothing is kept. `source`: where the values
-    of an input come from, the origin of a parameter.
+    of an input come from, the origin of a parameter, who wrote it last. `state`: of an input that may be written, that.
     """
 
     address: str
@@ -98,11 +99,28 @@ def of_input(run: Run, node: GraphNode, port: InputPort, room: str = "in") -> En
     source = to_text(run.alias, edge.source, "out", edge.output) if edge else ""
     if given is not None:
         source = given.address or given.origin
-    return Entry(
+    entry = Entry(
         to_text(run.alias, node.name, room, port.name),
         "parameter" if given is not None else "input",
         type=port.type,
         unit=port.unit,
         source=source,
         doc=port.doc,
+    )
+    return _with_writes(run, node, port, entry) if room == "in" and is_writable(node, port) else entry
+
+
+def _with_writes(run: Run, node: GraphNode, port: InputPort, entry: Entry) -> Entry:
+    by = next(", ".join(one.by) for one in node.writable if one.input == port.name)
+    entry = msgspec.structs.replace(entry, state=f"writable, also by {by}" if by else "writable")
+    try:
+        with open_written(run, node, port) as stream:
+            extent = None if stream is None else stream.extent()
+            newest = None if stream is None or extent is None else next(stream.read(extent.last_seq, extent.last_seq))
+    except StorageError:  # of another user, who may write all the same; `cat` tells what is wrong
+        return entry
+    if extent is None or newest is None:
+        return entry
+    return msgspec.structs.replace(
+        entry, source=f"written by {newest.author}", values=extent.last_seq, newest_ns=extent.last_time_ns
     )

@@ -119,6 +119,22 @@ class NameSpace:
             raise nothing_there(f"{text} is {why}, so nothing new can come", to_text(run.alias, node.name))
         return Watch(run, source.watch())
 
+    def input_at(self, text: str) -> tuple[Run, GraphNode, str]:
+        """The run, the flame node and the input that are meant by `#/j41/lock/in/target`, `#lock/target`, where it need
+        not be there. Raises AddressError and WorkflowError, also for what is no input.
+        """
+        address = addresses.parse(text)
+        if not address.name or address.room not in ("in", "params", "out") or address.selector is not None:
+            raise nothing_there(f"{text} is no input, so nothing can be written there", text.partition("[")[0])
+        run = self._run(address)
+        node = run.node(address.node)
+        if address.room == "out" and node.schema.input(address.name) is None and node.schema.output(address.name):
+            raise nothing_there(
+                f"{text} is an output of {node.name}, and only inputs can be written",
+                to_text(run.alias, node.name, "in"),
+            )
+        return run, node, address.name
+
     def _leaf(self, text: str) -> tuple[Run, GraphNode, Address]:
         """What has a value itself: a stream, a thing in a room, a room of parameters or of memory."""
         address = addresses.parse(text)

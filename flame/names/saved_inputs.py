@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,17 @@ def saved_inputs(address: str, start: Path, inputs: Sequence[str]) -> dict[str, 
     found: dict[str, list[Any]] = {}
     for name in inputs:
         try:
-            found[name] = [value.value for value in space.read(f"{address}/in/{name}")]
+            found[name] = list(_arrived(space, address, name))
         except WorkflowError as error:
             if error.code is not Code.NOTHING_THERE:
                 raise
             print(f"input {name!r} is fed by the file: {error.sentence}", file=sys.stderr)
     return found
+
+
+def _arrived(space: NameSpace, address: str, name: str) -> Iterator[Any]:
+    """Before what was written to an input while the run went on, it had its parameter."""
+    for value in space.read(f"{address}/in/{name}"):
+        if value.author and value.seq == 1:
+            yield space.read_value(f"{address}/params/{name}")
+        yield value.value

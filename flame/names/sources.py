@@ -15,6 +15,7 @@ from flame.names import rooms
 from flame.names.address import Address, to_text
 from flame.names.selectors import Position, Selector
 from flame.names.streams import Stream, Value, open_stream, select
+from flame.names.written import WrittenSource, is_writable
 from flame.ports import OutputPort
 from flame.run.runs import Run, nothing_there
 from flame.run.wires import journalled_outputs
@@ -130,7 +131,7 @@ class Source(msgspec.Struct, frozen=True):
         return nothing_there(f"{self.place}: {why}", to_text(self.run.alias, self.node.name))
 
 
-def source_of(run: Run, node: GraphNode, address: Address) -> Source | None:
+def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenSource | None:
     """None for what is no stream: a parameter, or a room without streams. Raises WorkflowError(NOTHING_THERE)."""
     place = to_text(run.alias, node.name, address.room, address.name)
     if address.room == "out":
@@ -138,10 +139,10 @@ def source_of(run: Run, node: GraphNode, address: Address) -> Source | None:
         return Source(run, node, rooms.chosen(run, node, "out", address.name, ports), place)
     if address.room != "in":
         return None
-    rooms.chosen(run, node, "in", address.name, {port.name: port for port in node.schema.inputs})
+    given = rooms.chosen(run, node, "in", address.name, {port.name: port for port in node.schema.inputs})
     edge = _edge(run, node, address.name)
     if edge is None:
-        return None
+        return WrittenSource(run, node, given) if is_writable(node, given) else None
     producer = run.node(edge.source)
     port = producer.schema.output(edge.output)
     assert port is not None, "every reference of a graph is whole"

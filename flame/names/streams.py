@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 class Value(msgspec.Struct, frozen=True):
     """One value of a stream. `seq`: from 1, without gaps, 0 for what is no stream; `time_ns`: of the measurement,
-    nanoseconds since 1970, UTC.
+    nanoseconds since 1970, UTC. `author`: who wrote it, where it came by `flame write`.
     """
 
     seq: int
     time_ns: int
     value: Any
+    author: str = ""
 
     @property
     def index(self) -> int:

@@ -9,6 +9,8 @@
         lock               held by the executor as long as it lives
         logs/NODE.txt      what the flame node printed
         nodes/NODE/        its journal
+        writes/            journal of what `flame write` wrote, where the workflow opens an input
+        write              link to the socket for that; removed at the end
         shared             payloads of large arrays that are on their way: a link into memory, or a folder
                            where there is not enough; removed at the end
         sockets            link to the folder of its sockets; removed at the end
@@ -62,6 +64,16 @@ class RunFolder:
     def sockets(self) -> Path:
         """A link to the folder of its sockets, while it runs."""
         return self.path / "sockets"
+
+    @property
+    def writes(self) -> Path:
+        """The journal of what was written to inputs while it ran."""
+        return self.path / "writes"
+
+    @property
+    def write_socket(self) -> Path:
+        """A link to the socket by which inputs are written, while it runs and where the workflow opens one."""
+        return self.path / "write"
 
     @property
     def sources(self) -> Path:

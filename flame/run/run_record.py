@@ -63,8 +63,16 @@ class NodeResult(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+class WriteCount(msgspec.Struct, frozen=True):
+    """How often an input was written while the run went on. `authors`: how often by each."""
+
+    values: int = 0
+    last_ns: int = 0
+    authors: dict[str, int] = {}
+
+
 class RunResult(msgspec.Struct, frozen=True):
-    """`exit_code` of `flame run`: 0 only for "succeeded" and "stopped"."""
+    """`exit_code` of `flame run`: 0 only for "succeeded" and "stopped". `written`: by "node/input"."""
 
     id: str
     alias: str
@@ -74,6 +82,7 @@ class RunResult(msgspec.Struct, frozen=True):
     started_ns: int
     ended_ns: int
     archive: str = ""
+    written: dict[str, WriteCount] = {}
 
     @property
     def exit_code(self) -> int:

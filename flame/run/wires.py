@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from flame.control import InputEnd, OutputEnd, Wire
+from flame.control import InputEnd, OutputEnd, Wire, WriteStamp, Written
 from flame.graph import Edge, Graph
 from flame.run.run_folder import RunFolder
+from flame.run.writes import writable_inputs
+
+_NOTHING_WRITTEN: Mapping[str, Written] = {}
 
 
 def journalled_outputs(graph: Graph, node: str) -> tuple[str, ...]:
@@ -24,8 +27,17 @@ def _is_read_anew(graph: Graph, edge: Edge) -> bool:
     return consumer.restart != "never" and port is not None and port.kind == "state"
 
 
-def wire_of(graph: Graph, node: str, run: RunFolder, address: Callable[[int], str], restarts: int) -> Wire:
-    """`address(n)`: that of the edge that stands n-th in the graph, from 1."""
+def wire_of(
+    graph: Graph,
+    node: str,
+    run: RunFolder,
+    address: Callable[[int], str],
+    restarts: int,
+    written: Mapping[str, Written] = _NOTHING_WRITTEN,
+) -> Wire:
+    """`address(n)`: that of the edge that stands n-th in the graph, from 1. `written`: the newest value that was
+    written to an input, by its name; it stands instead of the parameter.
+    """
     numbered = tuple((edge, address(number)) for number, edge in enumerate(graph.edges, 1))
     graph_node = graph.node(node)
     ends = graph_node.restart != "always"  # else its program goes on in a new process
@@ -37,12 +49,22 @@ def wire_of(graph: Graph, node: str, run: RunFolder, address: Callable[[int], st
             for edge, where in numbered
             if edge.source == node
         ),
-        parameters={parameter.input: parameter.value for parameter in graph_node.parameters},
+        parameters={
+            **{parameter.input: parameter.value for parameter in graph_node.parameters},
+            **{name: newest.value for name, newest in written.items()},
+        },
         journal=str(run.journal(node)),
         journalled=journalled_outputs(graph, node),
         shared=str(run.shared),
         stop_when=tuple(output for name, output in graph.stop_when if name == node),
         restarts=restarts,
+        writable={
+            port.name: WriteStamp(newest.seq, newest.time_ns)
+            if (newest := written.get(port.name)) is not None
+            else WriteStamp()
+            for owner, port in writable_inputs(graph)
+            if owner.name == node
+        },
     )
 
 

@@ -48,6 +48,7 @@ class StandIn:
         edges: Sequence[Edge] = (),
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
         stop_when: Mapping[str, Sequence[str]] | None = None,
+        writable: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """`programs`: text or file of each flame node. `folder` keeps journals and files."""
         self.folder = folder
@@ -61,6 +62,8 @@ class StandIn:
         self._files = {name: self._file(name, program) for name, program in programs.items()}
         self._parameters = parameters or {}
         self._stop_when = stop_when or {}
+        self._writable = writable or {}
+        self._written: dict[str, dict[str, control.Written]] = {name: {} for name in programs}
         self._lives = dict.fromkeys(programs, 0)
         self._wired: set[str] = set()
         self._ready: set[str] = set()
@@ -115,6 +118,17 @@ class StandIn:
         for name, process in self.processes.items():
             if process.poll() is None:
                 self._send(name, control.Stop(reason))
+
+    def write(self, name: str, target: str, value: Any, *, tell: bool = True) -> None:
+        """As the executor does it for `flame write`. Without `tell` the message is lost."""
+        seq = self._written[name][target].seq + 1 if target in self._written[name] else 1
+        self._written[name][target] = control.Written(target, value, seq, time.time_ns())
+        if tell:
+            self._send(name, self._written[name][target])
+
+    def tell_again(self, name: str, target: str) -> None:
+        """What was written last."""
+        self._send(name, self._written[name][target])
 
     def sent(self, name: str, output: str) -> int:
         """By its newest beat."""
@@ -187,13 +201,21 @@ class StandIn:
             run="j1",
             inputs=tuple(self._input(place) for place in self._places(target=name)),
             outputs=tuple(self._output(place) for place in self._places(source=name)),
-            parameters=dict(self._parameters.get(name, {})),
+            parameters={
+                **self._parameters.get(name, {}),
+                **{one.input: one.value for one in self._written[name].values()},
+            },
             journal=str(self.journal(name)),
             journalled=tuple(port.name for port in self.schemas[name].outputs if self._is_journalled(name, port.name)),
             shared=str(self.shared),
             stop_when=tuple(self._stop_when.get(name, ())),
             restarts=self._lives[name],
+            writable={target: self._stamp(name, target) for target in self._writable.get(name, ())},
         )
+
+    def _stamp(self, name: str, target: str) -> control.WriteStamp:
+        written = self._written[name].get(target)
+        return control.WriteStamp() if written is None else control.WriteStamp(written.seq, written.time_ns)
 
     def _places(self, source: str = "", target: str = "") -> list[int]:
         return [

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flame.control import InputEnd, OutputEnd
-from flame.graph import Edge, Graph, GraphNode, Parameter, Restart
+from flame.control import InputEnd, OutputEnd, WriteStamp, Written
+from flame.graph import Edge, Graph, GraphNode, Parameter, Restart, Writable
 from flame.ports import InputKind, InputPort, Lifetime, NodeSchema, OutputPort, Policy
 from flame.run.run_folder import RunFolder
 from flame.run.wires import journalled_outputs, wire_of
@@ -83,3 +83,14 @@ def test_consumers_of_one_that_is_always_started_again_do_not_hear_that_it_ended
     again = GraphNode("scope", "scope.py", graph.nodes[0].schema, restart="always")
     wires = wire_of(Graph("test", (again, graph.nodes[1]), graph.edges), "scope", RUN, address, 3)
     assert ([end.ends for end in wires.outputs], wires.restarts) == ([False], 3)
+
+
+def test_what_was_written_last_stands_instead_of_the_parameter() -> None:
+    graph = two("permanent")
+    lock = msgspec.structs.replace(graph.node("lock"), writable=(Writable("gain"),))
+    graph = msgspec.structs.replace(graph, nodes=(graph.node("scope"), lock))
+    before = wire_of(graph, "lock", RUN, address, 0)
+    assert (before.parameters, before.writable) == ({"gain": 0.5}, {"gain": WriteStamp()})
+    after = wire_of(graph, "lock", RUN, address, 0, {"gain": Written("gain", 0.75, 3, 42)})
+    assert (after.parameters, after.writable) == ({"gain": 0.75}, {"gain": WriteStamp(3, 42)})
+    assert wire_of(graph, "scope", RUN, address, 0).writable == {}

@@ -24,6 +24,7 @@ _MODULES: Final = {
     "ps": "running",
     "stop": "running",
     "logs": "running",
+    "write": "writing",
     "ls": "data",
     "cat": "data",
     "watch": "data",

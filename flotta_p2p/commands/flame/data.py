@@ -105,7 +105,7 @@ def cat(address: str, as_csv: bool, runs: Path | None, as_json: bool) -> None:
     elif as_json:
         _show_json(address, found)
     elif as_csv:
-        _show_csv(found, constant=constant)
+        _show_csv(found, constant=constant, written=first is not None and bool(first.author))
     elif constant and first is not None:
         show({}, _constant_lines(first.value), as_json=False)
     else:
@@ -138,12 +138,14 @@ def watch(address: str, runs: Path | None, as_json: bool) -> None:
 
 
 def line_of(value: Value) -> str:
-    return f"{value.index}  {as_time(value.time_ns)}  {as_text(value.value)}"
+    author = f"  {value.author}" if value.author else ""
+    return f"{value.index}  {as_time(value.time_ns)}{author}  {as_text(value.value)}"
 
 
 def _values(value: Value) -> dict[str, Any]:
     times = {"time": as_time(value.time_ns), "time_ns": value.time_ns}
-    return {"index": value.index, **times, "value": dump(value.value)}
+    author = {"author": value.author} if value.author else {}
+    return {"index": value.index, **times, **author, "value": dump(value.value)}
 
 
 def _show_json(address: str, values: Iterable[Value]) -> None:
@@ -157,13 +159,16 @@ def _show_json(address: str, values: Iterable[Value]) -> None:
     show_exactly(f"    {held}\n  ]\n}}" if held else "  ]\n}")
 
 
-def _show_csv(values: Iterable[Value], *, constant: bool) -> None:
+def _show_csv(values: Iterable[Value], *, constant: bool, written: bool) -> None:
     if constant:
         rows: Iterator[tuple[object, ...]] = ((as_cell(value.value),) for value in values)
         show_exactly(_row(("value",)))
     else:
-        rows = ((one.index, as_time(one.time_ns), one.time_ns, as_cell(one.value)) for one in values)
-        show_exactly(_row(("index", "time", "time_ns", "value")))
+        rows = (
+            (one.index, as_time(one.time_ns), one.time_ns, as_cell(one.value), *((one.author,) if written else ()))
+            for one in values
+        )
+        show_exactly(_row(("index", "time", "time_ns", "value", *(("author",) if written else ()))))
     for row in rows:
         show_exactly(_row(row))
 

@@ -24,7 +24,7 @@ from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
-    from flame.run.run_record import RunResult
+    from flame.run.run_record import RunResult, WriteCount
     from flame.run.runs import Run
 
 _LOOK_S: Final = 0.2  # at a log that grows, and at a run that ends
@@ -177,12 +177,19 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
     lines += table(HEADERS[:-1], result_rows(result), right=NUMBERS)
     lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
+    lines += [f"{name}: written {_how_often(count)}" for name, count in result.written.items()]
     if result.archive:
         lines += ["", f"archive: {held.folder.path / result.archive}"]
     show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
+
+
+def _how_often(count: WriteCount) -> str:
+    """ "3 times: 2 by anna, 1 by tom"."""
+    by = ", ".join(f"{times} by {author}" for author, times in count.authors.items())
+    return f"{'once' if count.values == 1 else f'{count.values} times'}: {by}"
 
 
 def _tell_faults(result: RunResult, fault: str) -> None:
