@@ -2,6 +2,8 @@
 
 writer.py     Journal, the one writer, and the thread that syncs
 reader.py     JournalReader, in any process, while it is written or afterwards
+keeping.py    whose time is over, and may go
+dropping.py   how they go, a segment at a time
 recovery.py   a start after a crash
 segments.py   the files: records with checksums, appended and never changed
 contents.py   what a journal contains, as a sum over its records
@@ -11,7 +13,8 @@ index.py      LMDB: the contents at the last commit, and where values are; made 
 
 from __future__ import annotations
 
+from flame.journal.keeping import Keeping, Taker
 from flame.journal.reader import JournalReader, Stored, StreamInfo
 from flame.journal.writer import Journal, Recovered
 
-__all__ = ["Journal", "JournalReader", "Recovered", "Stored", "StreamInfo"]
+__all__ = ["Journal", "JournalReader", "Keeping", "Recovered", "Stored", "StreamInfo", "Taker"]

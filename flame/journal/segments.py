@@ -5,7 +5,8 @@
 
 A record is one atomic set: values, changed memory, positions of inputs, one time. Each piece has a CRC of its own, so
 that a reader of a small value need not read the large array beside it. Unknown keys of the map are passed over.
-CRC-32 as in zlib; integers little-endian. A segment is synced whole before the next one is made.
+CRC-32 as in zlib; integers little-endian. A segment is synced whole before the next one is made. Of one that is not
+the newest values may be dropped: see `flame.journal.dropping`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import itertools
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,7 +43,7 @@ class Piece(msgspec.Struct, array_like=True):
 
 class Record(msgspec.Struct, omit_defaults=True):
     """What a record tells; its pieces follow, values first, in this order. `opening`: the writer was opened for the
-    so-manieth time, with these `streams`.
+    so-manieth time, with these `streams`. `dropped`: values of a stream up to this number are not kept any more.
     """
 
     time_ns: int = msgspec.field(default=0, name="t")
@@ -51,6 +53,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     cursors: dict[str, int] = msgspec.field(default_factory=dict, name="c")
     opening: int = msgspec.field(default=0, name="o")
     streams: list[str] = msgspec.field(default_factory=list, name="s")
+    dropped: dict[str, int] = msgspec.field(default_factory=dict, name="d")
 
 
 class Place(NamedTuple):
@@ -264,6 +267,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, number: int, size: int | None = None) -> None:
         """Make segment `number`, or open it for more and cut it at `size`. On disk, its name too, when this returns."""
         self.number = number
+        self._folder = folder
         path = folder / segment_name(number)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -273,7 +277,7 @@ class SegmentWriter:
             self.size = size
             if size == 0:
                 self.write((HEAD,))
-            os.fsync(self._descriptor)
+            sync_file(self._descriptor)
             sync_folder(folder)
         except OSError:
             os.close(self._descriptor)
@@ -295,6 +299,13 @@ class SegmentWriter:
             raise
         self.size = size
 
+    def began_s(self) -> float:
+        """When its first record was written, in seconds since 1970; now for none."""
+        with contextlib.suppress(TornError):
+            for located in Segment(self._folder, self.number).scan(0, self.size, whole=False):
+                return located.record.written_ns / 1e9
+        return time.time()
+
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
 
@@ -308,6 +319,11 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_folder(path.parent)
+
+
+def sync_file(descriptor: int) -> None:
+    """Bring what was written, and the length, to the disk. Raises OSError."""
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -40,6 +40,7 @@ class RunFolder:
                 Code.ADDRESS_MALFORMED, f"{alias!r} is not the name of a run", next_step="`flame ps` lists them: j1, j2"
             )
         self.alias = alias
+        self.number = int(alias[1:])
         self.path = runs / alias
 
     @property
@@ -113,7 +114,7 @@ def claim(runs: Path) -> RunFolder:
     if not ignore.exists():
         ignore.write_text("*\n", encoding="ascii")
     last = all_runs(runs)
-    number = max(_remembered(runs), int(last[-1].alias[1:]) if last else 0)
+    number = max(_remembered(runs), last[-1].number if last else 0)
     while True:
         number += 1
         folder = RunFolder(runs, f"j{number}")

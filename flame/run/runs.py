@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -82,6 +83,13 @@ class Run:
         )
 
 
+class Unreadable(NamedTuple):
+    """A run of which the document cannot be read, and why."""
+
+    alias: str
+    error: StorageError
+
+
 def load(folder: RunFolder) -> Run:
     """Raises FileNotFoundError when nothing is written down of it yet, StorageError."""
     try:
@@ -104,12 +112,24 @@ def runs_folder(start: Path) -> Path:
 
 
 def newest_first(runs: Path) -> Iterator[Run]:
-    """All runs that can be read. One whose folder was just made, and has no document yet, is passed over."""
+    """One whose folder was just made, and has no document yet, is passed over. Raises StorageError at one that cannot
+    be read.
+    """
+    for run in looked_through(runs):
+        if isinstance(run, Unreadable):
+            raise run.error
+        yield run
+
+
+def looked_through(runs: Path) -> Iterator[Run | Unreadable]:
+    """The newest first; where one cannot be read, the others still come."""
     for folder in reversed(all_runs(runs)):
         try:
             yield load(folder)
         except FileNotFoundError:
             continue
+        except StorageError as error:
+            yield Unreadable(folder.alias, error)
 
 
 def find_run(runs: Path, word: str, node: str = "") -> Run:

@@ -330,3 +330,18 @@ def test_values_stay_where_they_were_when_the_folder_is_moved(saved: SavedRun, t
     moved.parent.mkdir()
     shutil.move(saved.folder.path.parent, moved)
     assert NameSpace(moved).read_value("#/j1/lock/beat") == 81.5
+
+
+def test_an_address_of_values_that_were_kept_for_a_while_says_that_they_are_gone(
+    space: NameSpace, saved: SavedRun
+) -> None:
+    saved.set_values("lock", {"piezo": [0.2, 0.3, 0.4]})
+    with Journal.open(saved.folder.journal("lock"), saved.journalled("lock")) as journal:
+        journal.drop({"piezo": 2})
+    assert values(space, "#lock/piezo") == values(space, "#lock/piezo[0:4]") == [0.3, 0.4]
+    assert space.read_value("#lock/piezo[-1]") == 0.4 and values(space, "#lock/piezo[9:12]") == []
+    assert [value.index for value in space.read("#lock/piezo[1:3]")] == [2]
+    for address in ("#lock/piezo[0]", "#lock/piezo[0:2]", "#lock/piezo@2026-11-22T10:00:00Z", "#lock/piezo[-4:-2]"):
+        with pytest.raises(WorkflowError, match="before \\[2\\] were kept for a while only, and are gone"):
+            values(space, address)
+    assert space.list("#lock/piezo")[0].values == 4

@@ -167,11 +167,13 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     from actors.flame_embedded import execute
     from actors.flame_plans import limits_of
     from flame.archive import write_archive
+    from flame.run.keeping import drop_finite_values
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
         limits = limits_of(held.document)
         over = execute(held, limits=limits, write_archive=write_archive, on_progress=on_progress)
+    drop_finite_values(held.folder, held.document.graph)
     result: RunResult = over.result
     took_s = (result.ended_ns - result.started_ns) / 1e9
     lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
