@@ -54,6 +54,13 @@ class Writer(Protocol):
     def last_seqs(self) -> dict[str, int]: ...
 
 
+class Span(NamedTuple):
+    """The values of a stream in a segment."""
+
+    first: int
+    last: int
+
+
 class Going(NamedTuple):
     """Values up to `lasts` may go, of which some lie in this segment."""
 
@@ -66,11 +73,15 @@ class Choice:
     has no gap. The age of a value is that of the youngest in its segment. One thread.
     """
 
-    def __init__(self, folder: Path, keeping: Mapping[str, Keeping]) -> None:
+    def __init__(self, folder: Path, keeping: Mapping[str, Keeping], *, has_ended: bool = False) -> None:
+        """`has_ended`: no consumer takes anything any more. Else values of a segment wait until all were taken, since a
+        segment should not be written anew too often.
+        """
         self._folder = folder
         self._keeping = keeping
+        self._has_ended = has_ended
         self._keep_s = min(one.keep_s for one in keeping.values())
-        self._lasts: dict[int, dict[str, int]] = {}  # by segment that has values which may go one day
+        self._spans: dict[int, dict[str, Span]] = {}  # by segment that has values which may go one day
         self._begin = 0  # no segment before has any
 
     def next(self, segments: Sequence[int], newest: Mapping[str, int], now_s: float) -> Going | None:
@@ -79,7 +90,6 @@ class Choice:
         Raises OSError, TornError for a damaged segment, StorageError.
         """
         taken = {name: one.taken() for name, one in self._keeping.items()} if segments else {}
-        lasts: dict[str, int] = {}
         staying: set[str] = set()
         for number in segments:
             if number < self._begin:
@@ -87,38 +97,50 @@ class Choice:
             age_s = now_s - (self._folder / segment_name(number)).stat().st_mtime
             if age_s < self._keep_s or len(staying) == len(self._keeping):
                 break
-            here = self._lasts_in(number)
+            here = self._spans_in(number)
             if not here and number == self._begin:
                 self._begin += 1
-            for name, seq in here.items():
-                limit, keep_s = taken[name], self._keeping[name].keep_s
-                if age_s < keep_s or seq >= newest[name] or (limit is not None and seq > limit):
+            lasts: dict[str, int] = {}
+            for name, span in here.items():
+                is_over = age_s >= self._keeping[name].keep_s and name not in staying
+                last = self._last_to_go(span, newest[name], taken[name]) if is_over else 0
+                if last >= span.first:
+                    lasts[name] = last
+                if last < span.last:
                     staying.add(name)
-                elif name not in staying:
-                    lasts[name] = seq
-            if not staying.issuperset(here):
+            if lasts:
                 return Going(number, lasts)
         return None
 
     def gone(self, going: Going) -> None:
-        self._lasts.pop(going.segment, None)  # to be looked at again: another stream may have values there
+        self._spans.pop(going.segment, None)  # to be looked at again: it may have others that go later
 
-    def _lasts_in(self, number: int) -> dict[str, int]:
+    def _last_to_go(self, span: Span, newest: int, taken: int | None) -> int:
+        """0 for none."""
+        last = min(span.last, newest - 1)
+        if taken is None or taken >= last:
+            return last
+        return taken if self._has_ended else 0
+
+    def _spans_in(self, number: int) -> dict[str, Span]:
         if not self._begin:
             self._begin = number
-        if number not in self._lasts:
-            lasts = self._lasts[number] = {}
+        if number not in self._spans:
+            spans = self._spans[number] = {}
             for located in Segment(self._folder, number).scan(0, whole=False):
-                lasts.update((piece.name, piece.seq) for piece in located.record.values if piece.name in self._keeping)
-        return self._lasts[number]
+                for piece in located.record.values:
+                    if piece.name in self._keeping:
+                        first = spans[piece.name].first if piece.name in spans else piece.seq
+                        spans[piece.name] = Span(first, piece.seq)
+        return self._spans[number]
 
 
 class Keeper:
-    """A thread that looks now and then, and lets the values of one segment go at a time."""
+    """A thread that looks now and then, and lets the values of one segment go after another."""
 
-    def __init__(self, folder: Path, keeping: Mapping[str, Keeping], journal: Writer) -> None:
+    def __init__(self, folder: Path, choice: Choice, journal: Writer) -> None:
         self._folder = folder
-        self._choice = Choice(folder, keeping)
+        self._choice = choice
         self._journal = journal
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"keeper of {folder.name}", daemon=True)
@@ -132,10 +154,12 @@ class Keeper:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(DROP_LOOK_S):
+        went = False
+        while not self._stopping.wait(0.0 if went else DROP_LOOK_S):
+            went = False
             with contextlib.suppress(StorageError, OSError, TornError, LocalProtocolError):
                 # A full disk, damage, a journal that is being closed: what may go stays, and the next look may do it.
-                self.look(time.time())
+                went = self.look(time.time())
 
     def look(self, now_s: float) -> bool:
         """Whether values went. Raises what `Choice.next`, `Journal.drop` and `rewrite` raise."""

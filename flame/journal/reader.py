@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -189,7 +190,7 @@ class JournalReader:
         """The records of values `seq` to `last_seq`, each of which is there, save those that are dropped meanwhile."""
         looked_again = 0
         while seq <= last_seq:
-            mark = self._mark(stream, seq)
+            mark = self._mark(stream, seq, anywhere=seq == looked_again)
             wanted, end = seq, mark.place.offset
             fault = damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
             try:
@@ -218,14 +219,18 @@ class JournalReader:
         self._refresh()
         return self._contents.streams[stream].first_seq
 
-    def _mark(self, stream: str, seq: int) -> _Mark:
-        """Where to begin to look for value `seq`."""
+    def _mark(self, stream: str, seq: int, *, anywhere: bool = False) -> _Mark:
+        """Where to begin to look for value `seq`. `anywhere`: in the whole segment, since the record of the entry is
+        gone with its values.
+        """
         entry = self._floor(stream, seq)
         mark = self._marks.get(stream)
         if mark is not None and mark.seq == seq and (entry is None or entry.seq < seq):
             return mark
         if entry is None:
             raise damaged(self._folder, NOWHERE, f"the index does not know where value {seq} of {stream} is")
+        if anywhere:
+            return _Mark(entry.seq, Place(entry.place.segment, 0), sys.maxsize)
         return _Mark(entry.seq, entry.place, entry.place.offset + self._contents.entry_bytes)
 
     def _floor(self, stream: str, seq: int) -> Entry | None:

@@ -20,7 +20,7 @@ import msgspec
 from flame.journal.contents import NOWHERE, Entry, Stream
 from flame.journal.dropping import Drop
 from flame.journal.index import contents_bytes
-from flame.journal.keeping import Keeper, Keeping
+from flame.journal.keeping import Choice, Keeper, Keeping
 from flame.journal.lock import lock_folder
 from flame.journal.positions import Positions, read_positions
 from flame.journal.recovery import Recovery, recover, remembered
@@ -73,7 +73,7 @@ class Journal:
         keep_s = min((one.keep_s for one in keeping.values()), default=inf)
         self._segment_s_max = max(SEGMENT_S_MIN, keep_s / KEEP_PARTS)
         self._segment_ends_s = 0.0
-        self._keeper = Keeper(folder, keeping, self) if keeping else None
+        self._keeper = Keeper(folder, Choice(folder, keeping), self) if keeping else None
         self._indexed_at = time.monotonic()
         self._index_behind = False
         self._unsynced = False

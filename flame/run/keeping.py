@@ -5,12 +5,13 @@ the others until their time is over.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 
 from flame.graph import Graph
 from flame.journal import Journal, JournalReader, Keeping, Taker
 from flame.journal.keeping import Choice, Keeper
-from flame.journal.segments import TornError, segment_numbers
+from flame.journal.segments import TornError, segment_name, segment_numbers
 from flame.run.run_folder import RunFolder
 from flame.run.runs import Run, looked_through
 from flame.run.wires import gets_every_value, journalled_outputs
@@ -46,11 +47,15 @@ def _drop(run: Run, node: str) -> None:
         return
     with JournalReader(folder) as reader:
         newest = {name: info.last_seq for name, info in reader.streams().items()}
-    if Choice(folder, keeping).next(segment_numbers(folder), newest, time.time()) is None:
+    choice, segments = Choice(folder, keeping, has_ended=True), segment_numbers(folder)
+    if choice.next(segments, newest, time.time()) is None:
         return
+    last = folder / segment_name(segments[-1])
+    facts = last.stat()
     with Journal.open(folder, journalled_outputs(run.graph, node)) as journal:
         journal.end_segment()
-        keeper = Keeper(folder, keeping, journal)
+        os.utime(last, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # the age of its values, not of this opening
+        keeper = Keeper(folder, choice, journal)
         while keeper.look(time.time()):
             pass
 

@@ -37,7 +37,8 @@ def address(number: int) -> str:
 def test_both_ends_of_an_edge_have_one_address() -> None:
     graph = two("permanent")
     source, target = (wire_of(graph, node, RUN, address, 0) for node in ("scope", "lock"))
-    assert source.outputs == (OutputEnd("trace", "lock/trace", "ipc://x/1", "block", 8),)
+    positions = str(RUN.journal("lock"))
+    assert source.outputs == (OutputEnd("trace", "lock/trace", "ipc://x/1", "block", 8, positions=positions),)
     journal = str(RUN.journal("scope"))
     assert target.inputs == (
         InputEnd("trace", "scope/trace", "ipc://x/1", "block", 8, 1e3, 1.0, journal=journal, stream="trace"),
@@ -83,3 +84,24 @@ def test_consumers_of_one_that_is_always_started_again_do_not_hear_that_it_ended
     again = GraphNode("scope", "scope.py", graph.nodes[0].schema, restart="always")
     wires = wire_of(Graph("test", (again, graph.nodes[1]), graph.edges), "scope", RUN, address, 3)
     assert ([end.ends for end in wires.outputs], wires.restarts) == ([False], 3)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "policy", "kind", "is_kept"),
+    [
+        ("finite", "block", "flow", True),
+        ("finite", "spill", "flow", True),
+        ("finite", "latest", "flow", False),
+        ("finite", "block", "state", False),
+        ("runtime", "block", "flow", False),
+        ("runtime", "spill", "flow", True),
+    ],
+)
+def test_a_producer_learns_where_the_position_of_a_consumer_is_that_gets_every_value(
+    lifetime: Lifetime, policy: Policy, kind: InputKind, is_kept: bool
+) -> None:
+    graph = two(lifetime, policy)
+    lock = graph.nodes[1]
+    schema = msgspec.structs.replace(lock.schema, inputs=(InputPort("trace", kind), InputPort("gain", "state")))
+    graph = msgspec.structs.replace(graph, nodes=(graph.nodes[0], msgspec.structs.replace(lock, schema=schema)))
+    assert bool(wire_of(graph, "scope", RUN, address, 0).outputs[0].positions) == is_kept
