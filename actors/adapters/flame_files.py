@@ -17,6 +17,7 @@ from flame.limits import DIFFERENCES_SHOWN_MAX
 from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
+from flame.run.run_progress import Progress, progress_file
 from flame.run.run_record import RunDocument, RunResult, read_result, to_json
 from flame.run.runs import load
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
@@ -180,6 +181,17 @@ def _remove_shared(folder: RunFolder) -> None:
         folder.shared.unlink()
     else:
         shutil.rmtree(folder.shared, ignore_errors=True)
+
+
+def show_progress(sockets: Path, progress: Progress) -> None:
+    """For who looks at the run from outside: whole at any moment, and gone with the folder of its sockets. A refusal of
+    the disk shows nothing new, and ends no run.
+    """
+    file = progress_file(sockets)
+    fresh = file.with_suffix(".new")
+    with contextlib.suppress(OSError):
+        fresh.write_bytes(msgspec.json.encode(progress))
+        fresh.replace(file)
 
 
 def hide_sockets(folder: RunFolder) -> None:

@@ -10,13 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from flame.archive import write_archive
+from flame.control import InputCount
 from flame.journal import Journal
 from flame.limits import LOG_SHOWN_BYTES_MAX
 from flame.names.name_space import NameSpace, read_value
+from flame.run.run_progress import NodeProgress, Progress, progress_file
 from flame.run.run_record import NodeResult
 from flame.values import encode
 from protocol.errors import AddressError, Code, FlottaError, StorageError, WorkflowError
@@ -173,7 +176,7 @@ def test_the_rooms_without_names_tell_of_the_flame_node(space: NameSpace, saved:
     assert shown.startswith("[7 bytes before this: flame logs") and "locked" not in shown
     status = space.read_value("#lock/status")
     assert (status["state"], status["restarts"], status["problem"]) == ("failed", 2, "drift_lock.py:7: broken")
-    assert space.read_value("#scope/status") == {"state": "failed"}
+    assert space.read_value("#scope/status")["state"] == "failed"
     assert space.read_value("#lock/schema")["name"] == "DriftLock"
     assert space.read_value("#lock/stats")["outputs"]["beat"]["values"] == 4
 
@@ -345,3 +348,24 @@ def test_an_address_of_values_that_were_kept_for_a_while_says_that_they_are_gone
         with pytest.raises(WorkflowError, match="before \\[2\\] were kept for a while only, and are gone"):
             values(space, address)
     assert space.list("#lock/piezo")[0].values == 4
+
+
+def test_status_and_stats_have_one_shape_while_a_run_goes_on_and_afterwards(
+    space: NameSpace, saved: SavedRun, tmp_path: Path
+) -> None:
+    counted = {"trace": InputCount(received=7, waiting=2)}
+    now = NodeProgress("running", restarts=1, held_up_by="scope/x", inputs=counted, sent={"beat": 4})
+    saved.folder.sockets.symlink_to(tmp_path)
+    progress_file(tmp_path).write_bytes(msgspec.json.encode(Progress({"lock": now})))
+    with saved.running():
+        live = [space.read_value("#lock/status"), space.read_value("#lock/stats")]
+        assert space.list("#/j1")[1].state == "running"
+        unknown = space.read_value("#scope/status")
+        progress_file(tmp_path).write_bytes(b"{")
+        assert space.read_value("#lock/status")["state"] == "running"
+    assert (live[0]["restarts"], live[0]["held_up_by"]) == (1, "scope/x")
+    assert live[1]["inputs"]["trace"]["received"] == 7 and live[1]["sent"] == {"beat": 4}
+    saved.end("stopped", nodes={"lock": NodeResult("stopped", 0, restarts=1, inputs=counted, sent={"beat": 4})})
+    ended = [space.read_value("#lock/status"), space.read_value("#lock/stats")]
+    assert [list(one) for one in ended] == [list(one) for one in live] and unknown.keys() == live[0].keys()
+    assert ended[1] == live[1] and ended[0]["state"] == "stopped"
