@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from flame.limits import SCAN_BYTES_MAX, SCAN_BYTES_MIN
+from flame.refusals import refusal
 from protocol.errors import Code, StorageError
 
 HEAD: Final = b"FLAMEJ1\n"
@@ -104,11 +105,8 @@ def damaged(folder: Path, place: Place, seen: str) -> StorageError:
 
 
 def unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        Code.DATABASE_FAILED,
-        f"{path} cannot be read: {error.strerror}",
-        next_step="look at the disk, and at the rights of the folder",
-    )
+    refused = refusal(error)
+    return StorageError(refused.code, f"{path} cannot be read: {refused.why}", next_step=refused.next_step)
 
 
 class TornError(Exception):

@@ -26,6 +26,7 @@ from flame.journal.positions import Positions, read_positions
 from flame.journal.recovery import Recovery, recover, remembered
 from flame.journal.segments import Piece, Place, Record, SegmentWriter, make_folder, record_bytes
 from flame.limits import INDEX_EVERY_MS, JOURNAL_SYNC_MS, KEEP_PARTS, SEGMENT_BYTES, SEGMENT_S_MIN
+from flame.refusals import refusal
 from protocol.errors import Code, LocalProtocolError, StorageError
 from protocol.limits import KIB
 
@@ -359,15 +360,15 @@ class Journal:
 
 
 def _named(folder: Path, error: OSError | lmdb.Error) -> StorageError:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+    refused = refusal(error)
+    if refused.is_full or isinstance(error, lmdb.DiskError | lmdb.MapFullError):
         return StorageError(
             Code.DISK_FULL,
             f"the disk that holds the journal {folder} is full; nothing of this set was stored, all before it is there",
             next_step="make room on that disk, and take the run up again with `flame resume`",
         )
     return StorageError(
-        Code.DATABASE_FAILED,
-        f"the journal {folder} cannot be written: {error}",
-        next_step="look at the disk; what was stored before is there, and `flame archive` keeps it",
+        refused.code,
+        f"the journal {folder} cannot be written: {refused.why}",
+        next_step=f"{refused.next_step}; what was stored before is there, and `flame archive` keeps it",
     )

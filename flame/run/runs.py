@@ -17,6 +17,7 @@ from flame.limits import RUN_JSON_BYTES_MAX
 from flame.locks import is_file_locked, is_locked
 from flame.names.address import LAST_WORD, to_text
 from flame.nearest import nearest
+from flame.refusals import refusal
 from flame.run import run_record
 from flame.run.run_folder import RUNS_FOLDER, RunFolder, all_runs, find_runs, is_alias
 from flame.run.run_record import RunDocument, RunResult
@@ -176,6 +177,10 @@ def nothing_there(sentence: str, look_at: str) -> WorkflowError:
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:
+    if isinstance(error, OSError) and (refused := refusal(error)).code is Code.FOLDER_UNUSABLE:
+        return StorageError(
+            refused.code, f"{path} cannot be read: {refused.why}", next_step="ask its owner to let you read it"
+        )
     return StorageError(
         Code.FOLDER_UNUSABLE,
         f"{path} cannot be read: {error}",

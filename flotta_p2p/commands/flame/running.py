@@ -20,12 +20,12 @@ from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.output import clean, show, show_error, table
-from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
+from protocol.errors import Code, DeniedError, StorageError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
     from flame.run.run_record import RunResult
-    from flame.run.runs import Run
+    from flame.run.runs import Run, Unreadable
 
 _LOOK_S: Final = 0.2  # at a log that grows, and at a run that ends
 _STOP_WAIT_S: Final = 180.0  # the waits of a stop in order, one after another, and an archive
@@ -83,15 +83,16 @@ def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, a
 @RUNS
 @json_option
 def ps(runs: Path | None, as_json: bool) -> None:
-    """The runs of this folder, the newest first: which go on, and how the others ended.
+    """The runs of this folder, the newest first: which go on, and how the others ended. One of which nothing can be
+    read is listed with the reason.
 
     \b
     Examples:
       flame ps
     """
-    from flame.run.runs import newest_first
+    from flame.run.runs import looked_through
 
-    listed = [_facts(one) for one in newest_first(space(runs).runs)]
+    listed = [_facts(one) for one in looked_through(space(runs).runs)]
     headers = ("run", "state", "name", "began", "lasted", "reason")
     lines = table(headers, [tuple(facts[header] for header in headers) for facts in listed])
     show({"runs": listed}, lines if listed else ("no runs",), as_json=as_json)
@@ -213,7 +214,7 @@ def _find(word: str, runs: Path | None) -> Run:
 
 def _running(word: str, runs: Path | None) -> Run:
     """Raises WorkflowError(RUN_UNKNOWN) when it does not run."""
-    from flame.run.runs import newest_first
+    from flame.run.runs import Run, looked_through
 
     if word:
         found = _find(word, runs)
@@ -221,7 +222,8 @@ def _running(word: str, runs: Path | None) -> Run:
             return found
         sentence = f"run {found.alias} does not run: it is {found.state}"
     else:
-        running = next((one for one in newest_first(space(runs).runs) if one.is_running), None)
+        readable = (one for one in looked_through(space(runs).runs) if isinstance(one, Run))
+        running = next((one for one in readable if one.is_running), None)
         if running is not None:
             return running
         sentence = "no run goes on here"
@@ -265,15 +267,24 @@ def _check_holder(found: Run, pid: int) -> None:
         raise PermissionError
 
 
-def _facts(one: Run) -> dict[str, Any]:
-    result = one.result
+def _facts(one: Run | Unreadable) -> dict[str, Any]:
+    from flame.run.runs import Unreadable
+
+    nothing = {"run": one.alias, "state": "unreadable", "name": "", "began": "", "lasted": ""}
+    if isinstance(one, Unreadable):
+        return {**nothing, "reason": one.error.sentence}
     began_ns = one.document.started_ns
-    ended_ns = result.ended_ns if result is not None else time.time_ns() if one.is_running else 0
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began_ns / 1e9))
+    try:
+        result, state = one.result, one.state
+    except StorageError as error:
+        return {**nothing, "name": one.graph.name, "began": began, "reason": error.sentence}
+    ended_ns = result.ended_ns if result is not None else time.time_ns() if state == "running" else 0
     return {
         "run": one.alias,
-        "state": one.state,
+        "state": state,
         "name": one.graph.name,
-        "began": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began_ns / 1e9)),
+        "began": began,
         "lasted": f"{(ended_ns - began_ns) / 1e9:.1f} s" if ended_ns else "",
         "reason": result.reason if result is not None else "",
     }

@@ -300,7 +300,12 @@ def test_what_reads_of_a_damaged_journal_is_archived_and_the_rest_is_told(tmp_pa
 def test_numbers_times_and_arrays_are_compressed_by_what_every_hdf5_library_reads(tmp_path: Path) -> None:
     picture = np.arange(64 * 64, dtype="u2").reshape(64, 64) % 4_096
     ragged = [np.arange(100 + i % 7, dtype="f8") for i in range(200)]
-    streams = {"n": [float(i % 10) for i in range(5_000)], "p": [picture] * 50, "r": ragged, "t": ["text"] * 9}
+    streams: dict[str, list[Any]] = {
+        "n": [float(i % 10) for i in range(5_000)],
+        "p": [picture] * 50,
+        "r": ragged,
+        "t": ["text"] * 9,
+    }
     run = run_folder(tmp_path)
     journal(run, "lock", **streams)
     path = write_archive(run, document(node("lock", *(output(name) for name in streams))), None)
