@@ -98,7 +98,7 @@ class Journal:
         crash left half written. Values of the streams in `keeping` are dropped when their time is over.
 
         Raises ConfigError(FOLDER_LOCKED) when another process writes it, StorageError: JOURNAL_DAMAGED, naming segment
-        and byte, when what was safe does not read, DISK_FULL, DATABASE_FAILED.
+        and byte, when what was safe does not read, DISK_FULL, FOLDER_UNUSABLE, DATABASE_FAILED.
         """
         try:
             make_folder(folder)

@@ -18,9 +18,11 @@ from flame.archive import write_archive
 from flame.control import InputCount
 from flame.journal import Journal
 from flame.limits import LOG_SHOWN_BYTES_MAX
+from flame.names.comparison import compare
 from flame.names.name_space import NameSpace, read_value
 from flame.run.run_progress import NodeProgress, Progress, progress_file
 from flame.run.run_record import NodeResult
+from flame.run.runs import find_run
 from flame.values import encode
 from protocol.errors import AddressError, Code, FlottaError, StorageError, WorkflowError
 from tests.flame.saved_runs import BEGAN_NS, SECOND_NS, SavedRun, graph
@@ -369,3 +371,13 @@ def test_status_and_stats_have_one_shape_while_a_run_goes_on_and_afterwards(
     ended = [space.read_value("#lock/status"), space.read_value("#lock/stats")]
     assert [list(one) for one in ended] == [list(one) for one in live] and unknown.keys() == live[0].keys()
     assert ended[1] == live[1] and ended[0]["state"] == "stopped"
+
+
+def test_values_that_are_gone_are_no_difference(space: NameSpace, saved: SavedRun, runs: Path) -> None:
+    saved.set_values("lock", {"piezo": [0.2, 0.3]})
+    other = SavedRun(runs)
+    other.set_values("lock", {"beat": [80.0, 80.5, 81.0, 81.5], "piezo": [0.1, 0.2, 0.3]})
+    with Journal.open(other.folder.journal("lock"), other.journalled("lock")) as journal:
+        journal.drop({"piezo": 2})
+    found = {difference.what for difference in compare(find_run(runs, "j1"), find_run(runs, "j2"))}
+    assert not [what for what in found if "piezo" in what]

@@ -34,7 +34,7 @@ _LOG_READ_BYTES: Final = 1 << 20
 _LIMIT: Final = click.FloatRange(min=0.0, min_open=True)
 
 
-@click.command()
+@click.command(short_help="Run a workflow to its end.")
 @WORKFLOW
 @PARAMETERS
 @click.option("--limit", "limit_s", type=_LIMIT, help="Seconds; then it is stopped in order.")
@@ -57,7 +57,7 @@ def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json:
     return _execute(new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0), as_json)
 
 
-@click.command()
+@click.command(short_help="Take up a run that was broken off or has failed.")
 @click.argument("run")
 @PARAMETERS
 @click.option("--anyway", is_flag=True, help="Go on with files and parameters that are others by now.")
@@ -79,7 +79,7 @@ def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, a
     return _execute(take_up(found.folder, graph, anyway=anyway), as_json)
 
 
-@click.command()
+@click.command(short_help="List the runs: which go on, and how the others ended.")
 @RUNS
 @json_option
 def ps(runs: Path | None, as_json: bool) -> None:
@@ -98,7 +98,7 @@ def ps(runs: Path | None, as_json: bool) -> None:
     show({"runs": listed}, lines if listed else ("no runs",), as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Stop a run in order, and wait for its end.")
 @click.argument("run", default="")
 @RUNS
 @json_option
@@ -124,7 +124,7 @@ def stop(run: str, runs: Path | None, as_json: bool) -> None:
     show({"run": found.alias, "state": state}, (f"{found.alias} {state}",), as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Show what flame nodes have printed; `-f` goes on.")
 @click.argument("run", default="")
 @click.argument("nodes", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
