@@ -5,7 +5,7 @@ reader.py     JournalReader, in any process, while it is written or afterwards
 keeping.py    whose time is over, and may go
 dropping.py   how they go, a segment at a time
 recovery.py   a start after a crash
-segments.py   the files: records with checksums, appended and never changed
+segments.py   the files: records with checksums, appended, and never moved
 contents.py   what a journal contains, as a sum over its records
 positions.py  how far the flame node is in its inputs, where a step keeps nothing else
 index.py      LMDB: the contents at the last commit, and where values are; made again from the segments if lost

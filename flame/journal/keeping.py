@@ -89,7 +89,7 @@ class Choice:
 
         Raises OSError, TornError for a damaged segment, StorageError.
         """
-        taken = {name: one.taken() for name, one in self._keeping.items()} if segments else {}
+        taken: dict[str, int | None] = {}  # asked when something is old enough
         staying: set[str] = set()
         for number in segments:
             if number < self._begin:
@@ -100,10 +100,14 @@ class Choice:
             here = self._spans_in(number)
             if not here and number == self._begin:
                 self._begin += 1
+                del self._spans[number]
             lasts: dict[str, int] = {}
             for name, span in here.items():
-                is_over = age_s >= self._keeping[name].keep_s and name not in staying
-                last = self._last_to_go(span, newest[name], taken[name]) if is_over else 0
+                last = 0
+                if age_s >= self._keeping[name].keep_s and name not in staying:
+                    if name not in taken:
+                        taken[name] = self._keeping[name].taken()
+                    last = self._last_to_go(span, newest[name], taken[name])
                 if last >= span.first:
                     lasts[name] = last
                 if last < span.last:

@@ -190,7 +190,13 @@ class JournalReader:
         """The records of values `seq` to `last_seq`, each of which is there, save those that are dropped meanwhile."""
         looked_again = 0
         while seq <= last_seq:
-            mark = self._mark(stream, seq, anywhere=seq == looked_again)
+            try:
+                mark = self._mark(stream, seq, anywhere=seq == looked_again)
+            except StorageError:
+                if (first_seq := self._looked_anew(stream)) <= seq:
+                    raise
+                seq = first_seq
+                continue
             wanted, end = seq, mark.place.offset
             fault = damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
             try:

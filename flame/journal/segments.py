@@ -1,4 +1,4 @@
-"""The files of a journal: records one after another, each with its checksums, appended and never changed.
+"""The files of a journal: records one after another, each with its checksums, appended and never moved.
 
     00000001.seg    head of the file, then records
     record          head (mark, lengths, CRC of what the record tells) ‖ tells (MessagePack map) ‖ the pieces themselves

@@ -219,6 +219,9 @@ class Journal:
         self._sync_and_index(index=True)
         if self._indexed < told:
             raise _named(self._folder, self._failure or OSError(errno.EIO, "its index does not take what is new"))
+        with contextlib.suppress(lmdb.Error, OSError):  # else its entries are in nobody's way, and go the next time
+            for name in lasts:
+                self._index.forget(name, firsts[name])
         return Drop(firsts, memory)
 
     def last_seqs(self) -> dict[str, int]:

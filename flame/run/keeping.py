@@ -26,10 +26,11 @@ def drop_finite_values(after: RunFolder, graph: Graph) -> None:
     is damaged, of somebody else, or on a full disk.
     """
     for run in looked_through(after.path.parent):
-        if isinstance(run, Run) and run.folder.number < after.number and _is_over(run, graph):
+        if isinstance(run, Run) and run.folder.number < after.number:
             for node in run.graph.nodes:
-                with contextlib.suppress(FlottaError, OSError, TornError):
-                    _drop(run, node.name)
+                if _is_over(run, graph):  # asked again each time: it may have been resumed meanwhile
+                    with contextlib.suppress(FlottaError, OSError, TornError):
+                        _drop(run, node.name)
 
 
 def _is_over(run: Run, graph: Graph) -> bool:

@@ -174,7 +174,6 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
         limits = limits_of(held.document)
         over = execute(held, limits=limits, write_archive=write_archive, on_progress=on_progress)
-    drop_finite_values(held.folder, held.document.graph)
     result: RunResult = over.result
     took_s = (result.ended_ns - result.started_ns) / 1e9
     lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
@@ -185,6 +184,7 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
+    drop_finite_values(held.folder, held.document.graph)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
 

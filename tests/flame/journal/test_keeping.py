@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 
 from flame.journal import Journal, JournalReader, Keeping, Taker, writer
 from flame.journal.dropping import Drop
+from flame.journal.index import Index
 from flame.journal.keeping import Choice, Keeper
 from flame.journal.segments import TornError
 from flame.values import encode
@@ -221,6 +223,21 @@ def test_dropping_that_is_broken_off_loses_nothing_and_is_taken_up(
     with Journal.open(killed, STREAMS) as journal:
         assert drop(killed, journal) > 5
     assert not list(killed.glob("*.part"))
+
+
+def test_the_index_forgets_what_went(tmp_path: Path) -> None:
+    with (
+        Journal.open(tmp_path, ["f", "f2"]) as journal,
+        contextlib.closing(Index.open(tmp_path, writable=False)) as index,
+    ):
+        for i in range(50):
+            journal.append({"f": encode(bytes(20_000)), "f2": encode(i)}, i)
+        assert drop(tmp_path, journal) > 40
+        with JournalReader(tmp_path) as reader:
+            first = reader.streams()["f"].first_seq
+        entries = [entry.seq for entry in index.backwards("f", 50)]
+        assert first > 40 and first - 1 <= entries[-1] <= first
+        assert [entry.seq for entry in index.backwards("f2", 50)][-1] == 1
 
 
 def test_a_damaged_segment_is_left_as_it_is(tmp_path: Path) -> None:
