@@ -23,9 +23,11 @@ $(VENV)/.development: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.product  ## Three nodes on this machine answer a signed question
 	$(BIN)/flotta-p2p demo
 
+# Compiled once: the tests start a thousand processes, and where none of them may keep bytecode, each compiles all anew.
 # Tests with real processes come last; those of one file stay together, since they share nodes. A failure among the first
 # is told after all have run.
 test: check  ## All checks and all tests
+	$(BIN)/python -m compileall -q actors flame flotta_p2p protocol simulations tests tools
 	$(BIN)/python -m pytest -n 2 -m "not system"; others=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile -m system && exit $$others
 
 check: $(VENV)/.development  ## Lint, types, import contracts, tables in docs

@@ -20,5 +20,5 @@ def test_both_parts_run_and_a_failure_in_either_is_told(tmp_path: Path, failing:
     python.chmod(0o700)
     make = ["make", "--old-file=check", "test", f"VENV={tmp_path}"]
     ended = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert seen.read_text().splitlines() == PARTS
+    assert [line for line in seen.read_text().splitlines() if "pytest" in line] == PARTS
     assert (ended.returncode != 0) == bool(failing)
