@@ -16,11 +16,11 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
-from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_sockets
+from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_progress, show_sockets
 from actors.adapters.flame_processes import Program, cpu_s
 from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
-from actors.flame_plans import plans_of
+from actors.flame_plans import plans_of, progress_of
 from actors.flame_writing import FlameWriting
 from actors.inbox import Answer
 from actors.ports import Clock
@@ -371,3 +371,5 @@ class FlameExecutorActor(SupervisedActor):
         if view != self._shown or now_ns - self._shown_ns >= FLAME_SHOWN_MS * 1_000_000:
             self._shown, self._shown_ns = view, now_ns
             self._watcher.tell(RunProgress(view=view, beats=dict(self._beats)))
+            if self._control is not None:
+                show_progress(self._control.folder, progress_of(view, self._beats))

@@ -1,13 +1,17 @@
-"""What of a run's document concerns its machine: which flame nodes there are, their policies, how long each wait is."""
+"""What of a run's document concerns its machine: which flame nodes there are, their policies, how long each wait is.
+And what of the machine concerns who looks at the run.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from flame.control import BEAT_MISSED_S
+from flame.control import BEAT_MISSED_S, Beat
 from flame.graph import GraphNode
+from flame.run.run_progress import NodeProgress, Progress
 from flame.run.run_record import RunDocument
-from protocol.machines.flame_events import NodePlan, RunLimits
+from protocol.machines.flame_events import NodePlan, NodeView, RunLimits, RunView
 
 
 def plans_of(document: RunDocument) -> tuple[NodePlan, ...]:
@@ -34,3 +38,21 @@ def _consumes_flow(document: RunDocument, node: GraphNode) -> bool:
 def limits_of(document: RunDocument) -> RunLimits:
     """Those of the product, with the limit of the run."""
     return RunLimits(run_ms=math.ceil(document.limit_s * 1000), beat_ms=round(BEAT_MISSED_S * 1000))
+
+
+def progress_of(view: RunView, beats: Mapping[str, Beat]) -> Progress:
+    """How each flame node is, for who looks from outside."""
+    return Progress({one.name: _progress(one, beats.get(one.name, Beat())) for one in view.nodes})
+
+
+def _progress(view: NodeView, beat: Beat) -> NodeProgress:
+    return NodeProgress(
+        state=view.end if view.state == "ended" and view.end is not None else view.state,
+        restarts=view.restarts,
+        exit_code=view.code,
+        signal=view.signal,
+        problem=view.problem,
+        held_up_by=beat.blocked_on,
+        inputs=beat.inputs,
+        sent=beat.sent,
+    )

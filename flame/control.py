@@ -54,7 +54,8 @@ class InputEnd(msgspec.Struct, frozen=True):
 
 class OutputEnd(msgspec.Struct, frozen=True):
     """One edge away from an output. `consumer`: "node/input". `ends`: when the program ends in order, the consumer
-    learns that no value will follow; false for a flame node that is then started again.
+    learns that no value will follow; false for a flame node that is then started again. `positions`: folder of the
+    journal in which a consumer that gets every value keeps how far it is, "" for one that need not get all.
     """
 
     output: str
@@ -63,6 +64,7 @@ class OutputEnd(msgspec.Struct, frozen=True):
     policy: Policy
     depth: int
     ends: bool = True
+    positions: str = ""
 
 
 class WriteStamp(msgspec.Struct, frozen=True):

@@ -52,8 +52,8 @@ class InputPort(msgspec.Struct, frozen=True):
 
 
 class OutputPort(msgspec.Struct, frozen=True):
-    """`keep_s`: how long values of a finite output stay, 0 for until the next run. `durable`: each value waits for the
-    disk.
+    """`keep_s`: how long values of a finite output stay, 0 for until the next run of its workflow has ended. `durable`:
+    each value waits for the disk.
     """
 
     name: str

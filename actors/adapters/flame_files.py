@@ -14,11 +14,14 @@ import msgspec
 from actors.adapters.folder_lock import FolderLock, lock_folder
 from flame.graph import Graph
 from flame.limits import DIFFERENCES_SHOWN_MAX
+from flame.refusals import refusal
 from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
+from flame.run.run_progress import Progress, progress_file
 from flame.run.run_record import RunDocument, RunResult, read_result, to_json
 from flame.run.runs import load
+from flame.run.whole_files import like_its_folder
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, format_job_id
 from protocol.limits import FLAME_LOCK_MS, FLAME_NODES_MAX
@@ -187,6 +190,17 @@ def _remove_shared(folder: RunFolder) -> None:
         shutil.rmtree(folder.shared, ignore_errors=True)
 
 
+def show_progress(sockets: Path, progress: Progress) -> None:
+    """For who looks at the run from outside: whole at any moment, and gone with the folder of its sockets. A refusal of
+    the disk shows nothing new, and ends no run.
+    """
+    file = progress_file(sockets)
+    fresh = file.with_suffix(".new")
+    with contextlib.suppress(OSError):
+        fresh.write_bytes(msgspec.json.encode(progress))
+        fresh.replace(file)
+
+
 def hide_sockets(folder: RunFolder) -> None:
     hide_link(folder.sockets)
 
@@ -199,7 +213,7 @@ def hide_link(link: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Temporary file, fsync, rename, fsync of the folder. Raises OSError."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
+    with open(fresh, "wb", opener=like_its_folder) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -212,8 +226,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _unwritten(path: Path, error: OSError) -> StorageError:
+    refused = refusal(error)
     return StorageError(
-        Code.FOLDER_UNUSABLE,
-        f"the run cannot be written in {path}: {error.strerror or error}",
-        next_step="make room, or run it in a folder where this user may write",
+        refused.code if refused.is_full else Code.FOLDER_UNUSABLE,
+        f"the run cannot be written in {path}: {refused.why}",
+        next_step=refused.next_step,
     )

@@ -19,6 +19,7 @@ import msgspec
 
 from actors import flame_guard
 from actors.children import PARENT_VARIABLE, Process
+from flame.run.whole_files import like_its_folder, make_like_its_parent
 from protocol.limits import FLAME_SAFE_MS
 from protocol.record import Record
 
@@ -63,8 +64,9 @@ class FlameProcesses:
         if self._guard is None:
             self._renew_guard()
         path = Path(program.log)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as log:
+        with contextlib.suppress(FileExistsError):
+            make_like_its_parent(path.parent)
+        with open(path, "ab", opener=like_its_folder) as log:
             process = Process(
                 (sys.executable, program.file),
                 _environment(program.variables),

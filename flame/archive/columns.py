@@ -21,7 +21,7 @@ import h5py
 import msgspec
 import numpy as np
 
-from flame.limits import ARCHIVE_CHUNK_BYTES
+from flame.limits import ARCHIVE_CHUNK_BYTES, ARCHIVE_GZIP
 from flame.values import decode, encode
 
 JSON_ELEMENTS_MAX: Final = 1_000  # of an array in the readable copy; a longer one is told by type and shape
@@ -244,12 +244,14 @@ def blocks(first: int, last: int, rows: int) -> Iterator[tuple[int, int]]:
 
 
 def create(group: h5py.Group, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> h5py.Dataset:
-    """An empty dataset that grows."""
+    """An empty dataset that grows. Compressed by what every HDF5 library reads; not where values have any length, which
+    HDF5 keeps beside the dataset, out of reach of filters.
+    """
     row_bytes = max(1, dtype.itemsize * int(np.prod(shape, dtype=np.int64)))
     rows = max(1, ARCHIVE_CHUNK_BYTES // row_bytes)
-    return group.create_dataset(
-        name, shape=(0, *shape), maxshape=(None, *shape), dtype=dtype, chunks=(rows, *(max(1, size) for size in shape))
-    )
+    chunks = (rows, *(max(1, size) for size in shape))
+    filters = {} if dtype.hasobject else {"compression": "gzip", "compression_opts": ARCHIVE_GZIP, "shuffle": True}
+    return group.create_dataset(name, shape=(0, *shape), maxshape=(None, *shape), dtype=dtype, chunks=chunks, **filters)
 
 
 def _create(group: h5py.Group, name: str, kind: str, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> h5py.Dataset:

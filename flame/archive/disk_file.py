@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flame.run.whole_files import like_its_folder
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -20,7 +22,7 @@ class DiskFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w+b", buffering=0)
+        self._file = open(path, "w+b", buffering=0, opener=like_its_folder)  # noqa: SIM115 closed by `close`
         self._refusal: OSError | None = None
         self._unwritten: list[tuple[int, bytes]] = []  # bounded by a block of values and the caches of HDF5
 

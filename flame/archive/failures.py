@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
+from flame.refusals import refusal
 from protocol.errors import Code, StorageError
 
 
 def named(path: Path, error: OSError | RuntimeError) -> StorageError:
-    """h5py gives the number of the system's error now as a number, now within its text."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOSPC or f"errno = {errno.ENOSPC}" in str(error):
+    refused = refusal(error)
+    if refused.is_full:
         return StorageError(
             Code.DISK_FULL,
             f"the disk that holds {path} is full; nothing of the archive was kept, the journals are as they were",
             next_step="make room on that disk, then `flame archive`",
         )
     return StorageError(
-        Code.DATABASE_FAILED,
-        f"the archive {path} cannot be written or read: {error}",
-        next_step="look at the disk, then `flame archive`; the journals are as they were",
+        refused.code,
+        f"the archive {path} cannot be written or read: {refused.why}",
+        next_step=f"{refused.next_step}, then `flame archive`; the journals are as they were",
     )

@@ -287,7 +287,11 @@ class ReceivingEnd:
     def _record(self, arrived: Message) -> Record | None:
         data: Any = arrived.v
         if arrived.k == message.IN_JOURNAL and self._journal is not None:
-            data = next(iter(self._journal.read(self._end.stream, arrived.n, arrived.n))).data
+            stored = next(self._journal.read(self._end.stream, arrived.n, arrived.n), None)
+            if stored is None:  # its time was over before it was taken
+                self._dropped += 1
+                return None
+            data = stored.data
         try:
             return self._read(data, arrived.t, arrived.n)
         except VanishedError:
@@ -316,6 +320,7 @@ class ReceivingEnd:
             return None
         stored = next(self._stored, None)
         if stored is not None:
+            self._dropped += stored.seq - self._last - 1  # whose time was over: only of a state, the newest is enough
             self._last = stored.seq
             return self._read(stored.data, stored.time_ns, stored.seq)
         self._stored = None
@@ -323,6 +328,7 @@ class ReceivingEnd:
         held, self._held = self._held, None
         if held is None:
             return None
+        self._pass_over_dropped(held.n)
         if held.n > self._last + 1 or (held.k == message.END and held.n > self._last):
             raise StorageError(
                 Code.JOURNAL_DAMAGED,
@@ -330,3 +336,10 @@ class ReceivingEnd:
                 next_step=f"look at {self._end.journal}; was it altered while the run went on?",
             )
         return self._accept(held)
+
+    def _pass_over_dropped(self, before: int) -> None:
+        """Values before that number whose time was over."""
+        assert self._journal is not None
+        last_dropped = min(before, self._journal.streams()[self._end.stream].first_seq) - 1
+        self._dropped += max(0, last_dropped - self._last)
+        self._last = max(self._last, last_dropped)

@@ -30,7 +30,8 @@ class Entry(NamedTuple):
 
 class Stream(msgspec.Struct):
     """What is known of one stream: its values, the place of the last, that of its last entry, and the lowest time since
-    that entry. `last_seq` is 0 before the first value. `in_order`: no time was lower than the one before it.
+    that entry. `last_seq` is 0 before the first value. `in_order`: no time was lower than the one before it. Values
+    before `first_seq` have been dropped.
     """
 
     first_seq: int = 1
@@ -63,6 +64,7 @@ class Contents(msgspec.Struct):
         it. Raises OrderError.
         """
         entries: list[Entry] = []
+        self._absorb_dropped(record.dropped)
         for piece in record.values:
             stream = self.streams.get(piece.name)
             if stream is None:
@@ -92,3 +94,9 @@ class Contents(msgspec.Struct):
                 self.streams.setdefault(name, Stream())
         self.end = Place(place.segment, end)
         return entries
+
+    def _absorb_dropped(self, dropped: dict[str, int]) -> None:
+        for name, seq in dropped.items():
+            stream = self.streams.setdefault(name, Stream())
+            stream.first_seq = max(stream.first_seq, seq + 1)
+            stream.last_seq = max(stream.last_seq, seq)  # of which this record alone may know

@@ -105,6 +105,17 @@ class Index:
                 )
             transaction.put(_CONTENTS, contents)
 
+    def forget(self, stream: str, seq: int) -> None:
+        """The entries of a stream before that by which value `seq` is found."""
+        floor = self.floor(stream, seq)
+        if floor is None:
+            return
+        first, end = _key(stream, 0), _key(stream, floor.seq)
+        with self._shared.lock, self._shared.env.begin(write=True) as transaction, transaction.cursor() as cursor:
+            there = cursor.set_range(first)
+            while there and bytes(cursor.key()) < end:
+                there = cursor.delete() and bool(cursor.key())
+
     def floor(self, stream: str, seq: int) -> Entry | None:
         """The last entry of the stream at or before `seq`."""
         return next(iter(self._down(stream, seq, 1)), None)

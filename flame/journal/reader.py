@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +27,15 @@ from flame.journal.segments import (
     segment_numbers,
 )
 from flame.limits import SEGMENT_BYTES, SEGMENTS_OPEN_MAX
+from protocol.errors import StorageError
 
 _BEHIND_BYTES: Final = SEGMENT_BYTES // 16  # further behind than this the index is asked what came since
 
 
 class StreamInfo(NamedTuple):
-    """Which values of a stream there are: `first_seq` to `last_seq`, none when the last is 0."""
+    """Which values of a stream there are: `first_seq` to `last_seq`, none when the last is lower. Values before the
+    first have been dropped.
+    """
 
     first_seq: int
     last_seq: int
@@ -109,7 +113,7 @@ class JournalReader:
         """The newest value; None: there is none. One look at the size of a file when nothing has come."""
         self._refresh()
         known = self._contents.streams.get(stream)
-        if known is None or known.last_seq == 0:
+        if known is None or known.last_seq < known.first_seq:
             return None
         last = self._lasts.get(stream)
         if last is None or last.seq != known.last_seq:
@@ -121,7 +125,8 @@ class JournalReader:
     def read(self, stream: str, first_seq: int, last_seq: int | None = None) -> Iterator[Stored]:
         """The values from `first_seq` to `last_seq`, both included, or to the last that is there when this is called.
 
-        Values before the first that is kept are not there. Going on where the last reading ended costs no search.
+        Values that have been dropped are not there, nor are those that are dropped meanwhile. Going on where the last
+        reading ended costs no search.
         """
         self._refresh()
         known = self._contents.streams.get(stream)
@@ -137,14 +142,14 @@ class JournalReader:
         """
         self._refresh()
         known = self._contents.streams.get(stream)
-        if known is None or known.last_seq == 0:
+        if known is None or known.last_seq < known.first_seq:
             return None
         found = self._entry_at(stream, known, time_ns) if known.in_order else self._newest_entry(stream, known, time_ns)
         if found is None:
             return None
         entry, last_seq = found
         block = [one for one in self._located(stream, entry.seq, last_seq) if one[0].record.time_ns <= time_ns]
-        return self._stored(*block[-1])
+        return self._stored(*block[-1]) if block else None  # dropped meanwhile
 
     def _entry_at(self, stream: str, known: Stream, time_ns: int) -> tuple[Entry, int] | None:
         """The last entry that is not after the time, and the last value before the entry that is; by halves."""
@@ -163,6 +168,8 @@ class JournalReader:
         """The same where times went back: entry by entry from the end, until one stands before such a value."""
         earliest_ns, last_seq = known.earliest_ns, known.last_seq
         for entry in self._entries_backwards(stream):
+            if entry.seq < known.first_seq:
+                return None
             if earliest_ns <= time_ns:
                 return entry, last_seq
             earliest_ns, last_seq = entry.earliest_before_ns, entry.seq - 1
@@ -180,10 +187,18 @@ class JournalReader:
         return Stored(piece.seq, located.record.time_ns, located.record.written_ns, data)
 
     def _located(self, stream: str, seq: int, last_seq: int) -> Iterator[tuple[Located, Piece]]:
-        """The records of values `seq` to `last_seq`, each of which is there."""
+        """The records of values `seq` to `last_seq`, each of which is there, save those that are dropped meanwhile."""
+        looked_again = 0
         while seq <= last_seq:
-            mark = self._mark(stream, seq)
+            try:
+                mark = self._mark(stream, seq, anywhere=seq == looked_again)
+            except StorageError:
+                if (first_seq := self._looked_anew(stream)) <= seq:
+                    raise
+                seq = first_seq
+                continue
             wanted, end = seq, mark.place.offset
+            fault = damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
             try:
                 for located in self._scan(mark.place):
                     end = located.end
@@ -193,19 +208,35 @@ class JournalReader:
                             yield located, piece
                     if seq > last_seq or end >= mark.bound:
                         break
+            except StorageError as error:
+                fault = error
             finally:  # also when nobody wants more
                 self._marks[stream] = _Mark(seq, Place(mark.place.segment, end), mark.bound)
             if seq == wanted:
-                raise damaged(self._folder, mark.place, f"value {seq} of {stream} is not where the index has it")
+                first_seq = self._looked_anew(stream)
+                if first_seq <= seq == looked_again:
+                    raise fault
+                seq = looked_again = max(seq, first_seq)
 
-    def _mark(self, stream: str, seq: int) -> _Mark:
-        """Where to begin to look for value `seq`."""
+    def _looked_anew(self, stream: str) -> int:
+        """The first value that is kept by now. Forgets what was known of segments: values were dropped, perhaps."""
+        self._marks.clear()
+        self._segments.clear()
+        self._refresh()
+        return self._contents.streams[stream].first_seq
+
+    def _mark(self, stream: str, seq: int, *, anywhere: bool = False) -> _Mark:
+        """Where to begin to look for value `seq`. `anywhere`: in the whole segment, since the record of the entry is
+        gone with its values.
+        """
         entry = self._floor(stream, seq)
         mark = self._marks.get(stream)
         if mark is not None and mark.seq == seq and (entry is None or entry.seq < seq):
             return mark
         if entry is None:
             raise damaged(self._folder, NOWHERE, f"the index does not know where value {seq} of {stream} is")
+        if anywhere:
+            return _Mark(entry.seq, Place(entry.place.segment, 0), sys.maxsize)
         return _Mark(entry.seq, entry.place, entry.place.offset + self._contents.entry_bytes)
 
     def _floor(self, stream: str, seq: int) -> Entry | None:

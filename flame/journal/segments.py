@@ -1,11 +1,12 @@
-"""The files of a journal: records one after another, each with its checksums, appended and never changed.
+"""The files of a journal: records one after another, each with its checksums, appended and never moved.
 
     00000001.seg    head of the file, then records
     record          head (mark, lengths, CRC of what the record tells) ‖ tells (MessagePack map) ‖ the pieces themselves
 
 A record is one atomic set: values, changed memory, positions of inputs, one time. Each piece has a CRC of its own, so
 that a reader of a small value need not read the large array beside it. Unknown keys of the map are passed over.
-CRC-32 as in zlib; integers little-endian. A segment is synced whole before the next one is made.
+CRC-32 as in zlib; integers little-endian. A segment is synced whole before the next one is made. Of one that is not
+the newest values may be dropped: see `flame.journal.dropping`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import itertools
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from flame.limits import SCAN_BYTES_MAX, SCAN_BYTES_MIN
+from flame.refusals import refusal
 from protocol.errors import Code, StorageError
 
 HEAD: Final = b"FLAMEJ1\n"
@@ -41,7 +44,7 @@ class Piece(msgspec.Struct, array_like=True):
 
 class Record(msgspec.Struct, omit_defaults=True):
     """What a record tells; its pieces follow, values first, in this order. `opening`: the writer was opened for the
-    so-manieth time, with these `streams`.
+    so-manieth time, with these `streams`. `dropped`: values of a stream up to this number are not kept any more.
     """
 
     time_ns: int = msgspec.field(default=0, name="t")
@@ -51,6 +54,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     cursors: dict[str, int] = msgspec.field(default_factory=dict, name="c")
     opening: int = msgspec.field(default=0, name="o")
     streams: list[str] = msgspec.field(default_factory=list, name="s")
+    dropped: dict[str, int] = msgspec.field(default_factory=dict, name="d")
 
 
 class Place(NamedTuple):
@@ -101,11 +105,8 @@ def damaged(folder: Path, place: Place, seen: str) -> StorageError:
 
 
 def unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        Code.DATABASE_FAILED,
-        f"{path} cannot be read: {error.strerror}",
-        next_step="look at the disk, and at the rights of the folder",
-    )
+    refused = refusal(error)
+    return StorageError(refused.code, f"{path} cannot be read: {refused.why}", next_step=refused.next_step)
 
 
 class TornError(Exception):
@@ -264,6 +265,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, number: int, size: int | None = None) -> None:
         """Make segment `number`, or open it for more and cut it at `size`. On disk, its name too, when this returns."""
         self.number = number
+        self._folder = folder
         path = folder / segment_name(number)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -273,7 +275,7 @@ class SegmentWriter:
             self.size = size
             if size == 0:
                 self.write((HEAD,))
-            os.fsync(self._descriptor)
+            sync_file(self._descriptor)
             sync_folder(folder)
         except OSError:
             os.close(self._descriptor)
@@ -295,6 +297,13 @@ class SegmentWriter:
             raise
         self.size = size
 
+    def began_s(self) -> float:
+        """When its first record was written, in seconds since 1970; now for none."""
+        with contextlib.suppress(TornError):
+            for located in Segment(self._folder, self.number).scan(0, self.size, whole=False):
+                return located.record.written_ns / 1e9
+        return time.time()
+
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
 
@@ -308,6 +317,11 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_folder(path.parent)
+
+
+def sync_file(descriptor: int) -> None:
+    """Bring what was written, and the length, to the disk. Raises OSError."""
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

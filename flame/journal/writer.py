@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,13 +17,16 @@ from typing import Any, Final, Self
 import lmdb
 import msgspec
 
-from flame.journal.contents import Entry, Stream
+from flame.journal.contents import NOWHERE, Entry, Stream
+from flame.journal.dropping import Drop
 from flame.journal.index import contents_bytes
+from flame.journal.keeping import Choice, Keeper, Keeping
 from flame.journal.lock import lock_folder
 from flame.journal.positions import Positions, read_positions
 from flame.journal.recovery import Recovery, recover, remembered
 from flame.journal.segments import Piece, Place, Record, SegmentWriter, make_folder, record_bytes
-from flame.limits import INDEX_EVERY_MS, JOURNAL_SYNC_MS, SEGMENT_BYTES
+from flame.limits import INDEX_EVERY_MS, JOURNAL_SYNC_MS, KEEP_PARTS, SEGMENT_BYTES, SEGMENT_S_MIN
+from flame.refusals import refusal
 from protocol.errors import Code, LocalProtocolError, StorageError
 from protocol.limits import KIB
 
@@ -51,7 +55,9 @@ class Journal:
 
     recovered: Recovered
 
-    def __init__(self, folder: Path, lock: int, recovery: Recovery, sync_ms: float) -> None:
+    def __init__(
+        self, folder: Path, lock: int, recovery: Recovery, sync_ms: float, keeping: Mapping[str, Keeping]
+    ) -> None:
         self._folder = folder
         self._folder_lock = lock
         self._index = recovery.index
@@ -62,7 +68,13 @@ class Journal:
         self._advanced: dict[str, int] = {}  # positions that no record has yet
         self._sync_s = sync_ms / 1_000
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()  # taken before the other one
+        self._indexed = NOWHERE  # up to where the index knows it
         self._retired: list[SegmentWriter] = []  # synced segments, which the syncing thread may still hold
+        keep_s = min((one.keep_s for one in keeping.values()), default=inf)
+        self._segment_s_max = max(SEGMENT_S_MIN, keep_s / KEEP_PARTS)
+        self._segment_ends_s = 0.0
+        self._keeper = Keeper(folder, Choice(folder, keeping), self) if keeping else None
         self._indexed_at = time.monotonic()
         self._index_behind = False
         self._unsynced = False
@@ -74,13 +86,19 @@ class Journal:
 
     @classmethod
     def open(
-        cls, folder: Path, streams: Sequence[str], *, inputs: Sequence[str] = (), sync_ms: float = JOURNAL_SYNC_MS
+        cls,
+        folder: Path,
+        streams: Sequence[str],
+        *,
+        inputs: Sequence[str] = (),
+        sync_ms: float = JOURNAL_SYNC_MS,
+        keeping: Mapping[str, Keeping] | None = None,
     ) -> Journal:
         """Open the journal in `folder`, or begin one, for values of `streams` and positions in `inputs`; cut off what a
-        crash left half written.
+        crash left half written. Values of the streams in `keeping` are dropped when their time is over.
 
         Raises ConfigError(FOLDER_LOCKED) when another process writes it, StorageError: JOURNAL_DAMAGED, naming segment
-        and byte, when what was safe does not read, DISK_FULL, DATABASE_FAILED.
+        and byte, when what was safe does not read, DISK_FULL, FOLDER_UNUSABLE, DATABASE_FAILED.
         """
         try:
             make_folder(folder)
@@ -90,7 +108,7 @@ class Journal:
         recovery: Recovery | None = None
         try:
             recovery = recover(folder)
-            journal = cls(folder, lock, recovery, sync_ms)
+            journal = cls(folder, lock, recovery, sync_ms, keeping or {})
             journal._begin(streams, inputs, recovery.cut_bytes)
         except BaseException as error:
             if recovery is not None:
@@ -113,16 +131,20 @@ class Journal:
             run_restarts=contents.openings,
             cut_bytes=cut_bytes,
         )
+        self._segment_ends_s = self._writer.began_s() + self._segment_s_max
         opening = contents.openings + 1
         self._write(Record(written_ns=time.time_ns(), cursors=advanced, opening=opening, streams=list(streams)), [])
         self._positions = Positions(self._folder, inputs)
         # From the first value on the index says up to where all was on disk, and by that what a power cut may tear.
         self._writer.sync()
         self._index.store(contents_bytes(contents), self._entries)
+        self._indexed = contents.end
         self._entries = []
         self._index_behind = self._unsynced = False
         self._wake.clear()
         self._thread.start()
+        if self._keeper is not None:
+            self._keeper.start()
 
     def append(
         self,
@@ -181,6 +203,41 @@ class Journal:
             self._advanced.update(cursors)
             self._touched()
 
+    def drop(self, lasts: Mapping[str, int]) -> Drop:
+        """Tell that values up to these numbers are not kept any more; that is on the disk, and in the index, when this
+        returns. Raises StorageError; then nothing may be taken from a segment.
+        """
+        with self._lock:
+            self._check_open()
+            try:
+                self._write(Record(written_ns=time.time_ns(), dropped=dict(lasts)), [])
+            except OSError as error:
+                raise _named(self._folder, error) from error
+            told = self._contents.end
+            firsts = {name: stream.first_seq for name, stream in self._contents.streams.items()}
+            memory = dict(self._contents.memory)
+        self._sync_and_index(index=True)
+        if self._indexed < told:
+            raise _named(self._folder, self._failure or OSError(errno.EIO, "its index does not take what is new"))
+        with contextlib.suppress(lmdb.Error, OSError):  # else its entries are in nobody's way, and go the next time
+            for name in lasts:
+                self._index.forget(name, firsts[name])
+        return Drop(firsts, memory)
+
+    def last_seqs(self) -> dict[str, int]:
+        """The newest value of each stream, 0 for none."""
+        with self._lock:
+            return {name: stream.last_seq for name, stream in self._contents.streams.items()}
+
+    def end_segment(self) -> None:
+        """What follows goes to a new segment. Raises StorageError."""
+        with self._lock:
+            self._check_open()
+            try:
+                self._roll()
+            except OSError as error:
+                raise _named(self._folder, error) from error
+
     def _sync_now(self) -> None:
         self._unsynced = False
         try:
@@ -198,6 +255,8 @@ class Journal:
             if self._closed:
                 return
             self._closed = True
+        if self._keeper is not None:
+            self._keeper.stop()
         self._closing.set()
         self._wake.set()
         self._thread.join()
@@ -229,7 +288,7 @@ class Journal:
 
     def _write(self, record: Record, parts: list[bytes]) -> None:
         """Under the lock. Raises OSError, and nothing has changed."""
-        if self._writer.size >= SEGMENT_BYTES:
+        if self._writer.size >= SEGMENT_BYTES or record.written_ns > self._segment_ends_s * 1e9:
             self._roll()
         length = sum(map(len, parts))
         head = record_bytes(record, length)
@@ -253,6 +312,7 @@ class Journal:
         fresh = SegmentWriter(self._folder, self._writer.number + 1)
         self._retired.append(self._writer)
         self._writer = fresh
+        self._segment_ends_s = time.time() + self._segment_s_max
 
     def _keep_synced(self) -> None:
         took_s = 0.0
@@ -267,6 +327,10 @@ class Journal:
             took_s = time.monotonic() - began
 
     def _sync_and_index(self, *, index: bool) -> None:
+        with self._syncing:
+            self._sync_and_index_alone(index=index)
+
+    def _sync_and_index_alone(self, *, index: bool) -> None:
         with self._lock:
             if self._advanced and self._failure is None:
                 with contextlib.suppress(OSError):  # a full disk: they stand in their file, and the next sync may do it
@@ -274,10 +338,10 @@ class Journal:
             writer, retired, self._retired = self._writer, self._retired, []
             unsynced, self._unsynced = self._unsynced, False
             entries: list[Entry] = []
-            snapshot = b""
+            snapshot, end = b"", self._indexed
             if index and self._index_behind:
                 entries, self._entries = self._entries, []
-                snapshot = contents_bytes(self._contents)
+                snapshot, end = contents_bytes(self._contents), self._contents.end
                 self._index_behind = False
         for old in retired:
             old.close()
@@ -291,6 +355,7 @@ class Journal:
             self._indexed_at = time.monotonic()
             try:
                 self._index.store(snapshot, entries)
+                self._indexed = end
             except (lmdb.Error, OSError):  # a full disk; the segments hold all of it, and the next commit may go well
                 with self._lock:
                     self._entries = entries + self._entries
@@ -298,15 +363,15 @@ class Journal:
 
 
 def _named(folder: Path, error: OSError | lmdb.Error) -> StorageError:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+    refused = refusal(error)
+    if refused.is_full or isinstance(error, lmdb.DiskError | lmdb.MapFullError):
         return StorageError(
             Code.DISK_FULL,
             f"the disk that holds the journal {folder} is full; nothing of this set was stored, all before it is there",
             next_step="make room on that disk, and take the run up again with `flame resume`",
         )
     return StorageError(
-        Code.DATABASE_FAILED,
-        f"the journal {folder} cannot be written: {error}",
-        next_step="look at the disk; what was stored before is there, and `flame archive` keeps it",
+        refused.code,
+        f"the journal {folder} cannot be written: {refused.why}",
+        next_step=f"{refused.next_step}; what was stored before is there, and `flame archive` keeps it",
     )

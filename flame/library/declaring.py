@@ -44,7 +44,7 @@ class OutputOptions(TypedDict, total=False):
 
 
 class FiniteOptions(OutputOptions, total=False):
-    """`keep`: seconds, or a text such as "7d"; 0 for until the next run."""
+    """`keep`: seconds, or a text such as "7d"; 0 for until the next run of the workflow has ended."""
 
     keep: float | str
 

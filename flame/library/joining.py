@@ -31,7 +31,7 @@ from flame.limits import LINGER_STOPPED_S, SLICE_MS
 from flame.ports import NodeSchema
 
 if TYPE_CHECKING:
-    from flame.journal import Journal
+    from flame.journal import Journal, Keeping
 
 
 class Joined:
@@ -56,7 +56,7 @@ class Joined:
         self, inputs: dict[str, Input[Any]], outputs: dict[str, Output[Any]], memory: Memory | None
     ) -> WiredOutlet:
         """Raises Stopped when the run stops before it has started, StorageError, and WorkflowError for parameters."""
-        self._open_journal(memory)
+        self._open_journal(memory, outputs)
         for handle in inputs.values():
             self._join_input(handle)
         self._link.on_written(self._written)
@@ -89,19 +89,27 @@ class Joined:
 
     # --- the start -----------------------------------------------------------------------------
 
-    def _open_journal(self, memory: Memory | None) -> None:
+    def _open_journal(self, memory: Memory | None, outputs: dict[str, Output[Any]]) -> None:
         wire = self._wire
         if not wire.journal or not (wire.journalled or memory is not None or any(end.journal for end in wire.inputs)):
             return
         from flame.journal import Journal
 
         inputs = [end.input for end in wire.inputs if end.journal]
-        self._journal = Journal.open(Path(wire.journal), wire.journalled, inputs=inputs)
+        keeping = {name: self._keeping(output) for name, output in outputs.items() if output.port.keep_s}
+        self._journal = Journal.open(Path(wire.journal), wire.journalled, inputs=inputs, keeping=keeping)
         recovered = self._journal.recovered
         self._next_seq, self._positions = recovered.next_seq, recovered.cursors
         if memory is not None:
             remembering.restore(memory, recovered.memory)
         self._commits = Commits(self._journal, memory)
+
+    def _keeping(self, output: Output[Any]) -> Keeping:
+        from flame.journal import Keeping, Taker
+
+        ends = (end for end in self._wire.outputs if end.output == output.name and end.positions)
+        takers = (Taker(Path(end.positions), end.consumer.rpartition("/")[2]) for end in ends)
+        return Keeping(output.port.keep_s, tuple(takers))
 
     def _join_input(self, handle: Input[Any]) -> None:
         end = next((end for end in self._wire.inputs if end.input == handle.name), None)

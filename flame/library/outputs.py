@@ -70,7 +70,7 @@ class Outputs:
     @overload
     def finite(self, name: str, type: object = None, **about: Unpack[FiniteOptions]) -> Output[Any]: ...
     def finite(self, name: str, type: object = None, **about: Unpack[FiniteOptions]) -> Output[Any]:  # noqa: A002
-        """Kept in the journal for a time. Raises WorkflowError(PORT_WRONG)."""
+        """Kept in the journal for the time `keep`. Raises WorkflowError(PORT_WRONG)."""
         return self._add(name, "finite", type, **about)
 
     @overload

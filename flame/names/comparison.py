@@ -115,16 +115,16 @@ def _values(left: Run, right: Run) -> Iterator[Difference]:
             if before != after:
                 yield Difference("values", f"{place} (how many)", before, after)
             if one is not None and two is not None:
-                yield from _first_other(place, _all(one), _all(two))
+                first = max(one.extent().first_seq, two.extent().first_seq)  # of one, values may be gone by their time
+                yield from _first_other(place, _from(one, first), _from(two, first))
 
 
 def _outputs(run: Run) -> Iterator[tuple[GraphNode, OutputPort]]:
     return ((node, port) for node in run.graph.nodes for port in node.schema.outputs)
 
 
-def _all(stream: Stream) -> Iterator[Value]:
-    extent = stream.extent()
-    return stream.read(extent.first_seq, extent.last_seq)
+def _from(stream: Stream, first_seq: int) -> Iterator[Value]:
+    return stream.read(first_seq, stream.extent().last_seq)
 
 
 def _first_other(place: str, left: Iterator[Value], right: Iterator[Value]) -> Iterator[Difference]:

@@ -12,6 +12,7 @@ from flame.limits import LOG_SHOWN_BYTES_MAX
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
 from flame.nearest import nearest
+from flame.run.run_progress import NodeProgress, progress_at_end, read_progress
 from flame.run.runs import Run, nothing_there
 from flame.types.portable import load
 
@@ -69,23 +70,27 @@ def _log(run: Run, node: GraphNode) -> str:
 
 
 def _status(run: Run, node: GraphNode) -> dict[str, Any]:
-    result = run.result
-    if result is None or node.name not in result.nodes:
-        return {"state": run.state}
-    ended = result.nodes[node.name]
-    facts = {"exit_code": ended.exit_code, "signal": ended.signal, "problem": ended.problem}
-    return {"state": ended.end, "restarts": ended.restarts, **facts}
+    facts: dict[str, Any] = msgspec.to_builtins(_progress(run, node))
+    del facts["inputs"], facts["sent"]
+    return facts
 
 
 def _stats(run: Run, node: GraphNode) -> dict[str, Any]:
-    """Values of each output that is kept; for each input what was received, dropped and waited for, at the end."""
+    """Values of each output that is kept; what was sent; for each input what was received and dropped, and waits."""
     kept: dict[str, Any] = {}
     for port in node.schema.outputs:
         with open_stream(run, node, port) as stream:
             if stream is not None:
                 extent = stream.extent()
                 kept[port.name] = {"values": extent.last_seq, "newest_ns": extent.last_time_ns}
-    result = run.result
-    counted = result.nodes.get(node.name) if result is not None else None
-    inputs = msgspec.to_builtins(counted.inputs) if counted is not None else {}
-    return {"outputs": kept, "inputs": inputs, "sent": dict(counted.sent) if counted is not None else {}}
+    progress = _progress(run, node)
+    return {"outputs": kept, "inputs": msgspec.to_builtins(progress.inputs), "sent": dict(progress.sent)}
+
+
+def _progress(run: Run, node: GraphNode) -> NodeProgress:
+    """Where nobody tells of the flame node itself, its state is that of the run."""
+    told = read_progress(run.folder) if run.is_running else None
+    if told is None and (result := run.result) is not None:
+        told = progress_at_end(result)
+    here = None if told is None else told.nodes.get(node.name)
+    return here if here is not None else NodeProgress(run.state)

@@ -54,6 +54,10 @@ class Source(msgspec.Struct, frozen=True):
             if stream is None:
                 raise self.missing()
             first, last = select(stream, selector, self.now_ns())
+            first_kept = stream.extent().first_seq
+            if 0 < first <= last < first_kept:
+                raise self._dropped(first_kept)
+            first = max(first, first_kept)
             if first <= last:
                 yield from map(self.seen, stream.read(first, last))
 
@@ -117,6 +121,12 @@ class Source(msgspec.Struct, frozen=True):
         """From where times are counted back: now, or the end of the run."""
         result = self.run.result
         return result.ended_ns if result is not None and not self.run.is_running else time.time_ns()
+
+    def _dropped(self, first_kept: int) -> WorkflowError:
+        return nothing_there(
+            f"{self.place}: values before [{first_kept - 1}] were kept for a while only, and are gone",
+            to_text(self.run.alias, self.node.name),
+        )
 
     def missing(self) -> WorkflowError:
         """Why nothing is there."""

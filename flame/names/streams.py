@@ -125,7 +125,8 @@ def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream 
 
 
 def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int, int]:
-    """First and last number of the values that are meant and still there; none when the first is above the second.
+    """First and last number of the values that are meant, also of such as are not kept any more; none when the first is
+    above the second.
 
     `now_ns`: now, or the end of the run.
     """
@@ -136,11 +137,11 @@ def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int,
         case Position() | Positions():
             first, last = sequence(selector, extent.last_seq)
         case At(moment):
-            first = last = stream.seq_at(to_ns(moment, now_ns))
+            first = last = stream.seq_at(to_ns(moment, now_ns)) or extent.first_seq - 1
         case Between(start, stop):
             first = 1 if start is None else stream.seq_at(to_ns(start, now_ns) - 1) + 1
-            last = extent.last_seq if stop is None else stream.seq_at(to_ns(stop, now_ns))
-    return max(first, extent.first_seq), min(last, extent.last_seq)
+            last = extent.last_seq if stop is None else stream.seq_at(to_ns(stop, now_ns)) or extent.first_seq - 1
+    return first, min(last, extent.last_seq)
 
 
 def stored_memory(run: Run, node: GraphNode) -> dict[str, Any]:

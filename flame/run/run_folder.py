@@ -17,6 +17,9 @@
         sources/           the files that ran
         j41.h5             the archive
 
+Values of a laboratory: `claim` makes `flame_runs/` for this user alone, and a run as open as the folder is by then, so
+that its owner may let others in by `chmod`.
+
 Pure paths and names; `claim` alone touches the disk.
 """
 
@@ -27,7 +30,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import AddressError, Code
+from flame.run.whole_files import make_like_its_parent, write_like_its_folder
+from protocol.errors import AddressError, Code, StorageError
 
 RUNS_FOLDER: Final = "flame_runs"
 _ALIAS: Final = re.compile(r"j[1-9][0-9]{0,8}", re.ASCII)
@@ -42,6 +46,7 @@ class RunFolder:
                 Code.ADDRESS_MALFORMED, f"{alias!r} is not the name of a run", next_step="`flame ps` lists them: j1, j2"
             )
         self.alias = alias
+        self.number = int(alias[1:])
         self.path = runs / alias
 
     @property
@@ -113,24 +118,31 @@ def find_runs(start: Path) -> Path | None:
 
 
 def all_runs(runs: Path) -> list[RunFolder]:
-    """Oldest first."""
-    names = (entry.name for entry in runs.iterdir()) if runs.is_dir() else ()
+    """Oldest first. Raises StorageError."""
+    try:
+        names = [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
+    except OSError as error:
+        raise StorageError(
+            Code.FOLDER_UNUSABLE,
+            f"the runs in {runs} cannot be listed: {error.strerror}",
+            next_step="ask its owner to let you in, or name another folder with --runs",
+        ) from error
     return [RunFolder(runs, name) for name in sorted(filter(is_alias, names), key=lambda name: int(name[1:]))]
 
 
 def claim(runs: Path) -> RunFolder:
     """Make the folder of a new run, under a number that no run had. Two callers never get the same."""
-    runs.mkdir(parents=True, exist_ok=True)
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     ignore = runs / ".gitignore"
     if not ignore.exists():
-        ignore.write_text("*\n", encoding="ascii")
+        write_like_its_folder(ignore, "*\n")
     last = all_runs(runs)
-    number = max(_remembered(runs), int(last[-1].alias[1:]) if last else 0)
+    number = max(_remembered(runs), last[-1].number if last else 0)
     while True:
         number += 1
         folder = RunFolder(runs, f"j{number}")
         try:
-            folder.path.mkdir()
+            make_like_its_parent(folder.path)
         except FileExistsError:
             continue
         _remember(runs, number)
@@ -147,5 +159,5 @@ def _remembered(runs: Path) -> int:
 
 def _remember(runs: Path, number: int) -> None:
     fresh = runs / f"last.{os.getpid()}"
-    fresh.write_text(f"{number}\n", encoding="ascii")
+    write_like_its_folder(fresh, f"{number}\n")
     fresh.replace(runs / "last")

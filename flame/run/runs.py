@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +17,7 @@ from flame.limits import RUN_JSON_BYTES_MAX
 from flame.locks import is_file_locked, is_locked
 from flame.names.address import LAST_WORD, to_text
 from flame.nearest import nearest
+from flame.refusals import refusal
 from flame.run import run_record
 from flame.run.run_folder import RUNS_FOLDER, RunFolder, all_runs, find_runs, is_alias
 from flame.run.run_record import RunDocument, RunResult
@@ -82,6 +84,13 @@ class Run:
         )
 
 
+class Unreadable(NamedTuple):
+    """A run of which the document cannot be read, and why."""
+
+    alias: str
+    error: StorageError
+
+
 def load(folder: RunFolder) -> Run:
     """Raises FileNotFoundError when nothing is written down of it yet, StorageError."""
     try:
@@ -104,12 +113,24 @@ def runs_folder(start: Path) -> Path:
 
 
 def newest_first(runs: Path) -> Iterator[Run]:
-    """All runs that can be read. One whose folder was just made, and has no document yet, is passed over."""
+    """One whose folder was just made, and has no document yet, is passed over. Raises StorageError at one that cannot
+    be read.
+    """
+    for run in looked_through(runs):
+        if isinstance(run, Unreadable):
+            raise run.error
+        yield run
+
+
+def looked_through(runs: Path) -> Iterator[Run | Unreadable]:
+    """The newest first; where one cannot be read, the others still come."""
     for folder in reversed(all_runs(runs)):
         try:
             yield load(folder)
         except FileNotFoundError:
             continue
+        except StorageError as error:
+            yield Unreadable(folder.alias, error)
 
 
 def find_run(runs: Path, word: str, node: str = "") -> Run:
@@ -156,6 +177,10 @@ def nothing_there(sentence: str, look_at: str) -> WorkflowError:
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:
+    if isinstance(error, OSError) and (refused := refusal(error)).code is Code.FOLDER_UNUSABLE:
+        return StorageError(
+            refused.code, f"{path} cannot be read: {refused.why}", next_step="ask its owner to let you read it"
+        )
     return StorageError(
         Code.FOLDER_UNUSABLE,
         f"{path} cannot be read: {error}",

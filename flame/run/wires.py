@@ -44,11 +44,7 @@ def wire_of(
     return Wire(
         run=run.alias,
         inputs=tuple(_input(graph, run, edge, where) for edge, where in numbered if edge.target == node),
-        outputs=tuple(
-            OutputEnd(edge.output, f"{edge.target}/{edge.input}", where, edge.policy, edge.depth, ends)
-            for edge, where in numbered
-            if edge.source == node
-        ),
+        outputs=tuple(_output(graph, run, edge, where, ends) for edge, where in numbered if edge.source == node),
         parameters={
             **{parameter.input: parameter.value for parameter in graph_node.parameters},
             **{name: newest.value for name, newest in written.items()},
@@ -66,6 +62,25 @@ def wire_of(
             if owner.name == node
         },
     )
+
+
+def _output(graph: Graph, run: RunFolder, edge: Edge, address: str, ends: bool) -> OutputEnd:
+    return OutputEnd(
+        output=edge.output,
+        consumer=f"{edge.target}/{edge.input}",
+        address=address,
+        policy=edge.policy,
+        depth=edge.depth,
+        ends=ends,
+        positions=str(run.journal(edge.target)) if gets_every_value(graph, edge) else "",
+    )
+
+
+def gets_every_value(graph: Graph, edge: Edge) -> bool:
+    """Whether its consumer keeps how far it is, and goes on there in the producer's journal when it is started anew."""
+    port = graph.node(edge.target).schema.input(edge.input)
+    is_flow = port is not None and port.kind == "flow"
+    return is_flow and edge.policy in ("block", "spill") and edge.output in journalled_outputs(graph, edge.source)
 
 
 def _input(graph: Graph, run: RunFolder, edge: Edge, address: str) -> InputEnd:

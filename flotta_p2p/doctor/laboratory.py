@@ -16,6 +16,7 @@ from typing import Final
 
 from actors.adapters.machine import disk_of
 from actors.adapters.runtime_folder import SocketFolder
+from flame.refusals import refusal
 from flame.run.run_folder import RUNS_FOLDER, all_runs, find_runs
 from flame.run.runs import load
 from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
@@ -75,7 +76,8 @@ def _sync(folder: Path) -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=_home(folder)) as file:
             taken = [_one_sync_ms(file.fileno()) for _ in range(_SYNCS)]
     except OSError as error:
-        yield wrong("fsync", f"the disk cannot keep a file: {error.strerror}", "see the disk above", Code.DISK_FULL)
+        refused = refusal(error)
+        yield wrong("fsync", f"no file can be kept in {_home(folder)}: {refused.why}", refused.next_step, refused.code)
         return
     middle_ms = statistics.median(taken)
     seen = f"{middle_ms:.1f} ms, at most {max(taken):.1f} ms in {_SYNCS}"
@@ -131,7 +133,11 @@ def _version(name: str) -> str | None:
 def _runs(folder: Path) -> Iterator[Finding]:
     """Those whose executor is gone without a result, newest first."""
     broken: list[str] = []
-    folders = all_runs(_runs_folder(folder))
+    try:
+        folders = all_runs(_runs_folder(folder))
+    except FlottaError as error:
+        yield of_error("runs", error)
+        return
     for one in reversed(folders):
         try:
             if load(one).state == "broken off":

@@ -18,10 +18,12 @@ from actors.flame_plans import limits_of
 from flame.authoring.workflow import load_graph
 from flame.run.run_folder import RUNS_FOLDER, RunFolder
 from flame.run.run_record import RunDocument, RunResult
+from flotta_p2p.flame_bench.kept import PREFIX
 from flotta_p2p.flame_bench.rows import FOUND, Aim, Row, fault, row
 from protocol.limits import KIB
 
 _NODES: Final = Path(__file__).parent / "nodes"
+_TWICE: Final = ("ask.py", "echo.py", "pour.py")  # also with a journal
 _LIMIT_S: Final = 60.0  # of one measurement; on a slow machine one takes 20 s
 _MB: Final = 1_000_000
 _TRIPS: Final = 2_000
@@ -90,6 +92,8 @@ class Bench:
         self.sockets: Final = Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
         for file in _NODES.glob("[!_]*.py"):
             shutil.copy(file, self._folder)
+        for name in _TWICE:
+            shutil.copy(_NODES / name, self._folder / f"{PREFIX}{name}")
 
     def __enter__(self) -> Bench:
         return self

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.faults.disk_record import DiskCall, FolderSynced, Made, Removed, Synced, Truncated, Written
+from tests.faults.disk_record import DiskCall, FolderSynced, Made, Removed, Renamed, Synced, Truncated, Written
 
 SECTOR_BYTES = 512
 TORN_WRITES_MAX = 3  # of one file: the last ones that were not synced
@@ -58,6 +58,10 @@ class Disk:
             case Removed(name=name):
                 del self._files[name]
                 self._name_changes.setdefault(name, []).append(None)
+            case Renamed(name=name, to=to):
+                self._files[to] = self._files.pop(name)
+                self._name_changes.setdefault(to, []).append(self._files[to])
+                self._name_changes.setdefault(name, []).append(None)
             case FolderSynced():
                 self._synced_names = dict(self._files)
                 self._name_changes.clear()
@@ -81,6 +85,7 @@ class Disk:
 def _apply(content: bytearray, call: Written | Truncated) -> None:
     if isinstance(call, Truncated):
         del content[call.size :]
+        content.extend(bytes(call.size - len(content)))
         return
     content.extend(bytes(max(0, call.offset - len(content))))
     content[call.offset : call.offset + len(call.data)] = call.data

@@ -31,6 +31,14 @@ class Removed:
 
 
 @dataclass(frozen=True)
+class Renamed:
+    """`name` took the place of `to`: one of both is found there, never neither."""
+
+    name: str
+    to: str
+
+
+@dataclass(frozen=True)
 class FolderSynced:
     pass
 
@@ -67,7 +75,7 @@ class Acknowledged:
     batches: int
 
 
-DiskCall = Made | Removed | FolderSynced | Written | Truncated | Synced
+DiskCall = Made | Removed | Renamed | FolderSynced | Written | Truncated | Synced
 Entry = DiskCall | Issued | Acknowledged
 
 

@@ -241,3 +241,28 @@ def test_a_consumer_started_anew_learns_that_its_producer_has_ended() -> None:
         with pytest.raises(Stopped):
             again.take(None)
         assert counts(again) == (0, 1, 0) and again.is_ended
+
+
+def test_a_large_value_whose_time_was_over_before_it_was_taken_is_counted(tmp_path: Path) -> None:
+    with ends("drop_new", 10, tmp_path) as edge, Journal.open(tmp_path, ["v"]) as journal:
+        sink, source = edge.receiving(), edge.sending()
+        for number in range(1, 4):
+            journal.append({"v": values.encode(number)}, 1)
+            source.send(number, message.encode(message.IN_JOURNAL, number, 1), 0)
+        journal.drop({"v": 2})
+        assert taken(sink, 1) == [3]
+        assert counts(sink) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("dropped", [2, 4])
+def test_values_of_a_gap_whose_time_was_over_are_counted_and_no_damage(tmp_path: Path, dropped: int) -> None:
+    with ends("block", 100, tmp_path) as edge, Journal.open(tmp_path, ["v"]) as journal:
+        sink, source = edge.receiving(), edge.sending()
+        for number in range(1, 6):
+            journal.append({"v": values.encode(number)}, 1)
+        send(source, 1)
+        assert taken(sink, 1) == [1]
+        journal.drop({"v": dropped})
+        send(source, 5)
+        assert taken(sink, 5 - dropped) == list(range(dropped + 1, 6))
+        assert counts(sink) == (6 - dropped, dropped - 1, 0)

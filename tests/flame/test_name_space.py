@@ -10,14 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from flame.archive import write_archive
+from flame.control import InputCount
 from flame.journal import Journal
 from flame.limits import LOG_SHOWN_BYTES_MAX
+from flame.names.comparison import compare
 from flame.names.name_space import NameSpace, read_value
+from flame.run.run_progress import NodeProgress, Progress, progress_file
 from flame.run.run_record import NodeResult
+from flame.run.runs import find_run
 from flame.values import encode
 from protocol.errors import AddressError, Code, FlottaError, StorageError, WorkflowError
 from tests.flame.saved_runs import BEGAN_NS, SECOND_NS, SavedRun, graph
@@ -173,7 +178,7 @@ def test_the_rooms_without_names_tell_of_the_flame_node(space: NameSpace, saved:
     assert shown.startswith("[7 bytes before this: flame logs") and "locked" not in shown
     status = space.read_value("#lock/status")
     assert (status["state"], status["restarts"], status["problem"]) == ("failed", 2, "drift_lock.py:7: broken")
-    assert space.read_value("#scope/status") == {"state": "failed"}
+    assert space.read_value("#scope/status")["state"] == "failed"
     assert space.read_value("#lock/schema")["name"] == "DriftLock"
     assert space.read_value("#lock/stats")["outputs"]["beat"]["values"] == 4
 
@@ -330,3 +335,49 @@ def test_values_stay_where_they_were_when_the_folder_is_moved(saved: SavedRun, t
     moved.parent.mkdir()
     shutil.move(saved.folder.path.parent, moved)
     assert NameSpace(moved).read_value("#/j1/lock/beat") == 81.5
+
+
+def test_an_address_of_values_that_were_kept_for_a_while_says_that_they_are_gone(
+    space: NameSpace, saved: SavedRun
+) -> None:
+    saved.set_values("lock", {"piezo": [0.2, 0.3, 0.4]})
+    with Journal.open(saved.folder.journal("lock"), saved.journalled("lock")) as journal:
+        journal.drop({"piezo": 2})
+    assert values(space, "#lock/piezo") == values(space, "#lock/piezo[0:4]") == [0.3, 0.4]
+    assert space.read_value("#lock/piezo[-1]") == 0.4 and values(space, "#lock/piezo[9:12]") == []
+    assert [value.index for value in space.read("#lock/piezo[1:3]")] == [2]
+    for address in ("#lock/piezo[0]", "#lock/piezo[0:2]", "#lock/piezo@2026-11-22T10:00:00Z", "#lock/piezo[-4:-2]"):
+        with pytest.raises(WorkflowError, match="before \\[2\\] were kept for a while only, and are gone"):
+            values(space, address)
+    assert space.list("#lock/piezo")[0].values == 4
+
+
+def test_status_and_stats_have_one_shape_while_a_run_goes_on_and_afterwards(
+    space: NameSpace, saved: SavedRun, tmp_path: Path
+) -> None:
+    counted = {"trace": InputCount(received=7, waiting=2)}
+    now = NodeProgress("running", restarts=1, held_up_by="scope/x", inputs=counted, sent={"beat": 4})
+    saved.folder.sockets.symlink_to(tmp_path)
+    progress_file(tmp_path).write_bytes(msgspec.json.encode(Progress({"lock": now})))
+    with saved.running():
+        live = [space.read_value("#lock/status"), space.read_value("#lock/stats")]
+        assert space.list("#/j1")[1].state == "running"
+        unknown = space.read_value("#scope/status")
+        progress_file(tmp_path).write_bytes(b"{")
+        assert space.read_value("#lock/status")["state"] == "running"
+    assert (live[0]["restarts"], live[0]["held_up_by"]) == (1, "scope/x")
+    assert live[1]["inputs"]["trace"]["received"] == 7 and live[1]["sent"] == {"beat": 4}
+    saved.end("stopped", nodes={"lock": NodeResult("stopped", 0, restarts=1, inputs=counted, sent={"beat": 4})})
+    ended = [space.read_value("#lock/status"), space.read_value("#lock/stats")]
+    assert [list(one) for one in ended] == [list(one) for one in live] and unknown.keys() == live[0].keys()
+    assert ended[1] == live[1] and ended[0]["state"] == "stopped"
+
+
+def test_values_that_are_gone_are_no_difference(space: NameSpace, saved: SavedRun, runs: Path) -> None:
+    saved.set_values("lock", {"piezo": [0.2, 0.3]})
+    other = SavedRun(runs)
+    other.set_values("lock", {"beat": [80.0, 80.5, 81.0, 81.5], "piezo": [0.1, 0.2, 0.3]})
+    with Journal.open(other.folder.journal("lock"), other.journalled("lock")) as journal:
+        journal.drop({"piezo": 2})
+    found = {difference.what for difference in compare(find_run(runs, "j1"), find_run(runs, "j2"))}
+    assert not [what for what in found if "piezo" in what]

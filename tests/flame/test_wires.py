@@ -37,7 +37,8 @@ def address(number: int) -> str:
 def test_both_ends_of_an_edge_have_one_address() -> None:
     graph = two("permanent")
     source, target = (wire_of(graph, node, RUN, address, 0) for node in ("scope", "lock"))
-    assert source.outputs == (OutputEnd("trace", "lock/trace", "ipc://x/1", "block", 8),)
+    positions = str(RUN.journal("lock"))
+    assert source.outputs == (OutputEnd("trace", "lock/trace", "ipc://x/1", "block", 8, positions=positions),)
     journal = str(RUN.journal("scope"))
     assert target.inputs == (
         InputEnd("trace", "scope/trace", "ipc://x/1", "block", 8, 1e3, 1.0, journal=journal, stream="trace"),
@@ -94,3 +95,24 @@ def test_what_was_written_last_stands_instead_of_the_parameter() -> None:
     after = wire_of(graph, "lock", RUN, address, 0, {"gain": Written("gain", 0.75, 3, 42)})
     assert (after.parameters, after.writable) == ({"gain": 0.75}, {"gain": WriteStamp(3, 42)})
     assert wire_of(graph, "scope", RUN, address, 0).writable == {}
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "policy", "kind", "is_kept"),
+    [
+        ("finite", "block", "flow", True),
+        ("finite", "spill", "flow", True),
+        ("finite", "latest", "flow", False),
+        ("finite", "block", "state", False),
+        ("runtime", "block", "flow", False),
+        ("runtime", "spill", "flow", True),
+    ],
+)
+def test_a_producer_learns_where_the_position_of_a_consumer_is_that_gets_every_value(
+    lifetime: Lifetime, policy: Policy, kind: InputKind, is_kept: bool
+) -> None:
+    graph = two(lifetime, policy)
+    lock = graph.nodes[1]
+    schema = msgspec.structs.replace(lock.schema, inputs=(InputPort("trace", kind), InputPort("gain", "state")))
+    graph = msgspec.structs.replace(graph, nodes=(graph.nodes[0], msgspec.structs.replace(lock, schema=schema)))
+    assert bool(wire_of(graph, "scope", RUN, address, 0).outputs[0].positions) == is_kept

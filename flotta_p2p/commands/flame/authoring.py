@@ -19,7 +19,7 @@ _CLASS: Final = "Drift"
 _NAME: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,63}", re.ASCII)
 
 
-@click.group(no_args_is_help=True)
+@click.group(no_args_is_help=True, short_help="Write a node file or a workflow to begin with.")
 def new() -> None:
     """Write files to begin with. They run as they are, and are yours to change.
 
@@ -30,7 +30,7 @@ def new() -> None:
     """
 
 
-@new.command("workflow")
+@new.command("workflow", short_help="A workflow of two flame nodes that runs.")
 @click.argument("folder", type=FOLDER, default=Path(), required=False)
 @json_option
 def new_workflow(folder: Path, as_json: bool) -> None:
@@ -48,7 +48,7 @@ def new_workflow(folder: Path, as_json: bool) -> None:
     show({"files": [str(path) for path in texts]}, lines, as_json=as_json)
 
 
-@new.command("node")
+@new.command("node", short_help="A node file that runs.")
 @click.argument("name")
 @json_option
 def new_node(name: str, as_json: bool) -> None:
@@ -67,7 +67,7 @@ def new_node(name: str, as_json: bool) -> None:
     show({"files": [str(path)]}, (f"Made {path}.", f"Next: python {path}"), as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Make the classes of node files, in `flame_nodes/`.")
 @click.argument("folder", type=FOLDER, default=Path(), required=False)
 @json_option
 def generate(folder: Path, as_json: bool) -> None:

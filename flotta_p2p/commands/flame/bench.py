@@ -14,7 +14,7 @@ from flotta_p2p.commands.output import clean, show, table
 _QUICK: Final = 0.02
 
 
-@click.command()
+@click.command(short_help="Measure what flame nodes reach here, beside raw ZeroMQ.")
 @click.option("--quick", is_flag=True, help="A fiftieth of the repetitions: whether all of it runs, not how fast.")
 @json_option
 def bench(quick: bool, as_json: bool) -> int:

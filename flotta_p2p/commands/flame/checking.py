@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _VALUE_CHARS_MAX: Final = 40  # of a value in a table; `--json` has all of it
 
 
-@click.command()
+@click.command(short_help="Tell everything that is wrong with a workflow; run nothing.")
 @WORKFLOW
 @PARAMETERS
 @json_option
@@ -57,7 +57,7 @@ def check(workflow: Path, parameters: Path | None, as_json: bool) -> None:
     show(values, lines, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Show flame nodes and edges of a workflow.")
 @WORKFLOW
 @PARAMETERS
 @click.option("--dot", is_flag=True, help="As text for Graphviz: `flame graph --dot | dot -Tsvg > graph.svg`.")
@@ -78,7 +78,7 @@ def graph(workflow: Path, parameters: Path | None, dot: bool, as_json: bool) -> 
         show({}, _dot(found) if dot else _drawn(found, wired.settings), as_json=False)
 
 
-@click.command()
+@click.command(short_help="Show parameters and who set them; write missing ones down.")
 @WORKFLOW
 @PARAMETERS
 @click.option("--dry", is_flag=True, help="Only show; leave the parameters file as it is.")

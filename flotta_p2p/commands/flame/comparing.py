@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flame.names.comparison import Difference
 
 
-@click.command()
+@click.command(short_help="Show what differs between two runs.")
 @click.argument("left")
 @click.argument("right")
 @RUNS

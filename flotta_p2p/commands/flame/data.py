@@ -43,7 +43,7 @@ def run_word(text: str) -> str:
     return address.run
 
 
-@click.command()
+@click.command(short_help="List runs, flame nodes, inputs, outputs below an address.")
 @click.argument("address", default="#/")
 @RUNS
 @json_option
@@ -60,7 +60,7 @@ def ls(address: str, runs: Path | None, as_json: bool) -> None:
     _show_entries(space(runs).list(address), as_json)
 
 
-@click.command()
+@click.command(short_help="Find outputs by unit, name and lifetime.")
 @click.option("--unit", help="Only outputs in this unit.")
 @click.option("--name", default="*", help="Only outputs of this name; * stands for anything: 'be*', 'lock/*'.")
 @click.option("--lifetime", type=_LIFETIMES, help="Only outputs with this lifetime.")
@@ -78,7 +78,7 @@ def find(unit: str | None, name: str, lifetime: Any, run: str, runs: Path | None
     _show_entries(space(runs).find(unit=unit, name=name, lifetime=lifetime, run=run_word(run) if run else ""), as_json)
 
 
-@click.command()
+@click.command(short_help="Show the values at an address.")
 @click.argument("address")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, with a line of names first.")
 @RUNS
@@ -113,7 +113,7 @@ def cat(address: str, as_csv: bool, runs: Path | None, as_json: bool) -> None:
             show({}, (line_of(value),), as_json=False)
 
 
-@click.command()
+@click.command(short_help="Follow the values at an address.")
 @click.argument("address")
 @RUNS
 @json_option

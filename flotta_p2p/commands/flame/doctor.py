@@ -10,7 +10,7 @@ from flotta_p2p.commands.doctor import report
 from flotta_p2p.commands.flame.options import json_option
 
 
-@click.command()
+@click.command(short_help="Check whether workflows can run here.")
 @json_option
 def doctor(as_json: bool) -> int:
     """Check whether workflows can run here: folder, disk, sockets, libraries, runs that were broken off. Exit code 9

@@ -14,7 +14,7 @@ from flotta_p2p.commands.flame.options import FILE, RUNS
 from protocol.errors import Code, WorkflowError
 
 
-@click.command()
+@click.command(short_help="Run a node file alone, on its own data or a saved run's.")
 @click.argument("file", type=FILE)
 @click.option("--from", "saved", metavar="RUN", help="Feed what arrived in this run: '#/j41', j41, last.")
 @click.option("--node", help="The flame node in that run; else the only one of this file.")

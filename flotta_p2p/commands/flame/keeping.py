@@ -11,7 +11,7 @@ from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.output import show
 
 
-@click.command()
+@click.command(short_help="Write the archive of a run anew, from its journals.")
 @click.argument("run", default="last")
 @RUNS
 @json_option

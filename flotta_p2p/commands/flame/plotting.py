@@ -33,7 +33,7 @@ class Curve(NamedTuple):
     x_label: str
 
 
-@click.command()
+@click.command(short_help="Plot numbers, or the last array, at an address.")
 @click.argument("address")
 @click.option("--png", type=FILE, help="Write a picture to this file; needs `pip install 'flotta-p2p[plots]'`.")
 @RUNS

@@ -20,12 +20,12 @@ from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.output import clean, show, show_error, table
-from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
+from protocol.errors import Code, DeniedError, StorageError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
     from flame.run.run_record import RunResult, WriteCount
-    from flame.run.runs import Run
+    from flame.run.runs import Run, Unreadable
 
 _LOOK_S: Final = 0.2  # at a log that grows, and at a run that ends
 _STOP_WAIT_S: Final = 180.0  # the waits of a stop in order, one after another, and an archive
@@ -34,7 +34,7 @@ _LOG_READ_BYTES: Final = 1 << 20
 _LIMIT: Final = click.FloatRange(min=0.0, min_open=True)
 
 
-@click.command()
+@click.command(short_help="Run a workflow to its end.")
 @WORKFLOW
 @PARAMETERS
 @click.option("--limit", "limit_s", type=_LIMIT, help="Seconds; then it is stopped in order.")
@@ -57,7 +57,7 @@ def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json:
     return _execute(new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0), as_json)
 
 
-@click.command()
+@click.command(short_help="Take up a run that was broken off or has failed.")
 @click.argument("run")
 @PARAMETERS
 @click.option("--anyway", is_flag=True, help="Go on with files and parameters that are others by now.")
@@ -79,25 +79,26 @@ def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, a
     return _execute(take_up(found.folder, graph, anyway=anyway), as_json)
 
 
-@click.command()
+@click.command(short_help="List the runs: which go on, and how the others ended.")
 @RUNS
 @json_option
 def ps(runs: Path | None, as_json: bool) -> None:
-    """The runs of this folder, the newest first: which go on, and how the others ended.
+    """The runs of this folder, the newest first: which go on, and how the others ended. One of which nothing can be
+    read is listed with the reason.
 
     \b
     Examples:
       flame ps
     """
-    from flame.run.runs import newest_first
+    from flame.run.runs import looked_through
 
-    listed = [_facts(one) for one in newest_first(space(runs).runs)]
+    listed = [_facts(one) for one in looked_through(space(runs).runs)]
     headers = ("run", "state", "name", "began", "lasted", "reason")
     lines = table(headers, [tuple(facts[header] for header in headers) for facts in listed])
     show({"runs": listed}, lines if listed else ("no runs",), as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Stop a run in order, and wait for its end.")
 @click.argument("run", default="")
 @RUNS
 @json_option
@@ -123,7 +124,7 @@ def stop(run: str, runs: Path | None, as_json: bool) -> None:
     show({"run": found.alias, "state": state}, (f"{found.alias} {state}",), as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Show what flame nodes have printed; `-f` goes on.")
 @click.argument("run", default="")
 @click.argument("nodes", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
@@ -167,6 +168,7 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     from actors.flame_embedded import execute
     from actors.flame_plans import limits_of
     from flame.archive import write_archive
+    from flame.run.keeping import drop_finite_values
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
@@ -183,6 +185,7 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
+    drop_finite_values(held.folder, held.document.graph)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
 
@@ -218,7 +221,7 @@ def _find(word: str, runs: Path | None) -> Run:
 
 def _running(word: str, runs: Path | None) -> Run:
     """Raises WorkflowError(RUN_UNKNOWN) when it does not run."""
-    from flame.run.runs import newest_first
+    from flame.run.runs import Run, looked_through
 
     if word:
         found = _find(word, runs)
@@ -226,7 +229,8 @@ def _running(word: str, runs: Path | None) -> Run:
             return found
         sentence = f"run {found.alias} does not run: it is {found.state}"
     else:
-        running = next((one for one in newest_first(space(runs).runs) if one.is_running), None)
+        readable = (one for one in looked_through(space(runs).runs) if isinstance(one, Run))
+        running = next((one for one in readable if one.is_running), None)
         if running is not None:
             return running
         sentence = "no run goes on here"
@@ -270,15 +274,24 @@ def _check_holder(found: Run, pid: int) -> None:
         raise PermissionError
 
 
-def _facts(one: Run) -> dict[str, Any]:
-    result = one.result
+def _facts(one: Run | Unreadable) -> dict[str, Any]:
+    from flame.run.runs import Unreadable
+
+    nothing = {"run": one.alias, "state": "unreadable", "name": "", "began": "", "lasted": ""}
+    if isinstance(one, Unreadable):
+        return {**nothing, "reason": one.error.sentence}
     began_ns = one.document.started_ns
-    ended_ns = result.ended_ns if result is not None else time.time_ns() if one.is_running else 0
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began_ns / 1e9))
+    try:
+        result, state = one.result, one.state
+    except StorageError as error:
+        return {**nothing, "name": one.graph.name, "began": began, "reason": error.sentence}
+    ended_ns = result.ended_ns if result is not None else time.time_ns() if state == "running" else 0
     return {
         "run": one.alias,
-        "state": one.state,
+        "state": state,
         "name": one.graph.name,
-        "began": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began_ns / 1e9)),
+        "began": began,
         "lasted": f"{(ended_ns - began_ns) / 1e9:.1f} s" if ended_ns else "",
         "reason": result.reason if result is not None else "",
     }

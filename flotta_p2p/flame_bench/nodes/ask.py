@@ -1,4 +1,4 @@
-"""Asks and waits for the answer, by an edge without a journal, and by ZeroMQ alone, in turns."""
+"""Asks and waits for the answer by an edge, journalled in a file called `kept_…`, and by ZeroMQ alone, in turns."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable
 
 import flame
-from flotta_p2p.flame_bench import raw
+from flotta_p2p.flame_bench import kept, raw
 
 TURN = 50
 
 
 def main() -> None:
-    node = flame.Node("Ask")
+    node = flame.Node(kept.name(__file__, "Ask"))
     answer = node.inputs.flow("answer", bytes)
     folder, size, count = (
         node.inputs.state("folder", str),
         node.inputs.state("size", int),
         node.inputs.state("count", int),
     )
-    node.outputs.runtime("ask", bytes)
+    kept.output(__file__, node)("ask", bytes)
     node.register()
     data = bytes(size.get())
     asks, answers = raw.push(folder.get(), "ask"), raw.pull(folder.get(), "answer")

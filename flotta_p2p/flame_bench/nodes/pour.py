@@ -1,20 +1,20 @@
-"""Sets values as fast as it can, without a journal; then sends as many by ZeroMQ alone."""
+"""Sets values as fast as it can, journalled in a file called `kept_…`; then sends as many by ZeroMQ alone."""
 
 from __future__ import annotations
 
 import flame
-from flotta_p2p.flame_bench import raw
+from flotta_p2p.flame_bench import kept, raw
 
 
 def main() -> None:
-    node = flame.Node("Pour")
+    node = flame.Node(kept.name(__file__, "Pour"))
     folder, size, count, depth = (
         node.inputs.state("folder", str),
         node.inputs.state("size", int),
         node.inputs.state("count", int),
         node.inputs.state("depth", int),
     )
-    node.outputs.runtime("value")
+    kept.output(__file__, node)("value")
     node.register()
     length, times = size.get(), count.get()
     value: object = 1.5

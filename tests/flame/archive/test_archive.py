@@ -295,3 +295,25 @@ def test_what_reads_of_a_damaged_journal_is_archived_and_the_rest_is_told(tmp_pa
         assert stored[0].seq == 1 and stored[-1].seq == 100 and archive.streams()["lock/beat"].last_seq == 100
         assert [one.seq for one in archive.read("lock/beat", stored[40].seq, 99)] == [one.seq for one in stored[40:-1]]
         assert "missing" not in archive.attributes("lock/other")
+
+
+def test_numbers_times_and_arrays_are_compressed_by_what_every_hdf5_library_reads(tmp_path: Path) -> None:
+    picture = np.arange(64 * 64, dtype="u2").reshape(64, 64) % 4_096
+    ragged = [np.arange(100 + i % 7, dtype="f8") for i in range(200)]
+    streams: dict[str, list[Any]] = {
+        "n": [float(i % 10) for i in range(5_000)],
+        "p": [picture] * 50,
+        "r": ragged,
+        "t": ["text"] * 9,
+    }
+    run = run_folder(tmp_path)
+    journal(run, "lock", **streams)
+    path = write_archive(run, document(node("lock", *(output(name) for name in streams))), None)
+    with h5py.File(path) as file:
+        for name in ("n", "n_time", "p", "r"):
+            dataset = file["lock"][name]
+            assert (dataset.compression, dataset.shuffle) == ("gzip", True)
+            assert dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize / 2
+    with Archive(path) as archive:
+        for name, values in streams.items():
+            assert is_same([one.value for one in archive.read(f"lock/{name}", 1)], values)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from flame.journal import Journal, JournalReader, writer
+from flame.journal import Journal, JournalReader, Keeping, writer
+from flame.journal.dropping import Drop
+from flame.journal.keeping import Choice, Keeper
 from flame.values import decode, encode
 from protocol.errors import StorageError
 from tests.faults.disk_model import Disk
-from tests.faults.disk_record import FolderSynced, Made, Synced, Truncated, Written
+from tests.faults.disk_record import DiskCall, FolderSynced, Made, Renamed, Synced, Truncated, Written
 
 
 class Recorder:
@@ -28,7 +32,7 @@ class Recorder:
         self._folder = folder
         self._disk = disk
         self._names: dict[int, str] = {}  # by descriptor; "" for the folder itself
-        self._os = {name: getattr(os, name) for name in ("open", "pwrite", "ftruncate", "fsync", "close")}
+        self._os = {name: getattr(os, name) for name in ("open", "pwrite", "ftruncate", "fsync", "close", "replace")}
 
     def stand_in(self, patch: pytest.MonkeyPatch) -> None:
         for name in self._os:
@@ -40,7 +44,7 @@ class Recorder:
         descriptor: int = self._os["open"](path, flags, *mode, **more)
         if Path(path) == self._folder:
             self._names[descriptor] = ""
-        elif Path(path).parent == self._folder and Path(path).suffix == ".seg":
+        elif Path(path).parent == self._folder and Path(path).suffix in (".seg", ".part"):
             self._names[descriptor] = Path(path).name
             if is_new:
                 self._disk.apply(Made(Path(path).name))
@@ -63,26 +67,46 @@ class Recorder:
         if name is not None:
             self._disk.apply(Synced(name) if name else FolderSynced())
 
+    def replace(self, source: Any, target: Any) -> None:
+        self._os["replace"](source, target)
+        if Path(target).parent == self._folder and Path(target).suffix == ".seg":
+            self._disk.apply(Renamed(Path(source).name, Path(target).name))
+
     def close(self, descriptor: int) -> None:
         self._names.pop(descriptor, None)
         self._os["close"](descriptor)
 
 
+class WatchedDisk(Disk):
+    """`on_call` is asked after each call."""
+
+    on_call: Callable[[], None] | None = None
+
+    def apply(self, call: DiskCall) -> None:
+        super().apply(call)
+        if self.on_call is not None:
+            on_call, self.on_call = self.on_call, None  # it uses a disk itself
+            on_call()
+            self.on_call = on_call
+
+
 class Bench:
     """A journal on a recorded disk. What it is asked to do comes from chance alone: its thread sleeps."""
 
-    def __init__(self, folder: Path, disk: Disk, chance: Random) -> None:
+    def __init__(self, folder: Path, disk: WatchedDisk, chance: Random, *kinds: str) -> None:
         self.folder = folder
         self.disk = disk
         self.chance = chance
+        self.kinds = kinds or ("small", "small", "large", "durable", "sync", "index")
         self.written = 0
         self.safe = 0  # sets up to this number were synced
+        self.dropped = 0  # of values that are not kept for ever
 
     def work(self, images: Path) -> int:
         """How many images were taken and judged."""
         taken = 0
         for _ in range(self.chance.randint(1, 3)):
-            with Journal.open(self.folder, ["a"], sync_ms=3_600_000) as journal:
+            with Journal.open(self.folder, ["a", "f"], sync_ms=3_600_000) as journal:
                 for _ in range(self.chance.randint(0, 12)):
                     self.act(journal)
                     if self.chance.random() < 0.4:
@@ -92,18 +116,20 @@ class Bench:
         return taken
 
     def act(self, journal: Journal) -> None:
-        match self.chance.choice(["small", "small", "large", "durable", "sync", "index"]):
+        match self.chance.choice(self.kinds):
             case "sync":
                 journal._sync_and_index(index=False)
                 self.safe = self.written
             case "index":
                 journal._sync_and_index(index=True)
                 self.safe = self.written
+            case "drop":
+                self.drop(journal)
             case kind:
                 self.written += 1
                 size = 5_000 if kind == "large" else self.chance.randint(0, 40)
                 journal.append(
-                    {"a": encode([self.written, bytes(size)])},
+                    {"a": encode([self.written, bytes(size)]), "f": encode(self.written)},
                     self.written,
                     memory={"count": encode(self.written)},
                     cursors={"count": self.written},
@@ -111,6 +137,26 @@ class Bench:
                 )
                 if kind == "durable":
                     self.safe = self.written
+
+    def drop(self, journal: Journal) -> None:
+        """The power may be cut at each call of the disk meanwhile."""
+        images = self.folder.with_name("while-dropping")
+
+        class Telling:
+            """The journal, which tells what is not kept any more."""
+
+            last_seqs = journal.last_seqs
+
+            @staticmethod
+            def drop(lasts: Mapping[str, int]) -> Drop:
+                self.dropped = max(self.dropped, *lasts.values())
+                told = journal.drop(lasts)
+                self.safe = self.written
+                return told
+
+        self.disk.on_call = lambda: self.judge(images) if self.chance.random() < 0.5 else None
+        Keeper(self.folder, Choice(self.folder, {"f": Keeping(0)}), Telling()).look(time.time())
+        self.disk.on_call = None
 
     def judge(self, folder: Path) -> None:
         """The power is cut now: what was synced is there, nothing is there by half, and the journal goes on."""
@@ -120,9 +166,11 @@ class Bench:
         with JournalReader(folder) as reader:
             count = reader.cursors().get("count", 0)
             assert [decode(one.data)[0] for one in reader.read("a", 1)] == list(range(1, count + 1))
+            kept = [decode(one.data) for one in reader.read("f", 1)]
+            assert kept == list(range(count + 1 - len(kept), count + 1)) and count - len(kept) <= self.dropped
         assert self.safe <= count <= self.written
-        with Journal.open(folder, ["a"], sync_ms=3_600_000) as journal:
-            assert journal.recovered.next_seq == {"a": count + 1}
+        with Journal.open(folder, ["a", "f"], sync_ms=3_600_000) as journal:
+            assert journal.recovered.next_seq == {"a": count + 1, "f": count + 1}
             assert journal.recovered.memory.get("count", 0) == journal.recovered.cursors.get("count", 0) == count
             journal.append({"a": encode([count + 1, b""])}, 1)
         with JournalReader(folder) as reader:
@@ -130,12 +178,41 @@ class Bench:
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_power_cut_while_values_are_dropped_loses_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    lose_power_while_dropping(tmp_path, seed, monkeypatch)
+
+
+def lose_power_while_dropping(folder: Path, seed: int, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(writer, "SEGMENT_BYTES", 3_000)
+    disk = WatchedDisk()
+    (folder / "images").mkdir(parents=True)
+    Recorder(folder / "node", disk).stand_in(patch)
+    bench = Bench(folder / "node", disk, Random(seed), "small", "large", "sync", "drop", "drop")
+    while bench.dropped < 2:
+        bench.work(folder / "images")
+
+
+def test_dropping_that_does_not_sync_is_caught(tmp_path: Path) -> None:
+    caught = 0
+    for seed in range(4):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("flame.journal.dropping.sync_file", lambda descriptor: None)
+            try:
+                lose_power_while_dropping(tmp_path / str(seed), seed, patch)
+            except (AssertionError, StorageError):
+                caught += 1
+    assert caught > 1
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_no_power_cut_loses_what_was_synced_nor_leaves_a_set_by_half(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(writer, "SEGMENT_BYTES", 6_000)
-    disk = Disk()
+    disk = WatchedDisk()
     (tmp_path / "images").mkdir()
     Recorder(tmp_path / "node", disk).stand_in(monkeypatch)
     Bench(tmp_path / "node", disk, Random(seed)).work(tmp_path / "images")
@@ -146,7 +223,7 @@ def test_a_journal_that_does_not_sync_is_caught(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("flame.journal.segments.SegmentWriter.sync", lambda self: None)
     caught = 0
     for seed in range(10):
-        disk = Disk()
+        disk = WatchedDisk()
         with pytest.MonkeyPatch.context() as patch:
             Recorder(tmp_path / str(seed), disk).stand_in(patch)
             try:

@@ -1,6 +1,6 @@
 """Writes numbered sets into a journal for as long as it lives; prints the number of each set that is written.
 
-python -m tests.system.flame.journal_writer FOLDER
+python -m tests.system.flame.journal_writer FOLDER [SECONDS]    payloads are kept for so long
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from flame.journal import Journal, writer
+from flame.journal import Journal, Keeping, keeping, writer
 from flame.values import encode
 from protocol.limits import MIB
 
@@ -20,7 +20,9 @@ def payload(i: int) -> bytes:
 
 def main() -> None:
     writer.__dict__["SEGMENT_BYTES"] = MIB  # so that new segments are begun while it is killed
-    with Journal.open(Path(sys.argv[1]), ["number", "payload"]) as journal:
+    keeping.__dict__["DROP_LOOK_S"] = 0.002
+    kept = {"payload": Keeping(float(words[0]))} if (words := sys.argv[2:]) else None
+    with Journal.open(Path(sys.argv[1]), ["number", "payload"], keeping=kept) as journal:
         before = journal.recovered
         first = before.next_seq["number"]
         assert before.memory.get("number", 0) == before.cursors.get("input", 0) == first - 1

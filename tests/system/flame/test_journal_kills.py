@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "tests.system.flame.journal_writer"]
 
 
-def kill_at_a_random_moment(folder: Path, chance: random.Random) -> int:
+def kill_at_a_random_moment(folder: Path, chance: random.Random, *words: str) -> int:
     """The last set whose `append` had returned."""
-    with subprocess.Popen([*COMMAND, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen([*COMMAND, str(folder), *words], cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         told = int(writer.stdout.readline())
         killing = threading.Timer(chance.uniform(0.0, 0.4), writer.kill)
@@ -60,6 +60,25 @@ def test_a_killed_writer_loses_nothing_that_append_had_returned_and_doubles_noth
             stored_values = [(one.seq, one.time_ns, decode(one.data)) for one in reader.read(name, 1)]
             assert stored_values == [(i, i, wanted(i)) for i in range(1, read_along + 1)]
     assert len(list(folder.glob("*.seg"))) > 1
+
+
+@pytest.mark.timeout(300)
+def test_a_writer_that_is_killed_while_it_drops_values_loses_only_those(tmp_path: Path) -> None:
+    chance = random.Random(6)
+    first = 1
+    with JournalReader(tmp_path) as along:
+        for _ in range(ROUNDS):
+            told = kill_at_a_random_moment(tmp_path, chance, "0.01")
+            numbers = [one.seq for one in along.read("number", 1)]
+            assert numbers == list(range(1, along.streams()["number"].last_seq + 1))
+            with JournalReader(tmp_path) as fresh:
+                for reader in (along, fresh):
+                    before, (first, last, _) = first, reader.streams()["payload"]
+                    assert first >= before and last in (told, told + 1)
+                    kept = [(one.seq, decode(one.data)) for one in reader.read("payload", 1)]
+                    assert kept == [(i, payload(i)) for i in range(first, last + 1)]
+                    assert reader.memory()["number"] == reader.cursors()["input"] == last
+    assert first > 1_000
 
 
 @pytest.mark.timeout(120)

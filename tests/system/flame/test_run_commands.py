@@ -137,6 +137,8 @@ def test_runs_are_listed_stopped_and_their_logs_followed(tmp_path: Path) -> None
     running = lab.begin("run")
     lab.wait_for("sum.pid")
     assert [(one["run"], one["state"]) for one in lab.json("ps")["runs"]] == [("j1", "running")]
+    wait_until(lambda: lab.json("cat", "#/j1/sum/stats")["value"]["sent"].get("total", 0) > 0, 30.0)
+    live = lab.json("cat", "#/j1/sum/stats")["value"]
     following = lab.begin("logs", "-f", "j1")
     assert following.stdout is not None and "counting from 0" in following.stdout.readline()
     stopped = lab.type("stop")
@@ -146,6 +148,9 @@ def test_runs_are_listed_stopped_and_their_logs_followed(tmp_path: Path) -> None
     following.communicate(timeout=60)
     assert following.returncode == 0
     assert [(one["run"], one["state"]) for one in lab.json("ps")["runs"]] == [("j1", "stopped")]
+    ended = lab.json("cat", "#/j1/sum/stats")["value"]
+    assert list(live) == list(ended) == ["outputs", "inputs", "sent"]
+    assert 0 < live["inputs"]["number"]["received"] <= ended["inputs"]["number"]["received"]
     assert "no run goes on here" in lab.type("stop").stderr
     assert "run j1 does not run: it is stopped" in lab.type("stop", "j1").stderr
 
