@@ -114,7 +114,8 @@ def show_error(
     ended = sentence if sentence.endswith((".", "!", "?", "]")) else f"{sentence}."
     gap = "\n" if "\n" in sentence else " "  # a list of faults is no place for the step
     step = f"{gap}Next: {next_step}" if next_step else ""
-    click.echo(clean(f"{program}: {where}{ended}{step}{code_mark(code)}"), err=True)
+    with suppress(OSError):  # standard error is closed or full: the exit code has to do
+        click.echo(clean(f"{program}: {where}{ended}{step}{code_mark(code)}"), err=True)
 
 
 def code_mark(code: str) -> str:

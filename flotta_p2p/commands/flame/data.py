@@ -16,6 +16,7 @@ from flame.types.portable import dump
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_cell, as_text, as_time
 from flotta_p2p.commands.output import named, show, show_exactly, table
+from flotta_p2p.streams import end_with_reader
 
 if TYPE_CHECKING:
     from flame.names.listing import Entry
@@ -128,6 +129,7 @@ def watch(address: str, runs: Path | None, as_json: bool) -> None:
       flame watch '#lock/error'    also of a runtime output
     """
     watched = space(runs).watch(address)
+    end_with_reader()
     try:
         for value in watched.values:
             show_exactly(json.dumps(_values(value))) if as_json else show({}, (line_of(value),), as_json=False)

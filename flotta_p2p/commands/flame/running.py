@@ -20,6 +20,7 @@ from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.output import clean, show, show_error, table
+from flotta_p2p.streams import end_with_reader
 from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
     """
     found = _find(run, runs)
     names = nodes or tuple(node.name for node in found.graph.nodes)
+    if follow:
+        end_with_reader()
     tails = [_Tail(found.folder.log(found.node(name).name), f"{name}  " if len(names) > 1 else "") for name in names]
     while True:
         goes_on = follow and found.is_running  # asked first: what was printed before the end is still shown
@@ -179,7 +182,8 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
     if result.archive:
         lines += ["", f"archive: {held.folder.path / result.archive}"]
-    show(msgspec.to_builtins(result), lines, as_json=as_json)
+    with suppress(BrokenPipeError):  # the exit code tells of the run, not of who wanted to read of it
+        show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
