@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flame.authoring import parameters
-from flame.authoring.cycles import state_cycles
+from flame.authoring.cycles import loops_that_wait
 from flame.authoring.draft import Draft, DraftInput, DraftNode, FromAddress, FromOutput, FromValue
 from flame.authoring.faults import Fault, fault_of, listed, nearest
 from flame.authoring.generate import Kind
@@ -84,7 +84,7 @@ class _Wiring:
             workflow_file=str(self._workflow_file),
             stop_when=tuple(self._stops()),
         )
-        warnings = (*self._strangers(), *self._aside(), *state_cycles(graph))
+        warnings = (*self._strangers(), *self._aside(), *loops_that_wait(graph))
         self._missing()
         return Wired(graph, tuple(self._faults), tuple(self._setting_faults), warnings, tuple(self._settings))
 

@@ -106,7 +106,7 @@ def show_error(
     if as_json:
         values: dict[str, Any] = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
         values |= {"faults": list(faults)} if faults else {}
-        with suppress(StorageError):  # then the sentence on standard error has to do
+        with suppress(StorageError, BrokenPipeError):  # then the sentence on standard error has to do
             _write(json.dumps({"error": values}, indent=2))
             return
     places = (("node", node), ("job", job))

@@ -21,7 +21,7 @@ from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_o
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.output import clean, show, show_error, table
 from flotta_p2p.streams import end_with_reader
-from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
+from protocol.errors import NEXT_STEP, Code, DeniedError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
@@ -177,7 +177,8 @@ def _execute(held: HeldRun, as_json: bool) -> int:
         over = execute(held, limits=limits, write_archive=write_archive, on_progress=on_progress)
     result: RunResult = over.result
     took_s = (result.ended_ns - result.started_ns) / 1e9
-    lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
+    cause, _ = _cause_and_step(result)
+    lines = [f"{alias} {result.end} after {took_s:.1f} s: {cause}", ""]
     lines += table(HEADERS[:-1], result_rows(result), right=NUMBERS)
     lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
     if result.archive:
@@ -195,9 +196,16 @@ def _tell_faults(result: RunResult, fault: str) -> None:
         click.echo(clean(f"{program}: the archive could not be written: {fault}"), err=True)
     if result.exit_code:
         bad = next((name for name, node in result.nodes.items() if node.problem), "")
-        step = f"`flame logs {result.alias} {bad}`".replace(" `", "`")
-        sentence = f"run {result.alias} {result.end}: {result.reason}"
+        cause, step = _cause_and_step(result)
+        look = f"`flame logs {result.alias} {bad}`".replace(" `", "`")
+        sentence, step = f"run {result.alias} {result.end}: {cause}", f"{step}; {look}" if step else look
         show_error(Code.RUN_FAILED.value, sentence, next_step=step, program=program)
+
+
+def _cause_and_step(result: RunResult) -> tuple[str, str]:
+    """Why the run ended, and what is advised where an error of flame ended a flame node: it is told once."""
+    cause, _, step = result.reason.partition(NEXT_STEP)
+    return cause, step.rstrip(".")
 
 
 def _warn(sentence: str) -> None:
