@@ -32,6 +32,7 @@ DESCRIBE_VARIABLE: Final = "FLAME_DESCRIBE"  # "register" writes the schema to t
 DRY_FROM_VARIABLE: Final = "FLAME_DRY_FROM"  # address of a flame node of a saved run, "#/j41/lock": feeds a dry run
 
 BEAT_S: Final = 0.5
+AWAITED_S: Final = 0.5  # a program that waits no longer than to its next beat is not worth a word
 BEAT_MISSED_S: Final = 5.0  # without a beat: the process is stopped or hangs as a whole
 
 
@@ -114,11 +115,15 @@ class InputCount(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag_field="kind", tag="beat"):
-    """`blocked_on`: the consumer's input ("node/input") that holds this producer up, "" for none; `sent` by output."""
+    """`blocked_on`: the consumer's input ("node/input") that holds this producer up, "" for none; `sent` by output.
+
+    `awaits`: by input, its producer ("node/output"), while the program has waited for its value for AWAITED_S.
+    """
 
     inputs: dict[str, InputCount] = {}
     sent: dict[str, int] = {}
     blocked_on: str = ""
+    awaits: dict[str, str] = {}
 
 
 class StopWanted(msgspec.Struct, frozen=True, tag_field="kind", tag="stop_wanted"):

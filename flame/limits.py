@@ -67,6 +67,7 @@ LINGER_STOPPED_S: Final = 1.0  # a node that was told to stop waits so long for 
 PARENT_LOOK_S: Final = 0.25  # where no signal tells of a parent's death; it must be noticed within 2 s
 LINK_LINGER_MS: Final = 1_000  # for the last message to an executor that has no time; it may have died
 LIVE_WAIT_S: Final = 2.0  # for a value of a runtime output that is asked for: a person waits so long
+STATUS_WAIT_S: Final = 1.0  # for what a flame node waits for, asked of itself; one that is not ready yet is silent
 TAP_QUEUE_MAX: Final = 1_000  # values of one flame node that wait for a watcher, who misses older ones
 
 # archives

@@ -14,6 +14,7 @@ from typing import Final
 from flame.authoring.node_files import read_source
 from flame.graph import Graph
 
+Position = tuple[int, int]  # line and column
 # Methods by which a program looks at an input before there is a value.
 _LOOKS: Final = frozenset({"updated", "last", "age"})
 
@@ -36,7 +37,7 @@ def loops_that_wait(graph: Graph) -> Iterator[str]:
 
 
 class _Use:
-    """In which lines the text of a program reads its inputs, and sets its outputs for the first time."""
+    """Where the text of a program reads its inputs, and sets its outputs for the first time."""
 
     def __init__(self, file: Path) -> None:
         try:
@@ -44,35 +45,34 @@ class _Use:
         except (SyntaxError, ValueError):
             nodes = []
         self._handles = dict(filter(None, map(_declared, nodes)))
-        self._reads: dict[str, list[int]] = {}
+        self._reads: dict[str, list[Position]] = {}
         self._looks: set[str] = set()
-        self._sets: list[int] = []
+        self._sets: list[Position] = []
         for node in nodes:
             if isinstance(node, ast.For):
-                self._read(node.iter, node.lineno)
+                self._read(node.iter, node)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 self._called(node, node.func)
 
     def waits_for(self, port: str, *, if_unknown: bool) -> bool:
         if port in self._looks:
             return False
-        first = min(self._reads.get(port, ()), default=0)
-        if not first:
+        if port not in self._reads:
             return if_unknown
-        return not self._sets or first <= min(self._sets)
+        return not self._sets or min(self._reads[port]) < min(self._sets)
 
     def _called(self, call: ast.Call, method: ast.Attribute) -> None:
         if method.attr == "get" and not (call.args or call.keywords):
-            self._read(method.value, call.lineno)
+            self._read(method.value, call)
         elif method.attr == "get" or method.attr in _LOOKS:
             self._looks.add(self._port(method.value))
         elif method.attr == "select":
             self._looks.update(map(self._port, call.args))
         elif method.attr == "set":
-            self._sets.append(call.lineno)
+            self._sets.append((call.end_lineno or 0, call.end_col_offset or 0))  # what stands within is read before
 
-    def _read(self, handle: ast.expr, line: int) -> None:
-        self._reads.setdefault(self._port(handle), []).append(line)
+    def _read(self, handle: ast.expr, where: ast.For | ast.Call) -> None:
+        self._reads.setdefault(self._port(handle), []).append((where.lineno, where.col_offset))
 
     def _port(self, handle: ast.expr) -> str:
         """`gain` for what was declared so and `inp["gain"]`; "" for anything else."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from protocol.errors import WorkflowError
 
 _IPC: Final = "ipc://"
 _NAME_BYTES: Final = 5  # with its letter 11 characters: a socket's path has room for no more
+STATUS: Final = "$beat"  # no output is called so: who subscribes to it gets the newest beat
 Newest = Callable[[str], tuple[int, int, bytes | None]]  # of an output: number, time, value as bytes
 
 
@@ -42,6 +44,7 @@ class Tap:
         """`endpoint`: the address of the executor, beside which the tap is bound."""
         self.wanted: frozenset[str] = frozenset()  # outputs that somebody watches
         self._newest: Newest = lambda output: (0, 0, None)
+        self._status: Callable[[], bytes] | None = None
         self._offered: deque[tuple[str, bytes]] = deque(maxlen=TAP_QUEUE_MAX)
         self._wake: Callable[[], None] = lambda: None
         self.socket = context.socket(zmq.XPUB)
@@ -59,6 +62,10 @@ class Tap:
         """`newest` tells what a watcher that comes late sees at once. It may be called by any thread."""
         self._newest = newest
 
+    def tells(self, status: Callable[[], bytes]) -> None:
+        """`status` is what STATUS gives, encoded as a value. It is called by the thread of the link."""
+        self._status = status
+
     def offer(self, output: str, seq: int, time_ns: int, value: Any) -> None:
         """For those who watch it. Never waits."""
         self._offered.append((output, message.encode(message.VALUE, seq, time_ns, values.encode(value))))
@@ -69,13 +76,19 @@ class Tap:
         while self.socket.poll(0):
             heard = self.socket.recv()
             name = heard[1:].removesuffix(b"\0").decode("ascii", "replace")
-            if heard[:1] == b"\x01":
+            if name == STATUS:
+                self._send_status(told=heard[:1] == b"\x01")
+            elif heard[:1] == b"\x01":
                 self.wanted |= {name}
                 self._send_newest(name)
             else:
                 self.wanted -= {name}
         while self._offered:
             self._send(*self._offered.popleft())
+
+    def _send_status(self, *, told: bool) -> None:
+        if told and self._status is not None:
+            self._send(STATUS, message.encode(message.VALUE, 1, time.time_ns(), self._status()))
 
     def _send_newest(self, output: str) -> None:
         """Not of an array that lies in shared memory: it may be gone before the watcher looks."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
-from flame.control import Beat, InputEnd
+from flame.control import AWAITED_S, Beat, InputEnd
 from flame.edges.context import edge_context
 from flame.edges.newest import NewestEnd
 from flame.edges.receiving import ReceivingEnd
@@ -49,6 +49,7 @@ class Joined:
         self._outlet: WiredOutlet | None = None
         self._commits = Commits(None, None)
         self._notes: list[str] = []  # bounded by the inputs
+        self.selecting: dict[Input[Any], float] = {}  # those that `node.select` waits for, and since when
 
     def start(
         self, inputs: dict[str, Input[Any]], outputs: dict[str, Output[Any]], memory: Memory | None
@@ -162,7 +163,17 @@ class Joined:
         counts = {name: end.count for name, end in self._receiving.items()}
         if self._outlet is None:
             return Beat(counts)
-        return Beat(counts, self._outlet.sent, self._outlet.blocked_on)
+        return Beat(counts, self._outlet.sent, self._outlet.blocked_on, self._awaits())
+
+    def _awaits(self) -> dict[str, str]:
+        now = time.monotonic()
+        waiting = {name: end.waits_since for name, end in self._receiving.items()}
+        waiting |= {handle.name: since for handle, since in self.selecting.items() if handle.name in waiting}
+        return {
+            name: self._receiving[name].producer
+            for name, since in waiting.items()
+            if since and now - since >= AWAITED_S
+        }
 
     def _linger(self, edges: list[SendingEnd]) -> None:
         """Until all that was sent has left this process; no longer than a moment when nobody will take it."""

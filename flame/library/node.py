@@ -173,17 +173,21 @@ class Node:
         Takes no value away. Raises Stopped when the run stops or none of them will get a value any more.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            ready = tuple(handle for handle in inputs if handle.updated())
-            if ready:
-                return ready
-            self._stop.check()
-            if all(handle.source.is_ended for handle in inputs):
-                raise Stopped("no input will get a value any more")
-            left_s = SLICE_MS / 1e3 if until is None else min(SLICE_MS / 1e3, until - time.monotonic())
-            if left_s <= 0:
-                return ()
-            self._wait(inputs, left_s)
+        try:
+            while True:
+                ready = tuple(handle for handle in inputs if handle.updated())
+                if ready:
+                    return ready
+                self._stop.check()
+                if all(handle.source.is_ended for handle in inputs):
+                    raise Stopped("no input will get a value any more")
+                left_s = SLICE_MS / 1e3 if until is None else min(SLICE_MS / 1e3, until - time.monotonic())
+                if left_s <= 0:
+                    return ()
+                self._note_waiting(inputs)
+                self._wait(inputs, left_s)
+        finally:
+            self._note_waiting(())
 
     def close(self) -> None:
         """The program is done with this flame node: what was set goes out, and the executor is told. Once."""
@@ -226,6 +230,10 @@ class Node:
         fresh = folder / f"{self.name}.json.{os.getpid()}"
         fresh.write_bytes(msgspec.json.format(msgspec.json.encode(self.schema), indent=2) + b"\n")
         fresh.replace(folder / f"{self.name}.json")
+
+    def _note_waiting(self, inputs: tuple[Input[Any], ...]) -> None:
+        if self._joined is not None and self._joined.selecting.keys() != set(inputs):
+            self._joined.selecting = dict.fromkeys(inputs, time.monotonic())
 
     def _wait(self, inputs: tuple[Input[Any], ...], limit_s: float) -> None:
         pollable = [what for handle in inputs if (what := handle.source.pollable) is not None]

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 import zmq
 
-from flame import control
+from flame import control, values
 from flame.control import BEAT_S, Beat, Bye, Connect, Hello, Ready, Start, Stop, StopWanted, Wire, Wired
 from flame.edges.tap import Tap
 from flame.library.stopping import StopFlag, Stopped
@@ -59,6 +59,7 @@ class NodeLink:
         self._send(Ready())
         self._expect(Start)
         self._beat = beat
+        self.tap.tells(lambda: values.encode(msgspec.to_builtins(beat())))
         self._thread.start()
 
     def _expect(self, kind: type[M]) -> M:

@@ -7,12 +7,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from flame.control import Beat
 from flame.graph import GraphNode, Parameter
-from flame.limits import LOG_SHOWN_BYTES_MAX
+from flame.limits import LOG_SHOWN_BYTES_MAX, STATUS_WAIT_S
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
 from flame.nearest import nearest
 from flame.run.runs import Run, nothing_there
+from flame.run.waits import waits_for
 from flame.types.portable import load
 
 T = TypeVar("T")
@@ -71,10 +73,25 @@ def _log(run: Run, node: GraphNode) -> str:
 def _status(run: Run, node: GraphNode) -> dict[str, Any]:
     result = run.result
     if result is None or node.name not in result.nodes:
-        return {"state": run.state}
+        state = run.state
+        return {"state": state, **(_waits(run, node) if state == "running" else {})}
     ended = result.nodes[node.name]
     facts = {"exit_code": ended.exit_code, "signal": ended.signal, "problem": ended.problem}
     return {"state": ended.end, "restarts": ended.restarts, **facts}
+
+
+def _waits(run: Run, node: GraphNode) -> dict[str, Any]:
+    """What it waits for, told by itself; nothing when it does not answer."""
+    from flame.edges.live import live_values  # zmq is loaded where something live is read
+    from flame.edges.tap import STATUS
+
+    for told in live_values(run.folder.sockets, node.name, STATUS, lambda: run.is_running, STATUS_WAIT_S):
+        try:
+            waits = waits_for(msgspec.convert(told.value, Beat))
+        except msgspec.ValidationError:
+            return {}
+        return {"waits for": waits} if waits else {}
+    return {}
 
 
 def _stats(run: Run, node: GraphNode) -> dict[str, Any]:

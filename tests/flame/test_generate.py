@@ -195,7 +195,8 @@ def test_two_files_of_one_kind_are_a_fault_of_the_second(lab: Lab) -> None:
     lab.nodes().write("twin.py", SCOPE)
     made = generate(lab.folder)
     assert made.kinds["Scope"].file == "scope.py"
-    assert [fault.text for fault in made.faults] == ["twin.py, line 2: it declares a flame node Scope, as scope.py, line 2 does"]
+    told = "twin.py, line 2: it declares a flame node Scope, as scope.py, line 2 does"
+    assert [fault.text for fault in made.faults] == [told]
 
 
 def test_a_package_of_that_name_that_is_not_ours_is_left_alone(lab: Lab) -> None:

@@ -305,3 +305,34 @@ def test_bug_17_references_move_with_a_workflow_that_is_taken_in(lab: Lab) -> No
         ("one_scope", "outer", "block"),
     }
     assert graph.stop_when == (("one_lock", "done"), ("two_lock", "done"))
+
+
+def test_a_class_that_two_files_declare_is_a_fault_with_both_files_and_lines_where_it_is_used(lab: Lab) -> None:
+    lab.write("twin.py", "import flame\n\nnode = flame.Node('Scope')\nnode.register()\n")
+    told = "twin.py, line 3: it declares a flame node Scope, as scope.py, line 2 does [node-file-wrong]"
+    assert texts(lab.load("scope = Scope('scope', rate=2)\n").faults) == [told]
+    assert texts(lab.load("lock = Lock('lock', target=None)\n").structure_faults) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "line", "fault"),
+    [
+        ("node.register(", 3, "SyntaxError: '(' was never closed"),
+        ("raise ValueError('no driver')", 3, "ValueError: no driver"),
+    ],
+)
+def test_a_broken_node_file_is_told_once_and_not_at_the_import_of_its_class(
+    lab: Lab, second: str, line: int, fault: str
+) -> None:
+    lab.write("probe.py", f"import flame\nnode = flame.Node('Probe')\n{second}\nnode.register()\n")
+    loaded = load(lab.write("workflow.py", "from flame import Workflow\nfrom flame_nodes import Probe\n"))
+    (told,) = texts(loaded.faults)
+    assert told.endswith(f"probe.py, line {line}: {fault} [node-file-wrong]")
+
+
+@pytest.mark.parametrize("use", ["from flame_nodes import Scop", "import flame_nodes\nflame_nodes.Scop('scope')"])
+def test_a_class_that_no_file_declares_is_told_with_the_nearest(lab: Lab, use: str) -> None:
+    loaded = load(lab.write("workflow.py", f"from flame import Workflow\nwf = Workflow('lab')\n{use}\n"))
+    (told,) = loaded.faults
+    assert told.sentence == "no node file declares a flame node 'Scop'"
+    assert told.next_step.startswith("did you mean Scope? ")
