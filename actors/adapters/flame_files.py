@@ -44,6 +44,7 @@ def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
             f"the workflow has {len(graph.nodes)} flame nodes; a run takes {FLAME_NODES_MAX}",
             next_step="join several of them in one program, or split the workflow",
         )
+    folder: RunFolder | None = None
     try:
         folder = claim(runs)
         lock = hold(folder)
@@ -58,9 +59,22 @@ def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
             limit_s=limit_s,
         )
         write_whole(folder.document, to_json(document))
-    except OSError as error:
-        raise _unwritten(runs, error) from error
+    except BaseException as error:
+        if folder is not None:
+            discard_unbegun(folder)
+        if isinstance(error, OSError):
+            raise _unwritten(runs, error) from error
+        raise
     return HeldRun(folder, document, lock)
+
+
+def discard_unbegun(folder: RunFolder) -> None:
+    """Remove a run of which nothing was started, since its start failed or was interrupted. Its number stays its own.
+
+    In the process that made it.
+    """
+    if not folder.result.exists() and not folder.log("").parent.exists():
+        shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def hold(folder: RunFolder) -> FolderLock:

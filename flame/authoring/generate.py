@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from flame.authoring import class_text
+from flame.authoring import class_text, user_code
 from flame.authoring.describing import describe
 from flame.authoring.faults import Fault, WorkflowFaults, fault_of
 from flame.authoring.node_files import CLASSES_FOLDER, fingerprint, line_of_kind, node_files
@@ -100,7 +100,7 @@ def _described(
 ) -> tuple[dict[str, Kind], dict[str, tuple[Fault, ...]]]:
     def one(file: str) -> Kind | tuple[Fault, ...]:
         try:
-            schema = describe(folder / file, cwd=folder)
+            schema = describe(folder / file, cwd=folder, children=children)
             _check_names(schema, file)
         except WorkflowFaults as error:
             return error.faults
@@ -108,8 +108,15 @@ def _described(
             return (fault_of(error, file),)
         return Kind(file, marks[file], schema)
 
-    with ThreadPoolExecutor(min(DESCRIBING_AT_ONCE_MAX, os.cpu_count() or 1)) as pool:
+    children = user_code.Children()
+    pool = ThreadPoolExecutor(min(DESCRIBING_AT_ONCE_MAX, os.cpu_count() or 1))
+    try:
         answers = dict(zip(files, pool.map(one, files), strict=True))
+    except BaseException:  # Ctrl-C: a node file that hangs is not waited for
+        children.end()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
     found = {file: answer for file, answer in answers.items() if isinstance(answer, Kind)}
     broken = {file: answer for file, answer in answers.items() if not isinstance(answer, Kind)}
     return found, broken

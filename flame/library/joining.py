@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
-from flame.control import AWAITED_S, Beat, InputEnd
+from flame.control import AWAITED_S, Beat, InputEnd, Wire
 from flame.edges.context import edge_context
 from flame.edges.newest import NewestEnd
 from flame.edges.receiving import ReceivingEnd
@@ -25,7 +25,7 @@ from flame.library.memory import Memory
 from flame.library.node_link import NodeLink
 from flame.library.outputs import Output
 from flame.library.reading import reading
-from flame.library.stopping import StopFlag
+from flame.library.stopping import StopFlag, Stopped
 from flame.limits import LINGER_STOPPED_S, SLICE_MS
 from flame.ports import NodeSchema
 
@@ -40,7 +40,7 @@ class Joined:
         self._name: Final = name
         self._stop = stop
         self._link = NodeLink(endpoint, name, stop)
-        self._wire: Final = self._link.hello(schema)
+        self._wire: Final = self._hello(schema)
         self._context: zmq.Context[zmq.Socket[bytes]] = edge_context()
         self._receiving: dict[str, ReceivingEnd] = {}
         self._journal: Journal | None = None
@@ -50,6 +50,13 @@ class Joined:
         self._commits = Commits(None, None)
         self._notes: list[str] = []  # bounded by the inputs
         self.selecting: dict[Input[Any], float] = {}  # those that `node.select` waits for, and since when
+
+    def _hello(self, schema: NodeSchema) -> Wire:
+        try:
+            return self._link.hello(schema)
+        except Stopped:
+            self._link.bye(Beat(), "")  # nothing else of this object will live to say it
+            raise
 
     def start(
         self, inputs: dict[str, Input[Any]], outputs: dict[str, Output[Any]], memory: Memory | None

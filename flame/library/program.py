@@ -63,6 +63,10 @@ def _line(frame: FrameType) -> str:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        _Ending.problem = f"{place(trace)}: interrupted by Ctrl-C".removeprefix(": ")
+        print(_Ending.problem, file=sys.stderr)
+        return
     _Ending.problem = described(error)
     if isinstance(error, FlottaError):
         print(_Ending.problem, file=sys.stderr)

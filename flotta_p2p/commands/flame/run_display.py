@@ -25,6 +25,7 @@ HEADERS: Final = ("flame node", "state", "received", "sent", "dropped", "waiting
 NUMBERS: Final = frozenset((2, 3, 4, 5, 6))
 _COLOURS: Final = {"running": "green", "succeeded": "green", "failed": "red", "killed": "red", "hung": "red"}
 _FIRST_TOLD_S: Final = 5.0  # a program that waits so long for the start of another is worth a line
+_HINTS: Final = {"stopping": "Ctrl-C again kills what does not end", "ended": "its archive is being written"}
 OnProgress = Callable[["RunProgress"], None]
 
 
@@ -143,7 +144,7 @@ def _table(alias: str, progress: RunProgress) -> Table:
 
     view = progress.view
     title = f"{alias} {view.phase}" + (f": {view.reason}" if view.reason else "")
-    hint = "Ctrl-C again kills what does not end" if view.phase == "stopping" else "Ctrl-C stops it in order"
+    hint = _HINTS.get(view.phase, "Ctrl-C stops it in order")
     table = Table(title=escape(clean(title)), caption=hint, title_justify="left", caption_justify="left")
     for at, header in enumerate(HEADERS):
         table.add_column(header, justify="right" if at in NUMBERS else "left")

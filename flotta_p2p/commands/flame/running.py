@@ -21,7 +21,7 @@ from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_o
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.output import clean, show, show_error, table
 from flotta_p2p.streams import end_with_reader
-from protocol.errors import NEXT_STEP, Code, DeniedError, UnreachableError, WorkflowError
+from protocol.errors import NEXT_STEP, Code, DeniedError, FlottaError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
@@ -51,11 +51,16 @@ def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json:
       flame run
       flame run rabi/workflow.py -p rabi/tuesday.json --limit 3600
     """
-    from actors.adapters.flame_files import new_run
+    from actors.adapters.flame_files import discard_unbegun, new_run
     from flame.authoring.workflow import load_graph
 
     graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
-    return _execute(new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0), as_json)
+    held = new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0)
+    try:
+        return _execute(held, as_json)
+    except (KeyboardInterrupt, FlottaError):
+        discard_unbegun(held.folder)
+        raise
 
 
 @click.command()
