@@ -116,6 +116,7 @@ class Code(StrEnum):
     PARAMETERS_MALFORMED = "parameters-malformed"
     RUN_UNKNOWN = "run-unknown"
     RUN_IN_PROGRESS = "run-in-progress"
+    RUN_FOREIGN = "run-foreign"
     RUN_FAILED = "run-failed"
     NOTHING_THERE = "nothing-there"
     JOURNAL_DAMAGED = "journal-damaged"

@@ -14,6 +14,7 @@ import msgspec
 from actors.adapters.folder_lock import FolderLock, lock_folder
 from flame.graph import Graph
 from flame.limits import DIFFERENCES_SHOWN_MAX
+from flame.run.owners import belongs_to_another
 from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
@@ -89,7 +90,7 @@ def hold(folder: RunFolder) -> FolderLock:
             break
         except ConfigError as error:
             if error.code is not Code.FOLDER_LOCKED:
-                raise
+                raise _not_ours(folder, error) from error
             if time.monotonic() > deadline_s:
                 raise _in_progress(folder, error) from error
         time.sleep(FLAME_LOCK_MS / 1000 / 20)
@@ -103,6 +104,13 @@ def _in_progress(folder: RunFolder, error: ConfigError) -> WorkflowError:
         f"run {folder.alias} is in progress: {error.sentence.partition(' is ')[2]}",
         next_step=f"watch it with `flame logs -f {folder.alias}`, or end it with `flame stop {folder.alias}`",
     )
+
+
+def _not_ours(folder: RunFolder, error: ConfigError) -> FlottaError:
+    if not os.access(folder.path, os.W_OK) or not os.access(folder.lock, os.R_OK | os.W_OK):
+        what = "it is written by that user alone, so nobody else can take it up"
+        return belongs_to_another(folder, what, "ask that user, or start a run of your own in a folder of your own")
+    return error
 
 
 def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False) -> HeldRun:

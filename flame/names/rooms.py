@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -13,9 +14,11 @@ from flame.limits import LOG_SHOWN_BYTES_MAX, STATUS_WAIT_S
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
 from flame.nearest import nearest
+from flame.run.owners import is_closed
 from flame.run.runs import Run, nothing_there
 from flame.run.waits import waits_for
 from flame.types.portable import load
+from protocol.errors import DeniedError
 
 T = TypeVar("T")
 
@@ -82,6 +85,8 @@ def _status(run: Run, node: GraphNode) -> dict[str, Any]:
 
 def _waits(run: Run, node: GraphNode) -> dict[str, Any]:
     """What it waits for, told by itself; nothing when it does not answer."""
+    if is_closed(run.folder.sockets):
+        return {}
     from flame.edges.live import live_values  # zmq is loaded where something live is read
     from flame.edges.tap import STATUS
 
@@ -98,7 +103,7 @@ def _stats(run: Run, node: GraphNode) -> dict[str, Any]:
     """Values of each output that is kept; for each input what was received, dropped and waited for, at the end."""
     kept: dict[str, Any] = {}
     for port in node.schema.outputs:
-        with open_stream(run, node, port) as stream:
+        with suppress(DeniedError), open_stream(run, node, port) as stream:
             if stream is not None:
                 extent = stream.extent()
                 kept[port.name] = {"values": extent.last_seq, "newest_ns": extent.last_time_ns}

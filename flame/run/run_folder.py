@@ -25,7 +25,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import AddressError, Code
+from protocol.errors import AddressError, Code, StorageError
 
 RUNS_FOLDER: Final = "flame_runs"
 _ALIAS: Final = re.compile(r"j[1-9][0-9]{0,8}", re.ASCII)
@@ -101,8 +101,15 @@ def find_runs(start: Path) -> Path | None:
 
 
 def all_runs(runs: Path) -> list[RunFolder]:
-    """Oldest first."""
-    names = (entry.name for entry in runs.iterdir()) if runs.is_dir() else ()
+    """Oldest first. Raises StorageError when this user may not look into the folder."""
+    try:
+        names = [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
+    except PermissionError as error:
+        raise StorageError(
+            Code.FOLDER_UNUSABLE,
+            f"{runs} cannot be read by this user",
+            next_step="ask its owner, or choose another folder",
+        ) from error
     return [RunFolder(runs, name) for name in sorted(filter(is_alias, names), key=lambda name: int(name[1:]))]
 
 

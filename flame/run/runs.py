@@ -156,6 +156,10 @@ def nothing_there(sentence: str, look_at: str) -> WorkflowError:
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:
+    if isinstance(error, PermissionError):
+        return StorageError(
+            Code.FOLDER_UNUSABLE, f"{path} cannot be read by this user", next_step="ask its owner to let you read it"
+        )
     return StorageError(
         Code.FOLDER_UNUSABLE,
         f"{path} cannot be read: {error}",

@@ -131,7 +131,11 @@ def _version(name: str) -> str | None:
 def _runs(folder: Path) -> Iterator[Finding]:
     """Those whose executor is gone without a result, newest first."""
     broken: list[str] = []
-    folders = all_runs(_runs_folder(folder))
+    try:
+        folders = all_runs(_runs_folder(folder))
+    except FlottaError as error:
+        yield of_error("runs", error)
+        return
     for one in reversed(folders):
         try:
             if load(one).state == "broken off":
