@@ -14,7 +14,7 @@ import msgspec
 from actors.adapters.folder_lock import FolderLock, lock_folder
 from flame.graph import Graph
 from flame.limits import DIFFERENCES_SHOWN_MAX
-from flame.run.owners import belongs_to_another
+from flame.run.owners import belongs_to_another, may
 from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
@@ -107,7 +107,7 @@ def _in_progress(folder: RunFolder, error: ConfigError) -> WorkflowError:
 
 
 def _not_ours(folder: RunFolder, error: ConfigError) -> FlottaError:
-    if not os.access(folder.path, os.W_OK) or not os.access(folder.lock, os.R_OK | os.W_OK):
+    if not may(folder.path, os.W_OK) or not may(folder.lock, os.R_OK | os.W_OK):
         what = "it is written by that user alone, so nobody else can take it up"
         return belongs_to_another(folder, what, "ask that user, or start a run of your own in a folder of your own")
     return error

@@ -19,13 +19,18 @@ def owner(path: Path) -> str:
         return f"user {number}"
 
 
+def may(path: Path, mode: int) -> bool:
+    """`os.access` by the ids that opening a file goes by."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
 def is_closed(folder: Path) -> bool:
     """Whether this user may not read the files in a folder that is there."""
     try:
         folder.stat()
-        if not os.access(folder, os.R_OK | os.X_OK):
+        if not may(folder, os.R_OK | os.X_OK):
             return True
-        return any(not os.access(file, os.R_OK) for file in folder.iterdir() if file.is_file())
+        return any(not may(file, os.R_OK) for file in folder.iterdir() if file.is_file())
     except PermissionError:
         return True
     except OSError:
