@@ -64,7 +64,7 @@ def load(
     for warning in wired.warnings if warn else ():
         assert warn is not None
         warn(warning)
-    if problems:  # what the values are is not known
+    if problems or _has_broken(generated, answer):  # what the values are, or what is declared, is not known
         wired = msgspec.structs.replace(wired, setting_faults=())
     return Loaded(wired, (*faults, *problems, *wired.faults), file)
 
@@ -100,6 +100,12 @@ def _structure_faults(folder: Path, generated: Generated, answer: Answer) -> lis
     broken = [fault for file, faults in generated.broken.items() if file in files for fault in faults]
     twice = [fault for name, fault in generated.twice.items() if name in used]
     return [*dict.fromkeys([*broken, *twice]), *answer.faults]
+
+
+def _has_broken(generated: Generated, answer: Answer) -> bool:
+    """Whether the workflow uses a class whose file does not read at the moment: it may declare other than before."""
+    used = {node.kind for node in answer.draft.nodes} if answer.draft is not None else set()
+    return any(kind.file in generated.broken for name, kind in generated.kinds.items() if name in used)
 
 
 def _parameters(path: Path, given: Path | None) -> tuple[ParametersFile, tuple[Fault, ...]]:

@@ -33,7 +33,12 @@ def main(file: Path, answer: Path) -> None:
     except SystemExit as end:
         step = "leave out the call of exit()"
         gathered.faults.append(
-            Fault(Code.WORKFLOW_WRONG.value, f"it ended itself with exit code {end.code or 0}", step, shown(file))
+            Fault(
+                Code.WORKFLOW_WRONG.value,
+                f"it ended itself with {user_code.exit_of(end)}",
+                step,
+                user_code.place(end, file),
+            )
         )
         draft = None
     except BaseException as error:  # the outermost frame of this process

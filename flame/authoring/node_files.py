@@ -121,8 +121,10 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 def read_source(path: Path) -> bytes:
-    """b"" for a file that cannot be read or is no program by its size."""
+    """b"" for a file that cannot be read, is no program by its size, or is none at all: a pipe would be waited for."""
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             data = file.read(NODE_FILE_BYTES_MAX + 1)
     except OSError:

@@ -111,12 +111,18 @@ def run(file: Path) -> dict[str, Any]:
 def fault_at(error: BaseException, file: Path, code: Code) -> Fault:
     """`error`, raised by `file`, with the line of the user's that is nearest to it."""
     if isinstance(error, FlottaError):
-        return fault_of(error, _place(error, file))
+        return fault_of(error, place(error, file))
     sentence = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return Fault(code.value, sentence, f"run it alone: `python {shown(file)}`", _place(error, file))
+    return Fault(code.value, sentence, f"run it alone: `python {shown(file)}`", place(error, file))
 
 
-def _place(error: BaseException, file: Path) -> str:
+def exit_of(end: SystemExit) -> str:
+    """ "exit code 3", or the text that it ended with."""
+    return repr(end.code) if isinstance(end.code, str) else f"exit code {end.code or 0}"
+
+
+def place(error: BaseException, file: Path) -> str:
+    """ "lock.py, line 12": the line of the user's that is nearest to an error which `file` raised."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{shown(error.filename)}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -84,7 +84,8 @@ class _Wiring:
             workflow_file=str(self._workflow_file),
             stop_when=tuple(self._stops()),
         )
-        warnings = (*self._strangers(), *self._aside(), *loops_that_wait(graph))
+        empty = () if self._draft.nodes else ("the workflow has no flame nodes",)
+        warnings = (*empty, *self._strangers(), *self._aside(), *loops_that_wait(graph))
         self._missing()
         return Wired(graph, tuple(self._faults), tuple(self._setting_faults), warnings, tuple(self._settings))
 

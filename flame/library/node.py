@@ -45,6 +45,7 @@ from protocol.errors import Code, WorkflowError
 if TYPE_CHECKING:
     from flame.library.joining import Joined
 
+_FORKED: Final = "in a process that this program forked; let that process give its results back"
 SCHEMA_FOLDER: Final = "schema"
 
 
@@ -125,6 +126,7 @@ class Node:
             _end_now(0)
         self._is_open = True
         atexit.register(self._at_exit)
+        os.register_at_fork(after_in_child=self._forked)
         if endpoint:
             self._join(endpoint)
         else:
@@ -267,6 +269,16 @@ class Node:
                 print(f"{self._file.name}: {complaint}.", file=sys.stderr)
             if not self._dry.complaints():
                 print(f"{self.name}: {self._dry.summary(self.outputs.all.values())}")
+
+    def _forked(self) -> None:
+        """A process that the program forked has this flame node's journal and sockets too: two writers, and what was
+        set is torn.
+        """
+        if self._is_open:
+            self._is_open = False
+            for handle in self.inputs.all.values():
+                handle.close(_FORKED)
+            self.outputs.close(_FORKED)
 
     def _check_not_registered(self, what: str) -> None:
         if self._is_open or self._joined is not None or self._dry is not None:

@@ -57,7 +57,7 @@ def test_a_node_file_tells_its_schema_and_nothing_below_register_runs(lab: Lab) 
             Code.NODE_FILE_WRONG,
             "lock.py: it ends without a call of register()",
         ),
-        ("import sys\nsys.exit(3)", Code.NODE_FILE_WRONG, "lock.py: it ended with exit code 3 before register()"),
+        ("import sys\nsys.exit(3)", Code.NODE_FILE_WRONG, "lock.py, line 2: it ended itself with exit code 3 before"),
         ("import os\nos._exit(3)", Code.NODE_FILE_WRONG, "lock.py: it ended with exit code 3 before it registered"),
         ("import os\nos.kill(os.getpid(), 9)", Code.NODE_FILE_WRONG, "lock.py: it was ended by signal 9"),
         (

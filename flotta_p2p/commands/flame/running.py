@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -32,7 +33,8 @@ _LOOK_S: Final = 0.2  # at a log that grows, and at a run that ends
 _STOP_WAIT_S: Final = 180.0  # the waits of a stop in order, one after another, and an archive
 _LOG_READ_BYTES: Final = 1 << 20
 
-_LIMIT: Final = click.FloatRange(min=0.0, min_open=True)
+_LIMIT_S_MAX: Final = 1e9  # thirty years; infinite and not a number are none of it
+_LIMIT: Final = click.FloatRange(min=0.0, min_open=True, max=_LIMIT_S_MAX)
 
 
 @click.command()
@@ -51,6 +53,8 @@ def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json:
       flame run
       flame run rabi/workflow.py -p rabi/tuesday.json --limit 3600
     """
+    if limit_s is not None and math.isnan(limit_s):
+        raise click.BadParameter("nan is no number of seconds", param_hint="--limit")
     from actors.adapters.flame_files import discard_unbegun, new_run
     from flame.authoring.workflow import load_graph
 
