@@ -225,8 +225,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _unwritten(path: Path, error: OSError) -> StorageError:
+    step = "make room, or run it in a folder where this user may write"
+    if isinstance(error, FileNotFoundError):
+        step = "was the folder removed while the run went on? Leave it until the run has ended"
     return StorageError(
-        Code.FOLDER_UNUSABLE,
-        f"the run cannot be written in {path}: {error.strerror or error}",
-        next_step="make room, or run it in a folder where this user may write",
+        Code.FOLDER_UNUSABLE, f"the run cannot be written in {path}: {error.strerror or error}", next_step=step
     )

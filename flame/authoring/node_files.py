@@ -45,6 +45,11 @@ def fingerprint(file: Path) -> str:
     return digest.hexdigest()
 
 
+def is_generated(file: str) -> bool:
+    """Whether a file of this path is one of the classes that flame made."""
+    return Path(file).parent.name == CLASSES_FOLDER
+
+
 def line_of_kind(file: Path, kind: str) -> int:
     """The line in which a node file names the kind that it declares; 0 when it is not written there as a text. A file
     that Python does not read is searched as a text.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.authoring.faults import Fault, fault_of, shown
-from flame.authoring.node_files import CLASSES_FOLDER
+from flame.authoring.node_files import is_generated
 from flame.control import PARENT_VARIABLE
 from flame.library.parent import adopt_parent_death
 from protocol.errors import Code, FlottaError
@@ -132,4 +132,4 @@ def place(error: BaseException, file: Path) -> str:
 
 def _is_of_user(path: str, folder: Path) -> bool:
     below = Path(path).is_relative_to(folder) or Path(path).is_relative_to(Path.cwd())
-    return below and "site-packages" not in path and CLASSES_FOLDER not in path
+    return below and "site-packages" not in path and not is_generated(path)

@@ -19,6 +19,7 @@ from flame.library.reading import reading
 from flame.ports import Given, InputPort, NodeSchema, OutputPort
 from flame.types import port_types, portable, units
 from protocol.errors import Code, FlottaError, WorkflowError
+from protocol.limits import FLAME_NODES_MAX
 
 
 class SavedValue(NamedTuple):
@@ -84,6 +85,10 @@ class _Wiring:
             workflow_file=str(self._workflow_file),
             stop_when=tuple(self._stops()),
         )
+        if len(nodes) > FLAME_NODES_MAX:
+            step = "join several of them in one program, or split the workflow"
+            what = f"the workflow has {len(nodes)} flame nodes; a run takes {FLAME_NODES_MAX}"
+            self._fault(Code.WORKFLOW_WRONG, what, step, nodes[FLAME_NODES_MAX].line)
         empty = () if self._draft.nodes else ("the workflow has no flame nodes",)
         warnings = (*empty, *self._strangers(), *self._aside(), *loops_that_wait(graph))
         self._missing()

@@ -381,3 +381,11 @@ def test_pipes_in_the_place_of_files_are_not_waited_for(lab: Lab) -> None:
     os.mkfifo(lab.folder / "parameters.json")
     (told,) = texts(lab.load("Scope('scope', rate=2)\n").faults)
     assert told.endswith("parameters.json: it is no file [parameters-malformed]")
+
+
+def test_more_flame_nodes_than_a_run_takes_are_a_fault_of_the_check(lab: Lab) -> None:
+    (fault,) = lab.load("for n in range(257):\n    Scope(f'n{n}', rate=2)\n").structure_faults
+    assert (fault.sentence, fault.place) == (
+        "the workflow has 257 flame nodes; a run takes 256",
+        "workflow.py, line 5",
+    )
