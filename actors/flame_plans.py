@@ -11,6 +11,7 @@ from flame.control import BEAT_MISSED_S, Beat
 from flame.graph import GraphNode
 from flame.run.run_progress import NodeProgress, Progress
 from flame.run.run_record import RunDocument
+from flame.run.waits import waits_for
 from protocol.machines.flame_events import NodePlan, NodeView, RunLimits, RunView
 
 
@@ -52,7 +53,7 @@ def _progress(view: NodeView, beat: Beat) -> NodeProgress:
         exit_code=view.code,
         signal=view.signal,
         problem=view.problem,
-        held_up_by=beat.blocked_on,
+        waits_for=waits_for(beat) if view.state == "running" else "",
         inputs=beat.inputs,
         sent=beat.sent,
     )

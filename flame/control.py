@@ -33,6 +33,7 @@ DESCRIBE_VARIABLE: Final = "FLAME_DESCRIBE"  # "register" writes the schema to t
 DRY_FROM_VARIABLE: Final = "FLAME_DRY_FROM"  # address of a flame node of a saved run, "#/j41/lock": feeds a dry run
 
 BEAT_S: Final = 0.5
+AWAITED_S: Final = 0.5  # a program that waits no longer than to its next beat is not worth a word
 BEAT_MISSED_S: Final = 5.0  # without a beat: the process is stopped or hangs as a whole
 
 
@@ -140,13 +141,15 @@ class Beat(msgspec.Struct, frozen=True, tag_field="kind", tag="beat"):
     """`blocked_on`: the consumer's input ("node/input") that holds this producer up, "" for none; `sent` by output.
 
     `written`: for each input that may be written the number of the newest write that has arrived; what is missing
-    there is sent again.
+    there is sent again. `awaits`: by input, its producer ("node/output"), while the program has waited for its value
+    for AWAITED_S.
     """
 
     inputs: dict[str, InputCount] = {}
     sent: dict[str, int] = {}
     blocked_on: str = ""
     written: dict[str, int] = {}
+    awaits: dict[str, str] = {}
 
 
 class StopWanted(msgspec.Struct, frozen=True, tag_field="kind", tag="stop_wanted"):

@@ -65,6 +65,7 @@ SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so
 EDGE_PAGE_BYTES: Final = 4 * KIB  # one page of memory: the words of an edge, and a mark for each of 496 slots
 EDGE_BYTES_MAX: Final = 64 * MIB  # of large values on their way on one edge: memory that is used again at once is fast
 LOST_QUIET_S: Final = 2.0  # after a consumer was started anew, what does not come for so long was lost in its crash
+DEPTH_MAX: Final = 1_000_000_000  # values that may wait on an edge; the author of a node grows it; more is a slip
 EDGE_RECONNECT_MS: Final = 20  # between two tries to reach a consumer that is started anew
 LARGE_BYTES: Final = 64 * KIB  # values from here on count for EDGE_BYTES_MAX, and are read from the journal where it is
 LATEST_FRAMES_MAX: Final = (

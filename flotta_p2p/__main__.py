@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from flotta_p2p.interrupting import end_interrupted, end_quietly
+from flotta_p2p.streams import open_closed, write_nowhere
 
 if TYPE_CHECKING:
     from flotta_p2p.commands.group import Commands
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def main(words: list[str] | None = None) -> None:
     """The entry point `flotta-p2p`, which ends the process. `words`: the command line, else that of the process."""
     end_quietly()  # while the commands are loaded there is nothing to tell
+    open_closed()
     from flotta_p2p.commands.main import cli
 
     _run(cli, words, "flotta-p2p")
@@ -22,6 +24,7 @@ def main(words: list[str] | None = None) -> None:
 def flame(words: list[str] | None = None) -> None:
     """The entry point `flame`, which ends the process. `words`: as of `main`."""
     end_quietly()
+    open_closed()
     from flotta_p2p.commands.flame import flame as commands
 
     _run(commands, words, "flame")
@@ -31,6 +34,7 @@ def _run(commands: Commands, words: list[str] | None, program: str) -> None:
     try:
         commands.main(words, program)
     except SystemExit as end:
+        write_nowhere()
         end_interrupted(end.code)
         raise
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_HAMMERING_S = 1.0  # nobody waits longer before he presses again, as nothing seems to happen
 _INTERRUPTED = 130  # exit_codes.INTERRUPTED, whose module is not loaded yet
 
 
@@ -22,15 +24,28 @@ def end_quietly() -> None:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """What runs inside cleans up after SIGINT, which raises KeyboardInterrupt as usual in Python. Main thread only."""
+    """What runs inside cleans up after SIGINT, which raises KeyboardInterrupt as usual in Python; but not again within
+    _HAMMERING_S, so that who presses Ctrl-C several times does not interrupt the cleaning up. Main thread only.
+    """
     quiet = signal.getsignal(signal.SIGINT) is _end
     if quiet:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _Raising())
     try:
         yield
     finally:
         if quiet:
             signal.signal(signal.SIGINT, _end)
+
+
+class _Raising:
+    def __init__(self) -> None:
+        self._raised_s = -_HAMMERING_S
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if now_s - self._raised_s >= _HAMMERING_S:
+            self._raised_s = now_s
+            raise KeyboardInterrupt
 
 
 def end_interrupted(code: object) -> None:

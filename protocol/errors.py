@@ -20,6 +20,9 @@ that it concerns and the next step for the person who reads it.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+NEXT_STEP: Final = " Next: "  # stands between a sentence and what is advised, where an error is one text
 
 
 class Code(StrEnum):
@@ -113,6 +116,7 @@ class Code(StrEnum):
     PARAMETERS_MALFORMED = "parameters-malformed"
     RUN_UNKNOWN = "run-unknown"
     RUN_IN_PROGRESS = "run-in-progress"
+    RUN_FOREIGN = "run-foreign"
     RUN_FAILED = "run-failed"
     NOTHING_THERE = "nothing-there"
     WRITE_REFUSED = "write-refused"
@@ -172,7 +176,7 @@ class FlottaError(Exception):
     def __str__(self) -> str:
         where = "".join(f"{kind} {name}: " for kind, name in (("node", self.node), ("job", self.job)) if name)
         sentence = self.sentence if self.sentence.endswith((".", "!", "?")) else f"{self.sentence}."
-        step = f" Next: {self.next_step}" if self.next_step else ""
+        step = f"{NEXT_STEP}{self.next_step}" if self.next_step else ""
         return f"{where}{sentence}{step}"
 
 

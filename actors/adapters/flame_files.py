@@ -15,6 +15,7 @@ from actors.adapters.folder_lock import FolderLock, lock_folder
 from flame.graph import Graph
 from flame.limits import DIFFERENCES_SHOWN_MAX
 from flame.refusals import refusal
+from flame.run.owners import belongs_to_another, may
 from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
@@ -47,6 +48,7 @@ def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
             f"the workflow has {len(graph.nodes)} flame nodes; a run takes {FLAME_NODES_MAX}",
             next_step="join several of them in one program, or split the workflow",
         )
+    folder: RunFolder | None = None
     try:
         folder = claim(runs)
         lock = hold(folder)
@@ -61,9 +63,22 @@ def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
             limit_s=limit_s,
         )
         write_whole(folder.document, to_json(document))
-    except OSError as error:
-        raise _unwritten(runs, error) from error
+    except BaseException as error:
+        if folder is not None:
+            discard_unbegun(folder)
+        if isinstance(error, OSError):
+            raise _unwritten(runs, error) from error
+        raise
     return HeldRun(folder, document, lock)
+
+
+def discard_unbegun(folder: RunFolder) -> None:
+    """Remove a run of which nothing was started, since its start failed or was interrupted. Its number stays its own.
+
+    In the process that made it.
+    """
+    if not folder.result.exists() and not folder.log("").parent.exists():
+        shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def hold(folder: RunFolder) -> FolderLock:
@@ -78,7 +93,7 @@ def hold(folder: RunFolder) -> FolderLock:
             break
         except ConfigError as error:
             if error.code is not Code.FOLDER_LOCKED:
-                raise
+                raise _not_ours(folder, error) from error
             if time.monotonic() > deadline_s:
                 raise _in_progress(folder, error) from error
         time.sleep(FLAME_LOCK_MS / 1000 / 20)
@@ -92,6 +107,13 @@ def _in_progress(folder: RunFolder, error: ConfigError) -> WorkflowError:
         f"run {folder.alias} is in progress: {error.sentence.partition(' is ')[2]}",
         next_step=f"watch it with `flame logs -f {folder.alias}`, or end it with `flame stop {folder.alias}`",
     )
+
+
+def _not_ours(folder: RunFolder, error: ConfigError) -> FlottaError:
+    if not may(folder.path, os.W_OK) or not may(folder.lock, os.R_OK | os.W_OK):
+        what = "it is written by that user alone, so nobody else can take it up"
+        return belongs_to_another(folder, what, "ask that user, or start a run of your own in a folder of your own")
+    return error
 
 
 def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False) -> HeldRun:
@@ -227,8 +249,11 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _unwritten(path: Path, error: OSError) -> StorageError:
     refused = refusal(error)
+    step = refused.next_step
+    if isinstance(error, FileNotFoundError):
+        step = "was the folder removed while the run went on? Leave it until the run has ended"
     return StorageError(
         refused.code if refused.is_full else Code.FOLDER_UNUSABLE,
         f"the run cannot be written in {path}: {refused.why}",
-        next_step=refused.next_step,
+        next_step=step,
     )

@@ -22,8 +22,15 @@ class Problem(msgspec.Struct, frozen=True):
     problem: Fault | None = None
 
 
-def describe(node_file: Path, *, limit_s: float = DESCRIBE_LIMIT_S, cwd: Path | None = None) -> NodeSchema:
+def describe(
+    node_file: Path,
+    *,
+    limit_s: float = DESCRIBE_LIMIT_S,
+    cwd: Path | None = None,
+    children: user_code.Children | None = None,
+) -> NodeSchema:
     """What the file declares. It runs as a program would, in `cwd` (else its own folder), up to `register()`.
+    `children`: who can end it meanwhile.
 
     Raises WorkflowError(NODE_FILE_WRONG, or the code of the declaration that is wrong) with file and line.
     """
@@ -34,7 +41,7 @@ def describe(node_file: Path, *, limit_s: float = DESCRIBE_LIMIT_S, cwd: Path | 
     if not file.is_file():
         raise _wrong(name, "the file does not exist", "correct its name")
     try:
-        data = user_code.ask(_CHILD, file, folder, limit_s, quiet=True)
+        data = user_code.ask(_CHILD, file, folder, limit_s, quiet=True, children=children)
         problem = msgspec.json.decode(data, type=Problem).problem
         if problem is None:
             return msgspec.json.decode(data, type=NodeSchema)

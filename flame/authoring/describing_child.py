@@ -24,16 +24,18 @@ def main(file: Path, answer: Path) -> None:
         user_code.run(file)
         fault = _never_registered(file, "it ends without a call of register()")
     except SystemExit as end:
-        fault = _never_registered(file, f"it ended with exit code {end.code or 0} before register()")
+        fault = _never_registered(
+            file, f"it ended itself with {user_code.exit_of(end)} before register()", user_code.place(end, file)
+        )
     except BaseException as error:  # the outermost frame of this process
         fault = user_code.fault_at(error, file, Code.NODE_FILE_WRONG)
     answer.write_bytes(msgspec.json.encode(Problem(fault)))
     os._exit(0)  # threads of the user's do not hold us up
 
 
-def _never_registered(file: Path, sentence: str) -> Fault:
+def _never_registered(file: Path, sentence: str, place: str = "") -> Fault:
     step = "call register() behind the declarations, before anything else"
-    return Fault(Code.NODE_FILE_WRONG.value, sentence, step, shown(file))
+    return Fault(Code.NODE_FILE_WRONG.value, sentence, step, place or shown(file))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,11 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the process that ran the workflow file writes: `draft` is None when the file made no workflow."""
+    """What the process that ran the workflow file writes: `draft` is None when the file made no workflow.
+
+    `unknown_kind`: the class that it wanted from `flame_nodes` when its import ended it; the last fault tells of that.
+    """
 
     draft: Draft | None = None
     faults: tuple[Fault, ...] = ()
+    unknown_kind: str = ""

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from flame.authoring.faults import Fault, WorkflowFaults, shown
-from flame.authoring.node_files import CLASSES_FOLDER
+from flame.authoring.node_files import is_generated
 from protocol.errors import Code
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ gathering: ContextVar[Gathering | None] = ContextVar("gathering", default=None)
 def user_line() -> str:
     """ "workflow.py, line 12": the nearest line that is not ours."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (
-        frame.f_code.co_filename.startswith(_OURS) or CLASSES_FOLDER in frame.f_code.co_filename
-    ):
+    while frame is not None and (frame.f_code.co_filename.startswith(_OURS) or is_generated(frame.f_code.co_filename)):
         frame = frame.f_back
     if frame is None:
         return ""

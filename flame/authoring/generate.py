@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
-from flame.authoring import class_text
+from flame.authoring import class_text, user_code
 from flame.authoring.describing import describe
 from flame.authoring.faults import Fault, WorkflowFaults, fault_of
-from flame.authoring.node_files import CLASSES_FOLDER, fingerprint, node_files
+from flame.authoring.node_files import CLASSES_FOLDER, fingerprint, line_of_kind, node_files
 from flame.limits import DESCRIBING_AT_ONCE_MAX
 from flame.ports import NodeSchema
 from protocol.errors import Code, FlottaError, StorageError, WorkflowError
@@ -35,10 +35,13 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Generated(msgspec.Struct, frozen=True):
-    """`kinds` by the name of the class; `broken`: node file to why it does not read; `written` and `removed`: files."""
+    """`kinds` by the name of the class; `broken`: node file to why it does not read; `twice`: name of a class that
+    several files declare, which is among the broken as well; `written` and `removed`: files.
+    """
 
     kinds: dict[str, Kind]
     broken: dict[str, tuple[Fault, ...]]
+    twice: dict[str, Fault]
     written: tuple[str, ...]
     removed: tuple[str, ...]
 
@@ -64,14 +67,14 @@ def generate(folder: Path) -> Generated:
     fresh = [file for file in files if file not in known or known[file].fingerprint != marks[file]]
     found, broken = _described(folder, fresh, marks)
     kept = [found.get(file) or known[file] for file in files if file in found or file in known]
-    kinds = _by_name(kept, broken)
+    kinds, twice = _by_name(folder, kept, broken)
     try:
         written, removed = _write(classes, kinds)
     except OSError as error:
         raise StorageError(
             Code.FOLDER_UNUSABLE, f"{classes} cannot be written: {error.strerror}", next_step="make it writable"
         ) from error
-    return Generated(kinds, broken, written, removed)
+    return Generated(kinds, broken, twice, written, removed)
 
 
 def _check_ours(classes: Path) -> None:
@@ -97,7 +100,7 @@ def _described(
 ) -> tuple[dict[str, Kind], dict[str, tuple[Fault, ...]]]:
     def one(file: str) -> Kind | tuple[Fault, ...]:
         try:
-            schema = describe(folder / file, cwd=folder)
+            schema = describe(folder / file, cwd=folder, children=children)
             _check_names(schema, file)
         except WorkflowFaults as error:
             return error.faults
@@ -105,8 +108,15 @@ def _described(
             return (fault_of(error, file),)
         return Kind(file, marks[file], schema)
 
-    with ThreadPoolExecutor(min(DESCRIBING_AT_ONCE_MAX, os.cpu_count() or 1)) as pool:
+    children = user_code.Children()
+    pool = ThreadPoolExecutor(min(DESCRIBING_AT_ONCE_MAX, os.cpu_count() or 1))
+    try:
         answers = dict(zip(files, pool.map(one, files), strict=True))
+    except BaseException:  # Ctrl-C: a node file that hangs is not waited for
+        children.end()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
     found = {file: answer for file, answer in answers.items() if isinstance(answer, Kind)}
     broken = {file: answer for file, answer in answers.items() if not isinstance(answer, Kind)}
     return found, broken
@@ -126,18 +136,28 @@ def _check_names(schema: NodeSchema, file: str) -> None:
         )
 
 
-def _by_name(kinds: Sequence[Kind], broken: dict[str, tuple[Fault, ...]]) -> dict[str, Kind]:
-    """The first file keeps a name that two files declare; the other becomes broken."""
+def _by_name(
+    folder: Path, kinds: Sequence[Kind], broken: dict[str, tuple[Fault, ...]]
+) -> tuple[dict[str, Kind], dict[str, Fault]]:
+    """The first file keeps a name that two files declare; the other becomes broken. And which names those are."""
     found: dict[str, Kind] = {}
+    twice: dict[str, Fault] = {}
     for kind in kinds:
         name = kind.schema.name
         if name in found:
-            sentence = f"it declares a flame node {name}, as {found[name].file} does"
-            fault = Fault(Code.NODE_FILE_WRONG.value, sentence, "give one of them another name", kind.file)
-            broken[kind.file] = (*broken.get(kind.file, ()), fault)
+            sentence = f"it declares a flame node {name}, as {_place(folder, found[name].file, name)} does"
+            place = _place(folder, kind.file, name)
+            step = "give one of them another name, or move the file that is not meant out of this folder"
+            twice[name] = Fault(Code.NODE_FILE_WRONG.value, sentence, step, place)
+            broken[kind.file] = (*broken.get(kind.file, ()), twice[name])
         else:
             found[name] = kind
-    return found
+    return found, twice
+
+
+def _place(folder: Path, file: str, kind: str) -> str:
+    line = line_of_kind(folder / file, kind)
+    return f"{file}, line {line}" if line else file
 
 
 def _write(classes: Path, kinds: dict[str, Kind]) -> tuple[tuple[str, ...], tuple[str, ...]]:

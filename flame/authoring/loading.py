@@ -12,6 +12,7 @@ from flame.authoring import parameters, user_code
 from flame.authoring.draft import Answer
 from flame.authoring.faults import Fault, WorkflowFaults, raise_any, shown
 from flame.authoring.generate import Generated, generate
+from flame.authoring.node_files import line_of_kind
 from flame.authoring.parameters import ParametersFile
 from flame.authoring.wiring import ReadValue, SavedValue, Setting, Wired, wire
 from flame.graph import Graph
@@ -55,7 +56,7 @@ def load(
         raise WorkflowFaults([Fault(Code.WORKFLOW_WRONG.value, "the file does not exist", step, shown(workflow_file))])
     generated = generate(path.parent)
     answer = _answer(path)
-    faults = [*_broken(generated, answer), *answer.faults]
+    faults = _structure_faults(path.parent, generated, answer)
     file, problems = _parameters(path, parameters_file)
     if answer.draft is None:
         return Loaded(None, (*faults, *problems), file)
@@ -63,7 +64,7 @@ def load(
     for warning in wired.warnings if warn else ():
         assert warn is not None
         warn(warning)
-    if problems:  # what the values are is not known
+    if problems or _has_broken(generated, answer):  # what the values are, or what is declared, is not known
         wired = msgspec.structs.replace(wired, setting_faults=())
     return Loaded(wired, (*faults, *problems, *wired.faults), file)
 
@@ -82,13 +83,29 @@ def _answer(path: Path) -> Answer:
     return Answer(None, (Fault(Code.WORKFLOW_WRONG.value, sentence, step, shown(path)),))
 
 
-def _broken(generated: Generated, answer: Answer) -> list[Fault]:
-    """Node files that do not read and matter: those of flame nodes of the workflow, or all when it did not run."""
+def _structure_faults(folder: Path, generated: Generated, answer: Answer) -> list[Fault]:
+    """Those of node files that matter, and those of the workflow file: where one is the cause of the other, the cause
+    alone.
+    """
     if answer.draft is None:
-        return generated.faults
+        causes = [
+            fault
+            for file, faults in generated.broken.items()
+            if answer.unknown_kind and line_of_kind(folder / file, answer.unknown_kind)
+            for fault in faults
+        ]
+        return [*causes, *answer.faults[:-1]] if causes else [*generated.faults, *answer.faults]
     used = {node.kind for node in answer.draft.nodes}
     files = {kind.file for name, kind in generated.kinds.items() if name in used}
-    return [fault for file, faults in generated.broken.items() if file in files for fault in faults]
+    broken = [fault for file, faults in generated.broken.items() if file in files for fault in faults]
+    twice = [fault for name, fault in generated.twice.items() if name in used]
+    return [*dict.fromkeys([*broken, *twice]), *answer.faults]
+
+
+def _has_broken(generated: Generated, answer: Answer) -> bool:
+    """Whether the workflow uses a class whose file does not read at the moment: it may declare other than before."""
+    used = {node.kind for node in answer.draft.nodes} if answer.draft is not None else set()
+    return any(kind.file in generated.broken for name, kind in generated.kinds.items() if name in used)
 
 
 def _parameters(path: Path, given: Path | None) -> tuple[ParametersFile, tuple[Fault, ...]]:

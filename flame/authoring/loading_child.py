@@ -27,18 +27,26 @@ _IMPORTED: Final = re.compile(r"cannot import name '(\w+)'")
 def main(file: Path, answer: Path) -> None:
     gathered = Gathering()
     gathering.set(gathered)
+    unknown_kind = ""
     try:
         draft = _draft(user_code.run(file), file, gathered)
     except SystemExit as end:
         step = "leave out the call of exit()"
         gathered.faults.append(
-            Fault(Code.WORKFLOW_WRONG.value, f"it ended itself with exit code {end.code or 0}", step, shown(file))
+            Fault(
+                Code.WORKFLOW_WRONG.value,
+                f"it ended itself with {user_code.exit_of(end)}",
+                step,
+                user_code.place(end, file),
+            )
         )
         draft = None
     except BaseException as error:  # the outermost frame of this process
-        gathered.faults.append(_with_hint(error, user_code.fault_at(error, file, Code.WORKFLOW_WRONG)))
+        unknown_kind = _unknown_kind(error)
+        fault = user_code.fault_at(error, file, Code.WORKFLOW_WRONG)
+        gathered.faults.append(_with_hint(unknown_kind, fault) if unknown_kind else fault)
         draft = None
-    answer.write_bytes(msgspec.json.encode(Answer(draft, tuple(gathered.faults))))
+    answer.write_bytes(msgspec.json.encode(Answer(draft, tuple(gathered.faults), unknown_kind)))
     sys.stdout.flush()
     os._exit(0)  # threads of the user's do not hold us up
 
@@ -62,13 +70,19 @@ def _made(gathered: Gathering) -> list[str]:
     return [f"{one.name!r} has no name in the file" for one in gathered.workflows]
 
 
-def _with_hint(error: BaseException, fault: Fault) -> Fault:
-    """A class that is not in `flame_nodes`: the nearest, and what to do."""
+def _unknown_kind(error: BaseException) -> str:
+    """The class that was wanted of `flame_nodes`, which does not have it; "" for another error."""
+    if isinstance(error, AttributeError) and error.obj is sys.modules.get(CLASSES_FOLDER, error):
+        return error.name or ""
     if not isinstance(error, ImportError) or not (error.name or "").startswith(CLASSES_FOLDER):
-        return fault
+        return ""
+    return found[1] if (found := _IMPORTED.match(error.msg)) else str(error.name).rpartition(".")[2]
+
+
+def _with_hint(wanted: str, fault: Fault) -> Fault:
+    """A class that is not in `flame_nodes`: the nearest, and what to do."""
     package = sys.modules.get(CLASSES_FOLDER)
     names = list(getattr(package, "__all__", ()))
-    wanted = found[1] if (found := _IMPORTED.match(error.msg)) else str(error.name).rpartition(".")[2]
     near = difflib.get_close_matches(wanted, names, 1)
     step = f"did you mean {near[0]}? " if near else ""
     return msgspec.structs.replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,10 +39,29 @@ def fingerprint(file: Path) -> str:
         if path in seen or len(seen) == NODE_FILES_MAX:
             continue
         seen.add(path)
-        source = _read(path)
+        source = read_source(path)
         digest.update(f"\0{path.relative_to(file.parent)}\0{len(source)}\0".encode(errors="replace") + source)
         waiting += sorted(_local_modules(source, file.parent, path.parent), reverse=True)
     return digest.hexdigest()
+
+
+def is_generated(file: str) -> bool:
+    """Whether a file of this path is one of the classes that flame made."""
+    return Path(file).parent.name == CLASSES_FOLDER
+
+
+def line_of_kind(file: Path, kind: str) -> int:
+    """The line in which a node file names the kind that it declares; 0 when it is not written there as a text. A file
+    that Python does not read is searched as a text.
+    """
+    source = read_source(file)
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
+        lines = [one.lineno for one in calls if isinstance(one.args[0], ast.Constant) and one.args[0].value == kind]
+    except (SyntaxError, ValueError):
+        found = re.search(rf"""Node\(\s*["']{re.escape(kind)}["']""".encode(), source)
+        lines = [source.count(b"\n", 0, found.start()) + 1] if found else []
+    return min(lines, default=0)
 
 
 def _python_files(folder: Path) -> list[Path]:
@@ -65,7 +85,7 @@ def _is_skipped(folder: Path) -> bool:
 
 
 def _is_node_file(path: Path) -> bool:
-    source = _read(path)
+    source = read_source(path)
     if b"register" not in source or b"flame" not in source:
         return False
     try:
@@ -105,9 +125,11 @@ def _imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def _read(path: Path) -> bytes:
-    """b"" for a file that cannot be read or is no program by its size."""
+def read_source(path: Path) -> bytes:
+    """b"" for a file that cannot be read, is no program by its size, or is none at all: a pipe would be waited for."""
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             data = file.read(NODE_FILE_BYTES_MAX + 1)
     except OSError:

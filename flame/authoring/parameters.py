@@ -69,6 +69,8 @@ def address_of(held: Any) -> str | None:
 def read(path: Path, *, required: bool = False) -> ParametersFile:
     """Raises WorkflowError(PARAMETERS_MALFORMED) with line and column. A file that is not there has no values."""
     try:
+        if path.exists() and not path.is_file():
+            _malformed(path, "it is no file", "write the parameters into a file")
         with path.open("rb") as file:
             data = file.read(PARAMETERS_BYTES_MAX + 1)
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flame.authoring import parameters
-from flame.authoring.cycles import state_cycles
+from flame.authoring.cycles import loops_that_wait
 from flame.authoring.draft import Draft, DraftInput, DraftNode, FromAddress, FromOutput, FromValue
 from flame.authoring.faults import Fault, fault_of, listed, nearest
 from flame.authoring.generate import Kind
@@ -21,6 +21,7 @@ from flame.ports import Given, InputPort, NodeSchema, OutputPort
 from flame.run.writes import why_unwritable
 from flame.types import port_types, portable, units
 from protocol.errors import Code, FlottaError, WorkflowError
+from protocol.limits import FLAME_NODES_MAX
 
 
 class SavedValue(NamedTuple):
@@ -86,7 +87,12 @@ class _Wiring:
             workflow_file=str(self._workflow_file),
             stop_when=tuple(self._stops()),
         )
-        warnings = (*self._strangers(), *self._aside(), *state_cycles(graph))
+        if len(nodes) > FLAME_NODES_MAX:
+            step = "join several of them in one program, or split the workflow"
+            what = f"the workflow has {len(nodes)} flame nodes; a run takes {FLAME_NODES_MAX}"
+            self._fault(Code.WORKFLOW_WRONG, what, step, nodes[FLAME_NODES_MAX].line)
+        empty = () if self._draft.nodes else ("the workflow has no flame nodes",)
+        warnings = (*empty, *self._strangers(), *self._aside(), *loops_that_wait(graph))
         self._missing()
         return Wired(graph, tuple(self._faults), tuple(self._setting_faults), warnings, tuple(self._settings))
 

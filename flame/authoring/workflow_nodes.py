@@ -11,6 +11,7 @@ from flame.authoring.class_text import identifier
 from flame.authoring.faults import fault_of, listed, nearest
 from flame.authoring.gathering import fault, user_line
 from flame.graph import Restart
+from flame.limits import DEPTH_MAX
 from flame.ports import Policy
 from flame.types import portable, units
 from protocol.errors import Code, WorkflowError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", covariant=True)
 
+_OWN: Final = frozenset({"name", "place", "assigned", "restarting"})  # attributes of a flame node that are no ports
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 
 
@@ -67,8 +69,9 @@ class Output(Generic[T]):
         return self._with("drop_new", depth)
 
     def _with(self, policy: Policy, depth: int | None) -> Output[T]:
-        if depth is not None and (type(depth) is not int or depth < 1):
-            fault(Code.WIRING_WRONG, f"{depth!r} values cannot wait on an edge", "write a whole number from 1")
+        if depth is not None and (type(depth) is not int or not 1 <= depth <= DEPTH_MAX):
+            step = f"write a whole number from 1 to {DEPTH_MAX:,}"
+            fault(Code.WIRING_WRONG, f"{depth!r} values cannot wait on an edge", step)
             depth = None
         return Output(self.node, self.name, policy, depth)
 
@@ -107,9 +110,20 @@ class Outputs:
     """`node.o`: an attribute for each output."""
 
     __slots__ = ("_flame_node",)
+    _flame_node: FlameNode
 
     def __init__(self, node: FlameNode) -> None:
-        self._flame_node = node
+        object.__setattr__(self, "_flame_node", node)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fault(
+            Code.WIRING_WRONG,
+            f"{self._flame_node.KIND} {self._flame_node.name} was given a value for its output {name!r}",
+            "outputs are set by the flame node; write .i.<input> = …",
+        )
+
+    def __repr__(self) -> str:
+        return f"<outputs of {self._flame_node.name}>"
 
     def __getattr__(self, name: str) -> Output[Any]:
         node = self._flame_node
@@ -146,13 +160,33 @@ class FlameNode:
         self.assigned: dict[str, tuple[Any, str]] = {}  # by input: its source, and where it was assigned
         self.restarting: tuple[Restart, int, float] = ("never", 3, 300.0)
         self.opened: dict[str, tuple[tuple[str, ...], str]] = {}  # by input: who may write besides; its line
-        home = workflow or gathering.current.get()
-        if home is None:
+        home = workflow if workflow is not None else gathering.current.get()
+        if workflow is not None and not hasattr(workflow, "_join"):
+            step = "write inputs by their names: gain=3.0"
+            fault(Code.WORKFLOW_WRONG, f"{workflow!r} is no workflow for {name!r}", step)
+        elif home is None:
             fault(Code.WORKFLOW_WRONG, f"there is no workflow for {name!r}", "make one first: wf = Workflow('name')")
         else:
             home._join(self)
         for port, source in inputs.items():
             self._assign(port, source)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A value that would only lie there, and reach no input, is a slip."""
+        if name in _OWN:
+            object.__setattr__(self, name, value)
+            return
+        names = self._input_names()
+        step = (
+            f"write {self.name}.i.{name} = …" if name in names else f"its inputs are {listed(names)}: {self.name}.i.…"
+        )
+        fault(Code.WIRING_WRONG, f"{self.KIND} {self.name} takes nothing under the name {name!r}", step)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        outputs = [identifier(port) for port in self.OUTPUTS]
+        ports = ("o", outputs) if name in outputs else ("i", list(self._input_names()))
+        hint = f": write .{ports[0]}.{name}" if name in ports[1] else f"; its outputs are {listed(outputs)}: write .o.…"
+        raise AttributeError(f"{self.KIND} has no attribute {name!r}{hint}")
 
     @property
     def i(self) -> Any:

@@ -78,6 +78,7 @@ class ReceivingEnd:
         self._received = 0
         self._dropped = 0
         self._time = 0
+        self.waits_since = 0.0  # on the clock `time.monotonic`; 0.0 while the program does not wait
         self._begin(position)
         self._socket = self._bind(context)
 
@@ -127,6 +128,11 @@ class ReceivingEnd:
     def pollable(self) -> zmq.Socket[bytes] | int:
         """What becomes readable when a value arrives."""
         return self._socket
+
+    @property
+    def producer(self) -> str:
+        """ "node/output"."""
+        return self._end.producer
 
     @property
     def count(self) -> InputCount:
@@ -206,6 +212,15 @@ class ReceivingEnd:
         return self._next_by(wait_s)
 
     def _next_by(self, wait_s: float | None) -> Record | None:
+        if wait_s == 0:
+            return self._next_within(0)
+        self.waits_since = time.monotonic()
+        try:
+            return self._next_within(wait_s)
+        finally:
+            self.waits_since = 0.0
+
+    def _next_within(self, wait_s: float | None) -> Record | None:
         words = self._words
         began = time.monotonic()
         until = None if wait_s is None else began + wait_s

@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict
 import msgspec
 
 from flame.library.reading import reading
+from flame.limits import DEPTH_MAX
 from flame.ports import MISSING, Given, InputKind, InputPort, Lifetime, OutputPort, Policy
 from flame.types import port_types, portable, units
 from protocol.errors import Code, WorkflowError
@@ -78,8 +79,9 @@ def input_port(
     text = _type(name, declared, unit)
     if policy not in _POLICIES:
         raise wrong(f"the input {name!r} has the policy {policy!r}", f"write one of {', '.join(_POLICIES)}")
-    if type(depth) is not int or depth < 1:
-        raise wrong(f"the input {name!r} has the depth {depth!r}", "write how many values may wait, 1 or more")
+    if type(depth) is not int or not 1 <= depth <= DEPTH_MAX:
+        step = f"write how many values may wait, from 1 to {DEPTH_MAX:,}"
+        raise wrong(f"the input {name!r} has the depth {depth!r}", step)
     port = InputPort(name, kind, text, unit, doc, MISSING, _limits(name, limits), policy, depth)
     return port if default is MISSING else _with_default(port, default)
 

@@ -12,6 +12,7 @@ from flame.edges.message import Record
 from flame.library import declaring
 from flame.library.commits import Commits
 from flame.library.declaring import InputOptions
+from flame.library.outputs import AFTER_END
 from flame.library.stopping import StopFlag, Stopped
 from flame.ports import InputPort
 from protocol.errors import Code, WorkflowError
@@ -73,9 +74,9 @@ class Input(Generic[T]):
         """From now on values come from `source`. `commits`: for an input whose position is kept."""
         self.source, self._stop, self._commits = source, stop, commits
 
-    def close(self) -> None:
-        """The flame node has ended: a later `get` is refused."""
-        self.source = cast(Source, _NoSource(self.name, "after the end of the flame node"))
+    def close(self, why: str = AFTER_END) -> None:
+        """A later `get` is refused; `why` says when it came."""
+        self.source, self._commits = cast(Source, _NoSource(self.name, why)), None
 
     def updated(self) -> bool:
         """Whether there is a value that was not got yet. Never waits, and never takes one away."""

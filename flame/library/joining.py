@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
-from flame.control import Beat, InputEnd, Written
+from flame.control import AWAITED_S, Beat, InputEnd, Wire, Written
 from flame.edges.context import edge_context
 from flame.edges.newest import NewestEnd
 from flame.edges.receiving import ReceivingEnd
@@ -25,7 +25,7 @@ from flame.library.memory import Memory
 from flame.library.node_link import NodeLink
 from flame.library.outputs import Output
 from flame.library.reading import reading
-from flame.library.stopping import StopFlag
+from flame.library.stopping import StopFlag, Stopped
 from flame.library.writable import WritableInput
 from flame.limits import LINGER_STOPPED_S, SLICE_MS
 from flame.ports import NodeSchema
@@ -41,7 +41,7 @@ class Joined:
         self._name: Final = name
         self._stop = stop
         self._link = NodeLink(endpoint, name, stop)
-        self._wire: Final = self._link.hello(schema)
+        self._wire: Final = self._hello(schema)
         self._context: zmq.Context[zmq.Socket[bytes]] = edge_context()
         self._receiving: dict[str, ReceivingEnd] = {}
         self._writable: dict[str, WritableInput] = {}
@@ -51,6 +51,14 @@ class Joined:
         self._outlet: WiredOutlet | None = None
         self._commits = Commits(None, None)
         self._notes: list[str] = []  # bounded by the inputs
+        self.selecting: dict[Input[Any], float] = {}  # those that `node.select` waits for, and since when
+
+    def _hello(self, schema: NodeSchema) -> Wire:
+        try:
+            return self._link.hello(schema)
+        except Stopped:
+            self._link.bye(Beat(), "")  # nothing else of this object will live to say it
+            raise
 
     def start(
         self, inputs: dict[str, Input[Any]], outputs: dict[str, Output[Any]], memory: Memory | None
@@ -188,7 +196,17 @@ class Joined:
         written = {name: source.seq for name, source in self._writable.items()}
         if self._outlet is None:
             return Beat(counts, written=written)
-        return Beat(counts, self._outlet.sent, self._outlet.blocked_on, written)
+        return Beat(counts, self._outlet.sent, self._outlet.blocked_on, written, self._awaits())
+
+    def _awaits(self) -> dict[str, str]:
+        now = time.monotonic()
+        waiting = {name: end.waits_since for name, end in self._receiving.items()}
+        waiting |= {handle.name: since for handle, since in self.selecting.items() if handle.name in waiting}
+        return {
+            name: self._receiving[name].producer
+            for name, since in waiting.items()
+            if since and now - since >= AWAITED_S
+        }
 
     def _linger(self, edges: list[SendingEnd]) -> None:
         """Until all that was sent has left this process; no longer than a moment when nobody will take it."""

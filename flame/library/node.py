@@ -45,6 +45,7 @@ from protocol.errors import Code, WorkflowError
 if TYPE_CHECKING:
     from flame.library.joining import Joined
 
+_FORKED: Final = "in a process that this program forked; let that process give its results back"
 SCHEMA_FOLDER: Final = "schema"
 
 
@@ -125,6 +126,7 @@ class Node:
             _end_now(0)
         self._is_open = True
         atexit.register(self._at_exit)
+        os.register_at_fork(after_in_child=self._forked)
         if endpoint:
             self._join(endpoint)
         else:
@@ -173,17 +175,21 @@ class Node:
         Takes no value away. Raises Stopped when the run stops or none of them will get a value any more.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            ready = tuple(handle for handle in inputs if handle.updated())
-            if ready:
-                return ready
-            self._stop.check()
-            if all(handle.source.is_ended for handle in inputs):
-                raise Stopped("no input will get a value any more")
-            left_s = SLICE_MS / 1e3 if until is None else min(SLICE_MS / 1e3, until - time.monotonic())
-            if left_s <= 0:
-                return ()
-            self._wait(inputs, left_s)
+        try:
+            while True:
+                ready = tuple(handle for handle in inputs if handle.updated())
+                if ready:
+                    return ready
+                self._stop.check()
+                if all(handle.source.is_ended for handle in inputs):
+                    raise Stopped("no input will get a value any more")
+                left_s = SLICE_MS / 1e3 if until is None else min(SLICE_MS / 1e3, until - time.monotonic())
+                if left_s <= 0:
+                    return ()
+                self._note_waiting(inputs)
+                self._wait(inputs, left_s)
+        finally:
+            self._note_waiting(())
 
     def close(self) -> None:
         """The program is done with this flame node: what was set goes out, and the executor is told. Once."""
@@ -227,6 +233,10 @@ class Node:
         fresh.write_bytes(msgspec.json.format(msgspec.json.encode(self.schema), indent=2) + b"\n")
         fresh.replace(folder / f"{self.name}.json")
 
+    def _note_waiting(self, inputs: tuple[Input[Any], ...]) -> None:
+        if self._joined is not None and self._joined.selecting.keys() != set(inputs):
+            self._joined.selecting = dict.fromkeys(inputs, time.monotonic())
+
     def _wait(self, inputs: tuple[Input[Any], ...], limit_s: float) -> None:
         pollable = [what for handle in inputs if (what := handle.source.pollable) is not None]
         if not pollable:
@@ -259,6 +269,16 @@ class Node:
                 print(f"{self._file.name}: {complaint}.", file=sys.stderr)
             if not self._dry.complaints():
                 print(f"{self.name}: {self._dry.summary(self.outputs.all.values())}")
+
+    def _forked(self) -> None:
+        """A process that the program forked has this flame node's journal and sockets too: two writers, and what was
+        set is torn.
+        """
+        if self._is_open:
+            self._is_open = False
+            for handle in self.inputs.all.values():
+                handle.close(_FORKED)
+            self.outputs.close(_FORKED)
 
     def _check_not_registered(self, what: str) -> None:
         if self._is_open or self._joined is not None or self._dry is not None:

@@ -16,6 +16,10 @@ from protocol.errors import Code, WorkflowError
 T = TypeVar("T")
 
 
+AFTER_END: Final = "after the end of the flame node"
+_OWN: Final = frozenset({"all", "is_closed", "_outlet", "_why_closed"})
+
+
 class Outlet(Protocol):
     """Where the values of all outputs go: edges and a journal, or the expectations of a dry run."""
 
@@ -49,10 +53,18 @@ class Outputs:
         self._outlet: Outlet | None = None
         self._why_closed = "before node.register()"
 
-    def close(self) -> None:
-        """The flame node has ended: a later `set` is refused."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`outputs.beat = 80.0` would reach nobody, and nobody would see that."""
+        if name not in _OWN:
+            raise declaring.wrong(
+                f"{name!r} was assigned to, which sets no output", f"write node.outputs.set({name}=…)"
+            )
+        object.__setattr__(self, name, value)
+
+    def close(self, why: str = AFTER_END) -> None:
+        """A later `set` is refused; `why` says when it came."""
         self._outlet = None
-        self._why_closed = "after the end of the flame node"
+        self._why_closed = why
 
     def join(self, outlet: Outlet) -> None:
         self._outlet = outlet

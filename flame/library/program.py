@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final, NoReturn
 from protocol.errors import FlottaError
 
 _HOME: Final = Path(__file__).resolve().parents[1]
+_PYTHON: Final = str(Path(traceback.__file__).parent) + os.sep
 
 
 class _Ending:
@@ -52,10 +54,16 @@ def described(error: BaseException) -> str:
 
 
 def place(trace: TracebackType | None) -> str:
-    """The innermost line outside of this package, "" when there is none."""
+    """The innermost line outside of this package, of the user's own files where there is one; "" without any."""
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
     outside = [(name, line) for name, line in lines if not Path(name).resolve().is_relative_to(_HOME)]
+    outside = [(name, line) for name, line in outside if not _is_installed(name)] or outside
     return f"{Path(outside[-1][0]).name}:{outside[-1][1]}" if outside else ""
+
+
+def _is_installed(file: str) -> bool:
+    """Whether it belongs to Python, or to a library that was installed."""
+    return file.startswith(("<", _PYTHON)) or "site-packages" in file
 
 
 def _line(frame: FrameType) -> str:
@@ -63,6 +71,10 @@ def _line(frame: FrameType) -> str:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        _Ending.problem = f"{place(trace)}: interrupted by Ctrl-C".removeprefix(": ")
+        print(_Ending.problem, file=sys.stderr)
+        return
     _Ending.problem = described(error)
     if isinstance(error, FlottaError):
         print(_Ending.problem, file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from flame.names.selectors import Selector, split
+from flame.names.selectors import Selector, means_one, split
 from flame.run.run_folder import is_alias
 from protocol.errors import AddressError, Code
 from protocol.eui import EUI, LAST, PLAIN_ROOMS, RESERVED
@@ -59,6 +59,12 @@ def parse(text: str) -> Address:
     if address.room not in ("out", "in") or address.is_folder:
         raise _malformed(f"{bare!r} is no stream of values, so nothing can be selected of it")
     return msgspec.structs.replace(address, selector=selector)
+
+
+def selects_one(text: str) -> bool:
+    """Whether this address means one value of a stream. Raises as `parse`."""
+    selector = parse(text).selector
+    return selector is not None and means_one(selector)
 
 
 def _run(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from flame.names.written import is_writable, open_written
 from flame.ports import InputPort, OutputPort
 from flame.run.run_folder import RunFolder
 from flame.run.runs import Run, load
-from protocol.errors import FlottaError, StorageError
+from protocol.errors import DeniedError, FlottaError, StorageError
 
 ROOMS: Final = ("in", "params", "memory", "log", "status", "schema", "stats")  # "out" is what stands beside them
 
@@ -72,14 +73,17 @@ def of_room(run: Run, node: GraphNode, room: str) -> Iterator[Entry]:
                 of_input(run, node, port, room) for port in node.schema.inputs if rooms.parameter(node, port.name)
             )
         case "memory":
-            names = {*node.schema.memory, *stored_memory(run, node)}
+            names = set(node.schema.memory)
+            with suppress(DeniedError):
+                names.update(stored_memory(run, node))
             yield from (Entry(to_text(run.alias, node.name, room, name), "memory") for name in sorted(names))
         case _:
             yield Entry(to_text(run.alias, node.name, room), "room")
 
 
 def of_output(run: Run, node: GraphNode, port: OutputPort) -> Entry:
-    with open_stream(run, node, port) as stream:
+    extent = None
+    with suppress(DeniedError), open_stream(run, node, port) as stream:
         extent = None if stream is None else stream.extent()
     return Entry(
         to_text(run.alias, node.name, "out", port.name),

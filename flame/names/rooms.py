@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from flame.nearest import nearest
 from flame.run.run_progress import NodeProgress, progress_at_end, read_progress
 from flame.run.runs import Run, nothing_there
 from flame.types.portable import load
+from protocol.errors import DeniedError
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ def _stats(run: Run, node: GraphNode) -> dict[str, Any]:
     """Values of each output that is kept; what was sent; for each input what was received and dropped, and waits."""
     kept: dict[str, Any] = {}
     for port in node.schema.outputs:
-        with open_stream(run, node, port) as stream:
+        with suppress(DeniedError), open_stream(run, node, port) as stream:
             if stream is not None:
                 extent = stream.extent()
                 kept[port.name] = {"values": extent.last_seq, "newest_ns": extent.last_time_ns}

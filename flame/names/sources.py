@@ -17,6 +17,7 @@ from flame.names.selectors import Position, Selector
 from flame.names.streams import Stream, Value, open_stream, select
 from flame.names.written import WrittenSource, is_writable
 from flame.ports import OutputPort
+from flame.run.owners import belongs_to_another, is_closed
 from flame.run.runs import Run, nothing_there
 from flame.run.wires import journalled_outputs
 from protocol.errors import WorkflowError
@@ -94,6 +95,9 @@ class Source(msgspec.Struct, frozen=True):
         )
 
     def _live(self, wait_s: float | None) -> Iterator[Value]:
+        if is_closed(self.run.folder.sockets):
+            what = "values that are kept nowhere are seen by that user alone"
+            raise belongs_to_another(self.run.folder, what, "ask that user")
         from flame.edges.live import live_values  # zmq is loaded where something live is read
 
         return live_values(self.run.folder.sockets, self.node.name, self.port.name, lambda: self.run.is_running, wait_s)

@@ -15,8 +15,10 @@ import msgspec
 from flame.graph import GraphNode
 from flame.names.selectors import At, Between, Position, Positions, Selector, sequence, to_ns
 from flame.ports import OutputPort
+from flame.run.owners import belongs_to_another, is_closed
 from flame.run.runs import Run
 from flame.values import decode
+from protocol.errors import DeniedError
 
 if TYPE_CHECKING:
     from flame.archive import Archive
@@ -103,9 +105,12 @@ class _ArchiveStream:
 
 @contextmanager
 def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream | None]:
-    """None when nothing of this output is kept anywhere. Raises StorageError."""
+    """None when nothing of this output is kept anywhere. Raises StorageError, and DeniedError where it lies in the
+    journal of another user alone.
+    """
     journal = run.folder.journal(node.name)
-    if journal.is_dir():
+    closed = is_closed(journal)
+    if journal.is_dir() and not closed:
         from flame.journal import JournalReader  # lmdb is loaded where the first journal is opened
 
         with JournalReader(journal) as reader:
@@ -121,7 +126,15 @@ def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream 
             if info is not None:
                 yield _ArchiveStream(archive, name, Extent(info.first_seq, info.last_seq, info.last_time_ns))
                 return
+    if closed:
+        raise _closed(run)
     yield None
+
+
+def _closed(run: Run) -> DeniedError:
+    what = "the journals of its flame nodes are read by that user alone"
+    step = "what is permanent can be read from its archive, when the run has ended"
+    return belongs_to_another(run.folder, what, step)
 
 
 def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int, int]:
@@ -147,6 +160,8 @@ def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int,
 def stored_memory(run: Run, node: GraphNode) -> dict[str, Any]:
     """What the flame node remembers, by name."""
     journal = run.folder.journal(node.name)
+    if is_closed(journal):
+        raise _closed(run)
     if not journal.is_dir():
         return {}
     from flame.journal import JournalReader

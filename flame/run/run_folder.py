@@ -118,7 +118,7 @@ def find_runs(start: Path) -> Path | None:
 
 
 def all_runs(runs: Path) -> list[RunFolder]:
-    """Oldest first. Raises StorageError."""
+    """Oldest first. Raises StorageError when this user may not look into the folder."""
     try:
         names = [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
     except OSError as error:

@@ -20,7 +20,7 @@ _FILE: Final = "progress.json"
 
 class NodeProgress(msgspec.Struct, frozen=True):
     """`state`: what it does, or how it ended. `exit_code`, `signal`, `problem`: of its last process that ended.
-    `held_up_by`: the consumer's input ("node/input") that its program waits for, "" for none.
+    `waits_for`: see `flame.run.waits`.
     """
 
     state: str
@@ -28,7 +28,7 @@ class NodeProgress(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     signal: int | None = None
     problem: str = ""
-    held_up_by: str = ""
+    waits_for: str = ""
     inputs: dict[str, InputCount] = {}
     sent: dict[str, int] = {}
 

@@ -106,7 +106,7 @@ def show_error(
     if as_json:
         values: dict[str, Any] = {"code": code, "sentence": sentence, "node": node, "job": job, "next_step": next_step}
         values |= {"faults": list(faults)} if faults else {}
-        with suppress(StorageError):  # then the sentence on standard error has to do
+        with suppress(StorageError, BrokenPipeError):  # then the sentence on standard error has to do
             _write(json.dumps({"error": values}, indent=2))
             return
     places = (("node", node), ("job", job))
@@ -114,7 +114,8 @@ def show_error(
     ended = sentence if sentence.endswith((".", "!", "?", "]")) else f"{sentence}."
     gap = "\n" if "\n" in sentence else " "  # a list of faults is no place for the step
     step = f"{gap}Next: {next_step}" if next_step else ""
-    click.echo(clean(f"{program}: {where}{ended}{step}{code_mark(code)}"), err=True)
+    with suppress(OSError):  # standard error is closed or full: the exit code has to do
+        click.echo(clean(f"{program}: {where}{ended}{step}{code_mark(code)}"), err=True)
 
 
 def code_mark(code: str) -> str:

@@ -20,6 +20,7 @@ from flame.run.run_folder import RUNS_FOLDER, RunFolder
 from flame.run.run_record import RunDocument, RunResult
 from flotta_p2p.flame_bench.kept import PREFIX
 from flotta_p2p.flame_bench.rows import FOUND, Aim, Row, fault, row
+from protocol.errors import Code, StorageError
 from protocol.limits import KIB
 
 _NODES: Final = Path(__file__).parent / "nodes"
@@ -88,7 +89,14 @@ class Bench:
     """A folder with the flame nodes, below `where`: the disk that is measured. A context; leaving it removes it."""
 
     def __init__(self, where: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="flame-bench-", dir=where))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="flame-bench-", dir=where))
+        except OSError as error:
+            raise StorageError(
+                Code.FOLDER_UNUSABLE,
+                f"{where} cannot be written: {error.strerror}",
+                next_step="change to a folder on the disk that shall be measured, where this user may write",
+            ) from error
         self.sockets: Final = Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
         for file in _NODES.glob("[!_]*.py"):
             shutil.copy(file, self._folder)

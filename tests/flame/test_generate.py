@@ -57,7 +57,7 @@ def test_a_node_file_tells_its_schema_and_nothing_below_register_runs(lab: Lab) 
             Code.NODE_FILE_WRONG,
             "lock.py: it ends without a call of register()",
         ),
-        ("import sys\nsys.exit(3)", Code.NODE_FILE_WRONG, "lock.py: it ended with exit code 3 before register()"),
+        ("import sys\nsys.exit(3)", Code.NODE_FILE_WRONG, "lock.py, line 2: it ended itself with exit code 3 before"),
         ("import os\nos._exit(3)", Code.NODE_FILE_WRONG, "lock.py: it ended with exit code 3 before it registered"),
         ("import os\nos.kill(os.getpid(), 9)", Code.NODE_FILE_WRONG, "lock.py: it was ended by signal 9"),
         (
@@ -195,7 +195,8 @@ def test_two_files_of_one_kind_are_a_fault_of_the_second(lab: Lab) -> None:
     lab.nodes().write("twin.py", SCOPE)
     made = generate(lab.folder)
     assert made.kinds["Scope"].file == "scope.py"
-    assert [fault.text for fault in made.faults] == ["twin.py: it declares a flame node Scope, as scope.py does"]
+    told = "twin.py, line 2: it declares a flame node Scope, as scope.py, line 2 does"
+    assert [fault.text for fault in made.faults] == [told]
 
 
 def test_a_package_of_that_name_that_is_not_ours_is_left_alone(lab: Lab) -> None:

@@ -114,7 +114,7 @@ def test_a_class_that_does_not_exist_is_named_with_the_nearest(lab: Lab) -> None
         ("x = (", "SyntaxError", 1),
         ("x = 1\nimport nothing_of_this_name", "ModuleNotFoundError", 2),
         ("def f():\n    return 1 / 0\nf()", "ZeroDivisionError", 2),
-        ("raise SystemExit(3)", "it ended itself with exit code 3", 0),
+        ("raise SystemExit(3)", "it ended itself with exit code 3", 1),
         ("import os\nos._exit(4)", "it ended with exit code 4", 0),
         ("import os\nos.kill(os.getpid(), 9)", "it was ended by signal 9", 0),
         ("x = 1", "it makes no Workflow", 0),
@@ -305,3 +305,87 @@ def test_bug_17_references_move_with_a_workflow_that_is_taken_in(lab: Lab) -> No
         ("one_scope", "outer", "block"),
     }
     assert graph.stop_when == (("one_lock", "done"), ("two_lock", "done"))
+
+
+def test_a_class_that_two_files_declare_is_a_fault_with_both_files_and_lines_where_it_is_used(lab: Lab) -> None:
+    lab.write("twin.py", "import flame\n\nnode = flame.Node('Scope')\nnode.register()\n")
+    told = "twin.py, line 3: it declares a flame node Scope, as scope.py, line 2 does [node-file-wrong]"
+    assert texts(lab.load("scope = Scope('scope', rate=2)\n").faults) == [told]
+    assert texts(lab.load("lock = Lock('lock', target=None)\n").structure_faults) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "line", "fault"),
+    [
+        ("node.register(", 3, "SyntaxError: '(' was never closed"),
+        ("raise ValueError('no driver')", 3, "ValueError: no driver"),
+    ],
+)
+def test_a_broken_node_file_is_told_once_and_not_at_the_import_of_its_class(
+    lab: Lab, second: str, line: int, fault: str
+) -> None:
+    lab.write("probe.py", f"import flame\nnode = flame.Node('Probe')\n{second}\nnode.register()\n")
+    loaded = load(lab.write("workflow.py", "from flame import Workflow\nfrom flame_nodes import Probe\n"))
+    (told,) = texts(loaded.faults)
+    assert told.endswith(f"probe.py, line {line}: {fault} [node-file-wrong]")
+
+
+@pytest.mark.parametrize("use", ["from flame_nodes import Scop", "import flame_nodes\nflame_nodes.Scop('scope')"])
+def test_a_class_that_no_file_declares_is_told_with_the_nearest(lab: Lab, use: str) -> None:
+    loaded = load(lab.write("workflow.py", f"from flame import Workflow\nwf = Workflow('lab')\n{use}\n"))
+    (told,) = loaded.faults
+    assert told.sentence == "no node file declares a flame node 'Scop'"
+    assert told.next_step.startswith("did you mean Scope? ")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence", "step"),
+    [
+        ("scope.rate = 2", "Scope scope takes nothing under the name 'rate'", "write scope.i.rate = …"),
+        ("scope.speed = 2", "Scope scope takes nothing under the name 'speed'", "its inputs are rate, gain: scope.i.…"),
+        (
+            "scope.o.count = 2",
+            "Scope scope was given a value for its output 'count'",
+            "outputs are set by the flame node",
+        ),
+        ("Scope('b', 2)", "2 is no workflow for 'b'", "write inputs by their names"),
+        ("scope.i.gain = scope.o.count.as_latest(10**12)", "1000000000000 values cannot wait", "write a whole number"),
+        ("raise SystemExit('no')", "it ended itself with 'no'", "leave out the call of exit()"),
+    ],
+)
+def test_a_slip_that_would_reach_nothing_is_told_at_its_line(lab: Lab, line: str, sentence: str, step: str) -> None:
+    (fault,) = lab.load(f"scope = Scope('scope', rate=2)\n{line}\n").structure_faults
+    assert fault.sentence.startswith(sentence) and fault.next_step.startswith(step)
+    assert fault.place == "workflow.py, line 5"
+
+
+def test_an_output_that_is_sought_at_the_flame_node_is_told_with_its_place(lab: Lab) -> None:
+    (fault,) = lab.load("scope = Scope('scope', rate=2)\nlock = Lock('lock', trace=scope.trace)\n").structure_faults
+    assert fault.text == "workflow.py, line 5: AttributeError: Scope has no attribute 'trace': write .o.trace"
+
+
+def test_what_a_broken_node_file_declared_before_is_no_second_fault(lab: Lab) -> None:
+    lab.write("scope.py", "import flame\nnode = flame.Node('Scope')\n1 / 0\nnode.register()\n")
+    (told,) = texts(lab.load("scope = Scope('scope')\n").faults)  # rate had no default
+    assert told.endswith("scope.py, line 3: ZeroDivisionError: division by zero [node-file-wrong]")
+
+
+def test_a_workflow_without_flame_nodes_is_noted(lab: Lab) -> None:
+    told: list[str] = []
+    load(lab.workflow(""), warn=told.append).checked()
+    assert told == ["the workflow has no flame nodes"]
+
+
+def test_pipes_in_the_place_of_files_are_not_waited_for(lab: Lab) -> None:
+    os.mkfifo(lab.folder / "pipe.py")
+    os.mkfifo(lab.folder / "parameters.json")
+    (told,) = texts(lab.load("Scope('scope', rate=2)\n").faults)
+    assert told.endswith("parameters.json: it is no file [parameters-malformed]")
+
+
+def test_more_flame_nodes_than_a_run_takes_are_a_fault_of_the_check(lab: Lab) -> None:
+    (fault,) = lab.load("for n in range(257):\n    Scope(f'n{n}', rate=2)\n").structure_faults
+    assert (fault.sentence, fault.place) == (
+        "the workflow has 257 flame nodes; a run takes 256",
+        "workflow.py, line 5",
+    )

@@ -356,7 +356,7 @@ def test_status_and_stats_have_one_shape_while_a_run_goes_on_and_afterwards(
     space: NameSpace, saved: SavedRun, tmp_path: Path
 ) -> None:
     counted = {"trace": InputCount(received=7, waiting=2)}
-    now = NodeProgress("running", restarts=1, held_up_by="scope/x", inputs=counted, sent={"beat": 4})
+    now = NodeProgress("running", restarts=1, waits_for="room in scope/x", inputs=counted, sent={"beat": 4})
     saved.folder.sockets.symlink_to(tmp_path)
     progress_file(tmp_path).write_bytes(msgspec.json.encode(Progress({"lock": now})))
     with saved.running():
@@ -365,7 +365,7 @@ def test_status_and_stats_have_one_shape_while_a_run_goes_on_and_afterwards(
         unknown = space.read_value("#scope/status")
         progress_file(tmp_path).write_bytes(b"{")
         assert space.read_value("#lock/status")["state"] == "running"
-    assert (live[0]["restarts"], live[0]["held_up_by"]) == (1, "scope/x")
+    assert (live[0]["restarts"], live[0]["waits_for"]) == (1, "room in scope/x")
     assert live[1]["inputs"]["trace"]["received"] == 7 and live[1]["sent"] == {"beat": 4}
     saved.end("stopped", nodes={"lock": NodeResult("stopped", 0, restarts=1, inputs=counted, sent={"beat": 4})})
     ended = [space.read_value("#lock/status"), space.read_value("#lock/stats")]

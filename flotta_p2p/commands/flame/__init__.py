@@ -6,12 +6,14 @@ A new command is one line in the table: its name, and the module that holds a cl
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 import click
 
 from flotta_p2p import __version__
 from flotta_p2p.commands.group import Commands
+from protocol.errors import Code, StorageError
 
 _MODULES: Final = {
     "new": "authoring",
@@ -67,3 +69,9 @@ def flame() -> None:
       flame params               its parameters, and where their values come from
       flame run                  run it; every permanent value is in its archive afterwards
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise StorageError(
+            Code.FOLDER_UNUSABLE, "the current folder was removed", next_step="change to a folder that is there"
+        ) from None

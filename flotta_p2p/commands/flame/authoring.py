@@ -114,5 +114,5 @@ def _write(texts: dict[Path, str]) -> None:
             raise StorageError(
                 Code.FOLDER_UNUSABLE,
                 f"{path} cannot be written: {error.strerror}",
-                next_step="make room or let this user",
+                next_step="make room, or choose a folder where this user may write",
             ) from error

@@ -16,20 +16,25 @@ from flame.types.portable import dump
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_cell, as_text, as_time
 from flotta_p2p.commands.output import named, show, show_exactly, table
+from flotta_p2p.streams import end_with_reader
+from protocol.errors import AddressError, Code, WorkflowError
 
 if TYPE_CHECKING:
     from flame.names.listing import Entry
     from flame.names.name_space import NameSpace
     from flame.names.streams import Value
 
+_HOW_MANY: Final = "`flame ls` with the address of its flame node tells how many there are"
 _LIFETIMES: Final = click.Choice(("runtime", "finite", "permanent"))
 _COLUMNS: Final = ("address", "kind", "state", "type", "unit", "lifetime", "values", "newest", "source", "doc")
 
 
 def space(runs: Path | None) -> NameSpace:
-    """Of `--runs`, else of the nearest folder."""
+    """Of `--runs`, else of the nearest folder. Raises WorkflowError(RUN_UNKNOWN) when there is none."""
     from flame.names.name_space import NameSpace
 
+    if runs is not None and not runs.is_dir():
+        raise _unknown(f"{runs} is no folder", "name a folder flame_runs")
     return NameSpace(runs) if runs is not None else NameSpace.near(Path.cwd())
 
 
@@ -37,10 +42,17 @@ def run_word(text: str) -> str:
     """Of a run as people write it: `#/j41`, `j41`, `last`, the text of its id. Raises AddressError."""
     from flame.names.address import parse
 
-    address = parse(text if text.startswith("#") else f"#/{text}")
+    try:
+        address = parse(text if text.startswith("#") else f"#/{text}")
+    except AddressError:
+        raise _unknown(f"{text!r} is no run", "`flame ps` lists the runs; write j41, last or the id of one") from None
     if address.node or address.above:
         raise click.UsageError(f"{text!r} is no run; write #/j41, j41 or last")
     return address.run
+
+
+def _unknown(sentence: str, next_step: str) -> WorkflowError:
+    return WorkflowError(Code.RUN_UNKNOWN, sentence, next_step=next_step)
 
 
 @click.command(short_help="List runs, flame nodes, inputs, outputs below an address.")
@@ -96,8 +108,12 @@ def cat(address: str, as_csv: bool, runs: Path | None, as_json: bool) -> None:
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
+    from flame.names.address import selects_one
+
     values = space(runs).read(address)
     first = next(values, None)  # what is not there is said before the first line is written
+    if first is None and selects_one(address):
+        raise WorkflowError(Code.NOTHING_THERE, f"{address}: there is no such value", next_step=_HOW_MANY)
     constant = first is not None and first.is_constant
     found = chain(() if first is None else (first,), values)
     if as_json and constant and first is not None:
@@ -128,6 +144,7 @@ def watch(address: str, runs: Path | None, as_json: bool) -> None:
       flame watch '#lock/error'    also of a runtime output
     """
     watched = space(runs).watch(address)
+    end_with_reader()
     try:
         for value in watched.values:
             show_exactly(json.dumps(_values(value))) if as_json else show({}, (line_of(value),), as_json=False)
@@ -193,7 +210,7 @@ def _show_entries(entries: Iterable[Entry], as_json: bool) -> None:
     shown = [column for column in _COLUMNS if any(row[column] not in ("", None) for row in rows)]
     lines = [[_cell(column, row[column]) for column in shown] for row in rows]
     right = frozenset(at for at, column in enumerate(shown) if column == "values")
-    show({"entries": rows}, table(shown, lines, right=right) if rows else (), as_json=as_json)
+    show({"entries": rows}, table(shown, lines, right=right) if rows else ("nothing is there",), as_json=as_json)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -25,9 +26,12 @@ def archive(run: str, runs: Path | None, as_json: bool) -> None:
       flame archive last
     """
     from flame.archive import write_archive
+    from flame.run.owners import belongs_to_another, may
     from flame.run.runs import find_run
 
     found = find_run(space(runs).runs, run_word(run))
+    if not may(found.folder.path, os.W_OK):
+        raise belongs_to_another(found.folder, "its archive is written by that user alone", "ask that user")
     path = write_archive(found.folder, found.document, found.result)
     bytes_all = path.stat().st_size
     state = found.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from flame.control import Beat
+from flame.run.waits import FIRST, waits_for
 from flotta_p2p.commands.output import clean
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from flame.run.run_record import RunResult
     from protocol.machines.flame_events import NodeView
 
-HEADERS: Final = ("flame node", "state", "received", "sent", "dropped", "waiting", "restarts", "held up by")
+HEADERS: Final = ("flame node", "state", "received", "sent", "dropped", "waiting", "restarts", "waits for")
 NUMBERS: Final = frozenset((2, 3, 4, 5, 6))
 _COLOURS: Final = {"running": "green", "succeeded": "green", "failed": "red", "killed": "red", "hung": "red"}
+_FIRST_TOLD_S: Final = 5.0  # a program that waits so long for the start of another is worth a line
+_HINTS: Final = {"stopping": "Ctrl-C again kills what does not end", "ended": "its archive is being written"}
 OnProgress = Callable[["RunProgress"], None]
 
 
@@ -71,7 +75,7 @@ def _rows(views: Iterable[NodeView], beats: Mapping[str, Beat]) -> Iterator[tupl
     for view in views:
         beat = beats.get(view.name, Beat())
         state = view.end if view.state == "ended" and view.end is not None else view.state
-        yield view.name, state, *counters(beat), str(view.restarts), beat.blocked_on
+        yield view.name, state, *counters(beat), str(view.restarts), waits_for(beat) if view.state == "running" else ""
 
 
 class _Lines:
@@ -81,6 +85,7 @@ class _Lines:
         self._alias = alias
         self._phase = ""
         self._states: dict[str, str] = {}  # bounded by the flame nodes of the run
+        self._waits: dict[str, tuple[str, float]] = {}  # the same: what each waits for, and since when; 0.0: it is told
 
     def __call__(self, progress: RunProgress) -> None:
         view = progress.view
@@ -93,6 +98,17 @@ class _Lines:
             if told and told != self._states.get(node.name):
                 self._states[node.name] = told
                 self._say(f"{self._alias} {node.name}: {told}")
+            self._tell_first(node.name, waits_for(progress.beats.get(node.name, Beat())))
+
+    def _tell_first(self, name: str, waits: str) -> None:
+        """A first value that does not come may never come; that a flow pauses is usual."""
+        now = time.monotonic()
+        told, since = self._waits.get(name, ("", now))
+        if waits != told:
+            self._waits[name] = waits, now
+        elif waits.startswith(FIRST) and since and now - since >= _FIRST_TOLD_S:
+            self._waits[name] = waits, 0.0
+            self._say(f"{self._alias} {name}: waits for {waits}")
 
     def _say(self, line: str) -> None:
         click.echo(clean(line), err=True)
@@ -128,7 +144,7 @@ def _table(alias: str, progress: RunProgress) -> Table:
 
     view = progress.view
     title = f"{alias} {view.phase}" + (f": {view.reason}" if view.reason else "")
-    hint = "Ctrl-C again kills what does not end" if view.phase == "stopping" else "Ctrl-C stops it in order"
+    hint = _HINTS.get(view.phase, "Ctrl-C stops it in order")
     table = Table(title=escape(clean(title)), caption=hint, title_justify="left", caption_justify="left")
     for at, header in enumerate(HEADERS):
         table.add_column(header, justify="right" if at in NUMBERS else "left")

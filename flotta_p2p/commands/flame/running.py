@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -20,7 +21,8 @@ from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.output import clean, show, show_error, table
-from protocol.errors import Code, DeniedError, StorageError, UnreachableError, WorkflowError
+from flotta_p2p.streams import end_with_reader
+from protocol.errors import NEXT_STEP, Code, DeniedError, FlottaError, StorageError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
@@ -31,7 +33,8 @@ _LOOK_S: Final = 0.2  # at a log that grows, and at a run that ends
 _STOP_WAIT_S: Final = 180.0  # the waits of a stop in order, one after another, and an archive
 _LOG_READ_BYTES: Final = 1 << 20
 
-_LIMIT: Final = click.FloatRange(min=0.0, min_open=True)
+_LIMIT_S_MAX: Final = 1e9  # thirty years; infinite and not a number are none of it
+_LIMIT: Final = click.FloatRange(min=0.0, min_open=True, max=_LIMIT_S_MAX)
 
 
 @click.command(short_help="Run a workflow to its end.")
@@ -50,11 +53,18 @@ def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json:
       flame run
       flame run rabi/workflow.py -p rabi/tuesday.json --limit 3600
     """
-    from actors.adapters.flame_files import new_run
+    if limit_s is not None and math.isnan(limit_s):
+        raise click.BadParameter("nan is no number of seconds", param_hint="--limit")
+    from actors.adapters.flame_files import discard_unbegun, new_run
     from flame.authoring.workflow import load_graph
 
     graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
-    return _execute(new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0), as_json)
+    held = new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0)
+    try:
+        return _execute(held, as_json)
+    except (KeyboardInterrupt, FlottaError):
+        discard_unbegun(held.folder)
+        raise
 
 
 @click.command(short_help="Take up a run that was broken off or has failed.")
@@ -139,6 +149,8 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
     """
     found = _find(run, runs)
     names = nodes or tuple(node.name for node in found.graph.nodes)
+    if follow:
+        end_with_reader()
     tails = [_Tail(found.folder.log(found.node(name).name), f"{name}  " if len(names) > 1 else "") for name in names]
     while True:
         goes_on = follow and found.is_running  # asked first: what was printed before the end is still shown
@@ -176,13 +188,15 @@ def _execute(held: HeldRun, as_json: bool) -> int:
         over = execute(held, limits=limits, write_archive=write_archive, on_progress=on_progress)
     result: RunResult = over.result
     took_s = (result.ended_ns - result.started_ns) / 1e9
-    lines = [f"{alias} {result.end} after {took_s:.1f} s: {result.reason}", ""]
+    cause, _ = _cause_and_step(result)
+    lines = [f"{alias} {result.end} after {took_s:.1f} s: {cause}", ""]
     lines += table(HEADERS[:-1], result_rows(result), right=NUMBERS)
     lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
     lines += [f"{name}: written {_how_often(count)}" for name, count in result.written.items()]
     if result.archive:
         lines += ["", f"archive: {held.folder.path / result.archive}"]
-    show(msgspec.to_builtins(result), lines, as_json=as_json)
+    with suppress(BrokenPipeError):  # the exit code tells of the run, not of who wanted to read of it
+        show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
     drop_finite_values(held.folder, held.document.graph)
@@ -201,9 +215,16 @@ def _tell_faults(result: RunResult, fault: str) -> None:
         click.echo(clean(f"{program}: the archive could not be written: {fault}"), err=True)
     if result.exit_code:
         bad = next((name for name, node in result.nodes.items() if node.problem), "")
-        step = f"`flame logs {result.alias} {bad}`".replace(" `", "`")
-        sentence = f"run {result.alias} {result.end}: {result.reason}"
+        cause, step = _cause_and_step(result)
+        look = f"`flame logs {result.alias} {bad}`".replace(" `", "`")
+        sentence, step = f"run {result.alias} {result.end}: {cause}", f"{step}; {look}" if step else look
         show_error(Code.RUN_FAILED.value, sentence, next_step=step, program=program)
+
+
+def _cause_and_step(result: RunResult) -> tuple[str, str]:
+    """Why the run ended, and what is advised where an error of flame ended a flame node: it is told once."""
+    cause, _, step = result.reason.partition(NEXT_STEP)
+    return cause, step.rstrip(".")
 
 
 def _warn(sentence: str) -> None:
