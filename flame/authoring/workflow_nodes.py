@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", covariant=True)
 
-_OWN: Final = frozenset({"name", "place", "assigned", "restarting"})  # attributes of a flame node that are no ports
+_OWN: Final = frozenset(
+    {"name", "place", "assigned", "restarting", "opened"}
+)  # attributes of a flame node that are no ports
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 
 

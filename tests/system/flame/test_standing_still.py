@@ -47,7 +47,7 @@ def test_each_flame_node_of_a_loop_that_never_starts_names_what_it_waits_for(tmp
     try:
         wait_until(lambda: "its first value" in lab.type("cat", "#scope/status").stdout, 30)
         assert "'its first value of lock/error'" in lab.type("cat", "#scope/status").stdout
-        waits = lab.json("cat", "#lock/status")["value"]["waits for"]
+        waits = lab.json("cat", "#lock/status")["value"]["waits_for"]
         assert waits == "its first value of scope/trace or scope/trace"
         assert running.stderr is not None
         lines = [running.stderr.readline() for _ in range(4)]
