@@ -16,7 +16,7 @@ import msgspec
 
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
 from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_sockets
-from actors.adapters.flame_processes import Program, cpu_s
+from actors.adapters.flame_processes import Program, cpu_ms
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_plans import plans_of
 from actors.inbox import Answer
@@ -47,7 +47,7 @@ from flame.run.run_record import NodeResult, RunDocument, RunResult
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
 from protocol.errors import FlottaError, WorkflowError
-from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
+from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -58,6 +58,7 @@ from protocol.machines.flame_events import (
     NodeEvent,
     NodeGreeted,
     NodeLeft,
+    NodeMeasured,
     NodeWantsStop,
     NodeWired,
     ProcessEnded,
@@ -118,7 +119,6 @@ class FlameExecutorActor(SupervisedActor):
         self._log_begins: dict[str, int] = {}  # limits.FLAME_NODES_MAX: where the log of the newest process begins
         self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
-        self._cpu_s: dict[str, float] = {}  # limits.FLAME_NODES_MAX: when its timer fired last
         self._notes: dict[str, tuple[str, ...]] = {}  # limits.FLAME_NODES_MAX
         self._shown: RunView | None = None
         self._shown_ns = 0
@@ -142,7 +142,7 @@ class FlameExecutorActor(SupervisedActor):
             case ControlLost(error=error):
                 raise error
             case TimerFired():
-                self._note_computing(message.name.removeprefix(NODE_TIMER))
+                self._measure(message.name.removeprefix(NODE_TIMER))
                 self._step(message)
             case StopOrdered() | Interrupted():
                 self._step(message)
@@ -171,8 +171,7 @@ class FlameExecutorActor(SupervisedActor):
                 self._note(node, notes)
                 return NodeWired(node=node)
             case Ready():
-                self._cpu_s[node] = cpu_s(self._pids[node])
-                return NodeConnected(node=node)
+                return NodeConnected(node=node, cpu_ms=cpu_ms(self._pids.get(node, 0)))
             case Beat():
                 self._beats[node] = message
                 return NodeBeat(node=node)
@@ -195,13 +194,9 @@ class FlameExecutorActor(SupervisedActor):
         noted = (*self._notes.get(node, ()), *(note[:FLAME_REASON_CHARS_MAX] for note in notes))
         self._notes[node] = noted[:FLAME_NOTES_MAX]
 
-    def _note_computing(self, node: str) -> None:
-        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
+    def _measure(self, node: str) -> None:
         if node in self._pids:
-            used_s, before_s = cpu_s(self._pids[node]), self._cpu_s.get(node, 0.0)
-            self._cpu_s[node] = used_s
-            if used_s - before_s >= FLAME_COMPUTING_MS / 1000:
-                self._step(NodeBeat(node=node))
+            self._step(NodeMeasured(node=node, cpu_ms=cpu_ms(self._pids[node])))
 
     def _ended(self, ended: ProgramEnded) -> ProcessEnded:
         story = ended.fault or (self._last_of_log(ended.node, ended.code) if ended.code else "")

@@ -156,10 +156,10 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **variables}
 
 
-def cpu_s(pid: int) -> float:
-    """CPU time of a process so far; 0.0 where the system does not tell."""
+def cpu_ms(pid: int) -> int:
+    """CPU time of a process so far; 0 where the system does not tell."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return 0
+    return (int(words[11]) + int(words[12])) * 1_000 // os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
-from protocol.limits import FLAME_LATE_MS, FLAME_REASON_CHARS_MAX, FLAME_RESTART_MS_MAX, FLAME_RESTART_MS_MIN
+from protocol.limits import (
+    FLAME_COMPUTING_MS,
+    FLAME_LATE_MS,
+    FLAME_REASON_CHARS_MAX,
+    FLAME_RESTART_MS_MAX,
+    FLAME_RESTART_MS_MIN,
+)
 from protocol.machines.contract import ClearTimer, Now, SetTimer, Stories, TimerFired, unexpected
 from protocol.machines.flame_events import (
     Finish,
@@ -20,6 +26,7 @@ from protocol.machines.flame_events import (
     NodeEvent,
     NodeGreeted,
     NodeLeft,
+    NodeMeasured,
     NodePlan,
     NodeView,
     NodeWantsStop,
@@ -89,6 +96,7 @@ class FlameRun:
         self._running = False  # all were told to start once
         self._end: RunEnd | None = None  # set: the run stops, or has ended
         self._reason = ""
+        self._suspended = False  # it stops only for now
         self._interrupts = 0
         self._finished = False
         self._late = 0
@@ -103,7 +111,8 @@ class FlameRun:
         match event:
             case RunBegun():
                 self._begin()
-            case StopOrdered(reason=reason):
+            case StopOrdered(reason=reason, suspends=suspends):
+                self._suspended |= suspends and self._end is None
                 self._stop("stopped", reason)
             case Interrupted():
                 self._interrupt()
@@ -225,7 +234,7 @@ class FlameRun:
             end, reason = "failed", f"{bad[0]}: {bad[1].problem}"
         self._end, self._reason, self._finished = end, reason[:FLAME_REASON_CHARS_MAX], True
         self._effects.append(ClearTimer(name=LIMIT_TIMER))
-        self._effects.append(Finish(end=end, reason=self._reason))
+        self._effects.append(Finish(end=end, reason=self._reason, suspended=self._suspended))
 
     # --- what flame nodes say --------------------------------------------------------------------
 
@@ -237,11 +246,14 @@ class FlameRun:
             case NodeWired() if node.state == "wiring":
                 self._move(node, "Wired")
                 self._wait(node, None)
-            case NodeConnected() if node.state == "connecting":
+            case NodeConnected(cpu_ms=cpu_ms) if node.state == "connecting":
+                node.cpu_ms = cpu_ms
                 self._move(node, "Connected")
                 self._wait(node, None)
             case NodeBeat() if node.state in ("running", "stopping"):
                 node.heard_ns = self._now.boot_ns
+            case NodeMeasured(cpu_ms=cpu_ms):
+                self._measured(node, cpu_ms)
             case NodeWantsStop(reason=reason) if node.state in ("running", "stopping", "leaving", "departed"):
                 self._stop("stopped", reason or f"{event.node} asked to stop")
             case NodeLeft(problem=problem):
@@ -264,6 +276,12 @@ class FlameRun:
             self._move(node, "Greeted")
             self._tell(node, "wire")
             self._wait(node, self._limits.wire_ms)
+
+    def _measured(self, node: FlameNode, cpu_ms: int) -> None:
+        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
+        if cpu_ms - node.cpu_ms >= FLAME_COMPUTING_MS:
+            node.heard_ns = self._now.boot_ns
+        node.cpu_ms = cpu_ms
 
     def _left(self, node: FlameNode, problem: str) -> None:
         if node.state == "departed":

@@ -40,6 +40,7 @@ class FlameNode:
         self.securing = False  # its newest process is that of its safe program
         self.restarting = False
         self.heard_ns = 0
+        self.cpu_ms = 0  # when it was measured last
 
     def verdict(self) -> tuple[NodeEnd, str]:
         if self.blame:
