@@ -7,6 +7,7 @@ hears `RunProgress` after every change of a state and a few times a second, and 
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -86,14 +87,18 @@ class RunProgress(Answer, frozen=True):
 
 
 class RunOver(Answer, frozen=True):
-    """The result is on the disk. `fault`: why there is no archive, "" when there is one or none was wanted."""
+    """The result is on the disk; None: the run was stopped only for now. `fault`: why there is no archive, "" when
+    there is one or none was wanted.
+    """
 
-    result: Any  # flame.run.run_record.RunResult
+    result: Any  # flame.run.run_record.RunResult | None
     fault: str = ""
 
 
 class FlameExecutorActor(SupervisedActor):
-    """Executes `run`, whose lock stays with the caller. It owns the processes, and their sockets."""
+    """Executes `run`, whose lock stays with the caller. It owns the processes, and their sockets. `python`: the
+    interpreter of its flame nodes.
+    """
 
     def __init__(
         self,
@@ -105,9 +110,11 @@ class FlameExecutorActor(SupervisedActor):
         watcher: ActorHandle,
         write_archive: WriteArchive,
         limits: RunLimits,
+        python: str = sys.executable,
     ) -> None:
         super().__init__(context)
         self._run = run
+        self._python = python
         self._clock = clock
         self._timers = timers
         self._watcher = watcher
@@ -249,6 +256,7 @@ class FlameExecutorActor(SupervisedActor):
             log=str(self._run.folder.log(node)),
             variables={NODE_VARIABLE: node, **variables},
             safe=None if file else self._safe_program(node),
+            python=self._python,
         )
 
     def _safe_program(self, node: str) -> Program | None:
@@ -277,6 +285,10 @@ class FlameExecutorActor(SupervisedActor):
         """The result first: an archive that cannot be written takes nothing from it."""
         self.end()
         self._show()
+        if finish.suspended:
+            self._watcher.tell(RunOver(result=None))
+            self.stop()
+            return
         result = self._result(finish)
         keep_result(self._run.folder, result)
         fault = ""

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +16,10 @@ from flame.limits import LOG_LINE_BYTES_MAX
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
+from flotta_p2p.commands.flame.handing import BACKGROUND, ask_node_to_stop, hand_over, node_of
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
+from flotta_p2p.commands.options import Place, place_options
 from flotta_p2p.commands.output import clean, show, show_error, table
 from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
 
@@ -38,45 +39,77 @@ _LIMIT: Final = click.FloatRange(min=0.0, min_open=True)
 @WORKFLOW
 @PARAMETERS
 @click.option("--limit", "limit_s", type=_LIMIT, help="Seconds; then it is stopped in order.")
+@BACKGROUND
+@place_options()
 @json_option
-def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json: bool) -> int:
+def run(
+    workflow: Path, parameters: Path | None, limit_s: float | None, background: bool, place: Place, as_json: bool
+) -> int:
     """Run a workflow to its end. Ctrl-C stops it in order: the code below each loop runs, and the archive is written;
     Ctrl-C again kills.
 
-    The exit code is 0 when it succeeded or was stopped by a flame node or `flame stop`, and 1 otherwise.
+    The exit code is 0 when it succeeded or was stopped by a flame node or `flame stop`, and 1 otherwise; with
+    --background 0 once the node has it.
 
     \b
     Examples:
       flame run
       flame run rabi/workflow.py -p rabi/tuesday.json --limit 3600
+      flame run --background
     """
     from actors.adapters.flame_files import new_run
     from flame.authoring.workflow import load_graph
 
-    graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
-    return _execute(new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0), as_json)
+    def made(workdir: str = "") -> HeldRun:
+        graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
+        runs = Path(graph.workflow_file).parent / RUNS_FOLDER
+        return new_run(runs, graph, limit_s=limit_s or 0.0, workdir=workdir)
+
+    if not background:
+        return _execute(made(), as_json)
+    with node_of(place) as node:
+        return hand_over(node, made(str(node.workdir)), parameters, is_new=True, as_json=as_json)
 
 
 @click.command()
 @click.argument("run")
 @PARAMETERS
 @click.option("--anyway", is_flag=True, help="Go on with files and parameters that are others by now.")
+@BACKGROUND
+@place_options()
 @RUNS
 @json_option
-def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, as_json: bool) -> int:
+def resume(
+    run: str,
+    parameters: Path | None,
+    anyway: bool,
+    background: bool,
+    place: Place,
+    runs: Path | None,
+    as_json: bool,
+) -> int:
     """Take up RUN again that was broken off, by a crash or a power cut, or has failed: each flame node goes on from its
     journal, with its memory, and no value is lost or doubled.
 
     \b
     Examples:
       flame resume j41
+      flame resume j41 --background
     """
     from actors.adapters.flame_files import take_up
     from flame.authoring.workflow import load_graph
+    from flame.run.runs import workflow_of
 
     found = _find(run, runs)
-    graph = load_graph(_workflow_of(found), parameters, warn=None if as_json else _warn)
-    return _execute(take_up(found.folder, graph, anyway=anyway), as_json)
+
+    def taken(workdir: str = "") -> HeldRun:
+        graph = load_graph(workflow_of(found), parameters, warn=None if as_json else _warn)
+        return take_up(found.folder, graph, anyway=anyway, workdir=workdir)
+
+    if not background:
+        return _execute(taken(), as_json)
+    with node_of(place) as node:
+        return hand_over(node, taken(str(node.workdir)), parameters, is_new=False, as_json=as_json)
 
 
 @click.command()
@@ -149,17 +182,6 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
         time.sleep(_LOOK_S)
 
 
-def _workflow_of(found: Run) -> Path:
-    """What is run again lies beside the runs. Another place is believed only when these are its runs: the folder may
-    have come from another machine, or from somebody else.
-    """
-    runs, recorded = found.folder.path.parent, Path(found.graph.workflow_file)
-    with suppress(OSError):
-        if (recorded.parent / RUNS_FOLDER).samefile(runs):
-            return recorded
-    return runs.absolute().parent / recorded.name
-
-
 # --- executing ---------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +237,7 @@ def _running(word: str, runs: Path | None) -> Run:
 
     if word:
         found = _find(word, runs)
-        if found.is_running:
+        if found.is_running or (found.document.workdir and found.result is None):  # its node may try it again
             return found
         sentence = f"run {found.alias} does not run: it is {found.state}"
     else:
@@ -227,9 +249,14 @@ def _running(word: str, runs: Path | None) -> Run:
 
 
 def _ask_to_stop(found: Run) -> None:
-    """SIGTERM to the executor: it holds the lock, so the process that is named there lives."""
+    """The node that executes it; else SIGTERM to the executor: it holds the lock, so the process that is named there
+    lives.
+    """
     from actors.adapters.folder_lock import lock_holder
 
+    if found.document.workdir:
+        ask_node_to_stop(found)
+        return
     holder = lock_holder(found.folder.path)
     if holder is None and not found.is_running:
         return  # it has ended meanwhile
