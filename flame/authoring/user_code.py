@@ -1,7 +1,7 @@
 """Runs a file of the user in a process of its own, to learn something from it: a node file, or a workflow.
 
 The process writes one record, an answer or a Problem, into a file; whatever it prints is not mixed up with it. It ends
-with its limit, and so does everything that it started.
+with its limit, and so does everything that it started; and it does not outlive who asks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 
 from flame.authoring.faults import Fault, fault_of, shown
 from flame.authoring.node_files import CLASSES_FOLDER
+from flame.control import PARENT_VARIABLE
+from flame.library.parent import adopt_parent_death
 from protocol.errors import Code, FlottaError
 
 
@@ -42,6 +44,7 @@ def ask(module: str, file: Path, cwd: Path, limit_s: float, *, quiet: bool) -> b
             # -P: what stands in the user's folder must not take the place of our modules before they are loaded.
             [sys.executable, "-P", "-m", module, str(file), str(answer)],
             cwd=cwd,
+            env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -62,6 +65,8 @@ def ask(module: str, file: Path, cwd: Path, limit_s: float, *, quiet: bool) -> b
 
 def run(file: Path) -> dict[str, Any]:
     """Run `file` as Python itself would, in this process; its globals. Raises what it raises."""
+    adopt_parent_death()
+    os.environ.pop(PARENT_VARIABLE, None)
     sys.argv = [str(file)]
     sys.path.insert(0, str(file.parent))
     return runpy.run_path(str(file), run_name="__main__")

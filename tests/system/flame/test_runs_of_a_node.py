@@ -36,7 +36,9 @@ def start(tmp_path: Path) -> Start:
 
 def hand_over(lab: Laboratory, node: RunningNode, *words: str) -> Any:
     """`flame run --background`, or `words` instead of `run`."""
-    return lab.json(*(words or ("run",)), "--background", "--workdir", str(node.workdir))
+    handed = lab.json(*(words or ("run",)), "--background", "--workdir", str(node.workdir))
+    assert handed.get("address") == "#/j1", handed
+    return handed
 
 
 def pids(lab: Laboratory) -> tuple[int, ...]:
@@ -207,7 +209,8 @@ SAFE = """
 MOVES = """
     import os, pathlib, time
     import flame
-    node = flame.Node("Moves", safe="safe.py")
+    node = flame.Node("Moves")
+    node.safe("safe.py")
     node.outputs.permanent("at", int)
     node.register()
     pathlib.Path("moves.pid").write_text(str(os.getpid()))
