@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, assert_never
 
-import pykka
-
 from actors.adapters.flame_files import HeldRun
 from actors.adapters.flame_opening import Opening, RunOpener
 from actors.base import ActorHandle, Begin, ChildAlive, ChildEnded, ChildFailed, ChildReady, Context
-from actors.child_spec import ChildSpec
 from actors.flame_executor import FlameExecutorActor, RunOver, RunProgress
 from actors.flame_plans import limits_of
 from actors.machine_shell import MachineActor
@@ -34,6 +31,7 @@ from protocol.machines.keeper import ExecutorCrashed, Keeper, RunEnded, RunOpene
 
 _log = logging.getLogger(__name__)
 
+KEEPER_STOP_MS: Final = FLAME_SUSPEND_MS + STOP_LIMIT_MS  # as long as its runs may need, and itself
 _STOPPED: Final = "stopped by `flame stop`"
 _SUSPENDED: Final = "its node stops, and goes on with it when it is started again"
 
@@ -44,7 +42,7 @@ class _Executor:
 
     handle: ActorHandle
     context: Context
-    ref: pykka.ActorRef[Any]
+    kill: Callable[[], object]  # it and its flame nodes
 
 
 class FlameKeeperActor(MachineActor):
@@ -142,7 +140,7 @@ class FlameKeeperActor(MachineActor):
             limits=limits_of(held.document),
             python=python,
         )
-        self._executors[run] = _Executor(handle, context, ref)
+        self._executors[run] = _Executor(handle, context, functools.partial(ref.stop, block=False))
         ref.tell(Begin())
 
     def _release(self, run: str) -> None:
@@ -154,12 +152,7 @@ class FlameKeeperActor(MachineActor):
         """Those that did not stop in order: their flame nodes are killed, and made safe by their guard."""
         late = [one for one in self._executors.values() if not one.context.ended.is_set()]
         for one in late:
-            one.ref.stop(block=False)
+            one.kill()
         deadline_s = time.monotonic() + CHILD_END_MS / 1_000
         for one in late:
             one.context.ended.wait(max(0.0, deadline_s - time.monotonic()))
-
-
-def keeper_spec(name: str, factory: Callable[[Context], pykka.ActorRef[Any]]) -> ChildSpec:
-    """With as long to stop as its runs may need."""
-    return ChildSpec(name, factory, stop_ms=FLAME_SUSPEND_MS + STOP_LIMIT_MS)

@@ -23,7 +23,7 @@ from actors.datasource import DatasourceActor
 from actors.discovery_actor import ROLE as DISCOVERY_ROLE
 from actors.discovery_actor import DiscoveryActor
 from actors.failpoints import Point, reached
-from actors.flame_keeper import FlameKeeperActor, keeper_spec
+from actors.flame_keeper import KEEPER_STOP_MS, FlameKeeperActor
 from actors.gateway import GatewayActor
 from actors.journal import JournalActor
 from actors.machine_shell import MachineActor, Rows
@@ -238,7 +238,7 @@ class Node:
         delivery = (kinds.OUTBOX, kinds.INBOX)
         specs = [
             ChildSpec("store", lambda context: StoreActor.start(context, self._open_store), restarts_max=1),
-            keeper_spec("keeper", lambda context: self._keeper(context, parts)),
+            ChildSpec("keeper", lambda context: self._keeper(context, parts), stop_ms=KEEPER_STOP_MS),
             self._machine("gate", parts, self._gate(parts), (kinds.SEEN_BOOT,)),
             ChildSpec("transport", lambda context: self._transport(context, parts)),
             self._machine("enrolment", parts, self._enrolment(parts), ()),

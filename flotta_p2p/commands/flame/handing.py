@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -105,12 +106,22 @@ def _show_handed_over(node: Node, held: HeldRun, *, as_json: bool) -> None:
     show(values, lines, as_json=as_json)
 
 
+def run_of_another(found: Run) -> DeniedError:
+    return DeniedError(
+        Code.RUN_IN_PROGRESS, f"run {found.alias} is run by another user", next_step="ask that user to stop it"
+    )
+
+
 def ask_node_to_stop(found: Run) -> None:
     """Of a run that a node executes. Raises UnreachableError, DeniedError."""
     from protocol.wire.control import StopRun
 
+    workdir = Path(found.document.workdir)
+    with suppress(FileNotFoundError):  # then no node runs there
+        if os.geteuid() not in (workdir.stat().st_uid, 0):  # a run of somebody else may name any folder
+            raise run_of_another(found)
     try:
-        with _channel(Path(found.document.workdir)) as channel:
+        with _channel(workdir) as channel:
             channel.request(StopRun(run=found.document.id))
     except DeniedError as error:
         if error.code is not Code.RUN_UNKNOWN:

@@ -16,12 +16,12 @@ from flame.limits import LOG_LINE_BYTES_MAX
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
-from flotta_p2p.commands.flame.handing import BACKGROUND, ask_node_to_stop, hand_over, node_of
+from flotta_p2p.commands.flame.handing import BACKGROUND, ask_node_to_stop, hand_over, node_of, run_of_another
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.options import Place, place_options
 from flotta_p2p.commands.output import clean, show, show_error, table
-from protocol.errors import Code, DeniedError, UnreachableError, WorkflowError
+from protocol.errors import Code, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
@@ -268,11 +268,7 @@ def _ask_to_stop(found: Run) -> None:
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise DeniedError(
-            Code.RUN_IN_PROGRESS,
-            f"run {found.alias} is run by another user",
-            next_step="ask that user to stop it",
-        ) from error
+        raise run_of_another(found) from error
 
 
 def _check_holder(found: Run, pid: int) -> None:
