@@ -9,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
-from protocol.limits import (
-    FLAME_COMPUTING_MS,
-    FLAME_LATE_MS,
-    FLAME_REASON_CHARS_MAX,
-    FLAME_RESTART_MS_MAX,
-    FLAME_RESTART_MS_MIN,
-)
+from protocol.limits import FLAME_LATE_MS, FLAME_REASON_CHARS_MAX, FLAME_RESTART_MS_MAX, FLAME_RESTART_MS_MIN
 from protocol.machines.contract import ClearTimer, Now, SetTimer, Stories, TimerFired, unexpected
 from protocol.machines.flame_events import (
     Finish,
@@ -44,19 +38,11 @@ from protocol.machines.flame_events import (
     StopOrdered,
     Tell,
 )
-from protocol.machines.flame_verdict import UNCLEAN, FlameNode, joined
+from protocol.machines.flame_verdict import OVERDUE, UNCLEAN, FlameNode, joined
 
 LIMIT_TIMER: Final = "limit"
 NODE_TIMER: Final = "node:"
 
-# What is said of a flame node whose wait is over.
-_OVERDUE: Final[Mapping[str, str]] = {
-    "starting": "its program did not come to register() within {:g} s",
-    "wiring": "it did not join its edges within {:g} s",
-    "connecting": "it did not join its edges within {:g} s",
-    "stopping": "its program did not end within {:g} s of being asked to stop",
-    "leaving": "its process did not end within {:g} s of its farewell",
-}
 _GONE: Final = {"Killed": "killing", "ProcessEnded": "departed"}
 _LISTENING: Final = {"StopTold": "stopping", "Left": "leaving", "ProcessEnded": "departed"}
 _WATCHED: Final = {**_LISTENING, "Killed": "killing"}
@@ -253,7 +239,7 @@ class FlameRun:
             case NodeBeat() if node.state in ("running", "stopping"):
                 node.heard_ns = self._now.boot_ns
             case NodeMeasured(cpu_ms=cpu_ms):
-                self._measured(node, cpu_ms)
+                node.measured(cpu_ms, self._now)
             case NodeWantsStop(reason=reason) if node.state in ("running", "stopping", "leaving", "departed"):
                 self._stop("stopped", reason or f"{event.node} asked to stop")
             case NodeLeft(problem=problem):
@@ -276,12 +262,6 @@ class FlameRun:
             self._move(node, "Greeted")
             self._tell(node, "wire")
             self._wait(node, self._limits.wire_ms)
-
-    def _measured(self, node: FlameNode, cpu_ms: int) -> None:
-        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
-        if cpu_ms - node.cpu_ms >= FLAME_COMPUTING_MS:
-            node.heard_ns = self._now.boot_ns
-        node.cpu_ms = cpu_ms
 
     def _left(self, node: FlameNode, problem: str) -> None:
         if node.state == "departed":
@@ -411,7 +391,7 @@ class FlameRun:
                 self._start(node)
             case state:
                 waited_for = "stopping" if self._end is not None and state == "starting" else state
-                self._kill(node, _OVERDUE[waited_for].format((node.due_ns - node.set_ns) / 1e9), hung=True)
+                self._kill(node, OVERDUE[waited_for].format((node.due_ns - node.set_ns) / 1e9), hung=True)
 
     def _stood_still(self, node: FlameNode) -> bool:
         """Whether the timer is late: this process stood still itself, as in a suspend, and messages wait to be read.
