@@ -76,7 +76,9 @@ class FlameKeeperActor(MachineActor):
                 self._opened(message)
             case RunProgress() | ChildReady() | ChildAlive():
                 return  # who watches a run reads its folder
-            case RunOver(result=result):
+            case RunOver(result=result, fault=fault):
+                if fault:
+                    _log.warning("the archive of run %s could not be written: %s", result.id, fault)
                 super().handle(RunEnded(run=result.id))
             case ChildEnded(name=run):
                 self._release(run)
@@ -117,7 +119,7 @@ class FlameKeeperActor(MachineActor):
 
     def _opened(self, opening: Opening) -> None:
         if opening.problem is None:
-            self._open_runs[opening.run] = opening.held
+            self._open_runs[opening.run] = self._opener.claim(opening.run)
             super().handle(RunOpened(run=opening.run))
         else:
             problem = opening.problem

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -38,11 +38,10 @@ _KNOWN: Final = {code.value for code in Code}
 
 
 class Opening(Answer, frozen=True):
-    """How an opening ended: with a run whose lock the receiver owns from now on, or with what speaks against it."""
+    """How an opening ended. `problem` None: the run is held, and waits to be claimed."""
 
     run: str
     folder: str
-    held: Any = None  # actors.adapters.flame_files.HeldRun
     problem: RunNotOpened | None = None
 
 
@@ -51,13 +50,14 @@ class _Over(Exception):
 
 
 class RunOpener:
-    """`open` and `stop` are for one thread. `tell` is called by others, and never after `stop`."""
+    """`open`, `claim` and `stop` are for one thread. `tell` is called by others, and never after `stop`."""
 
     def __init__(self, workdir: Path, tell: Callable[[Opening], object]) -> None:
         self._workdir = str(workdir.resolve())
         self._tell = tell
-        self._lock = threading.Lock()  # of the two below
+        self._lock = threading.Lock()  # of the three below
         self._stopping = False
+        self._opened: dict[str, HeldRun] = {}  # limits.FLAME_KEPT_RUNS_MAX
         self._chores: set[subprocess.Popen[bytes]] = set()  # limits.FLAME_KEPT_RUNS_MAX
         self._threads: list[threading.Thread] = []  # limits.FLAME_KEPT_RUNS_MAX
 
@@ -67,6 +67,11 @@ class RunOpener:
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()
 
+    def claim(self, run: str) -> HeldRun:
+        """One that was told to be open. Its lock is the caller's from now on."""
+        with self._lock:
+            return self._opened.pop(run)
+
     def archive(self, python: str, run: RunFolder, document: RunDocument, result: RunResult) -> Path:
         """As `flame.archive.write_archive`, of the result that is on the disk; waits for it. Raises FlottaError too for
         one that takes longer than FLAME_ARCHIVE_MS, and when this object is stopped meanwhile.
@@ -75,11 +80,13 @@ class RunOpener:
         return run.archive
 
     def stop(self) -> None:
-        """Kills what is under way and waits a moment for its threads."""
+        """Kills what is under way, lets go of what nobody claimed, and waits a moment for its threads."""
         with self._lock:
             self._stopping = True
             for chore in self._chores:
                 _kill(chore)
+            while self._opened:
+                self._opened.popitem()[1].lock.release()
         deadline_s = time.monotonic() + CHILD_END_MS / 1_000
         for thread in self._threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -87,15 +94,19 @@ class RunOpener:
     # --- one opening, in its thread ---------------------------------------------------------------
 
     def _open(self, order: OpenRun) -> None:
+        held: HeldRun | None = None
+        problem: RunNotOpened | None = None
         try:
-            opened = Opening(run=order.run, folder=order.folder, held=self._held(order))
+            held = self._held(order)
         except Exception as error:
-            opened = Opening(run=order.run, folder=order.folder, problem=_problem(order, error))
+            problem = _problem(order, error)
         with self._lock:
+            if held is not None and self._stopping:
+                held.lock.release()
+            elif held is not None:
+                self._opened[order.run] = held
             if not self._stopping:
-                self._tell(opened)
-            elif opened.held is not None:
-                opened.held.lock.release()
+                self._tell(Opening(run=order.run, folder=order.folder, problem=problem))
 
     def _held(self, order: OpenRun) -> HeldRun:
         folder = Path(order.folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place
 from flotta_p2p.commands.output import show
@@ -33,6 +34,13 @@ class Node:
 
     workdir: Path
     channel: ControlChannel
+
+
+def check_background(*, background: bool) -> None:
+    """Raises click.UsageError when a node is named that nothing is handed over to."""
+    source = click.get_current_context().get_parameter_source
+    if not background and ParameterSource.COMMANDLINE in (source("config"), source("workdir")):
+        raise click.UsageError("-c and --workdir name the node of a run with --background")
 
 
 @contextmanager

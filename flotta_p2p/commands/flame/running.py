@@ -16,7 +16,14 @@ from flame.limits import LOG_LINE_BYTES_MAX
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
-from flotta_p2p.commands.flame.handing import BACKGROUND, ask_node_to_stop, hand_over, node_of, run_of_another
+from flotta_p2p.commands.flame.handing import (
+    BACKGROUND,
+    ask_node_to_stop,
+    check_background,
+    hand_over,
+    node_of,
+    run_of_another,
+)
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
 from flotta_p2p.commands.options import Place, place_options
@@ -60,6 +67,8 @@ def run(
     from actors.adapters.flame_files import new_run
     from flame.authoring.workflow import load_graph
 
+    check_background(background=background)
+
     def made(workdir: str = "") -> HeldRun:
         graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
         runs = Path(graph.workflow_file).parent / RUNS_FOLDER
@@ -100,6 +109,7 @@ def resume(
     from flame.authoring.workflow import load_graph
     from flame.run.runs import workflow_of
 
+    check_background(background=background)
     found = _find(run, runs)
 
     def taken(workdir: str = "") -> HeldRun:
@@ -296,8 +306,13 @@ def _facts(one: Run) -> dict[str, Any]:
         "name": one.graph.name,
         "began": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began_ns / 1e9)),
         "lasted": f"{(ended_ns - began_ns) / 1e9:.1f} s" if ended_ns else "",
-        "reason": result.reason if result is not None else "",
+        "reason": result.reason if result is not None else _home(one),
     }
+
+
+def _home(one: Run) -> str:
+    """Where to look for a run that goes on, or may go on, without a command."""
+    return f"in the node of {one.document.workdir}" if one.document.workdir else ""
 
 
 class _Tail:

@@ -215,6 +215,15 @@ def test_a_run_that_somebody_holds_is_tried_later(tmp_path: Path, folders: Folde
     assert (opening.problem.why, opening.problem.code) == ("later", Code.RUN_IN_PROGRESS)
 
 
+def test_an_open_run_that_nobody_claimed_is_let_go(tmp_path: Path, folders: Folders) -> None:
+    lab = laboratory(tmp_path / "lab")
+    assert lab.type("run").returncode == 0
+    assert folders.open(of_node(lab.run(), tmp_path), again=False).problem is None
+    assert load(lab.run()).is_running
+    folders.opener.stop()
+    assert not load(lab.run()).is_running
+
+
 def test_an_opening_that_hangs_ends_with_the_node(tmp_path: Path, folders: Folders) -> None:
     lab = laboratory(tmp_path / "lab")
     assert lab.type("run").returncode == 0

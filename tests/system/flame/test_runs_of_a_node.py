@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,7 +17,7 @@ from flame.run.run_folder import RunFolder
 from flotta_p2p.demo.fleet import free_ports
 from tests.system.flame.counting import ENDLESS, check_whole, laboratory, values
 from tests.system.flame.executions import wait_gone
-from tests.system.flame.laboratory import Laboratory
+from tests.system.flame.laboratory import FLAME, Laboratory
 from tests.system.jobs import fresh_token
 from tests.system.nodes import RunningNode, running_node
 from tests.system.processes import wait_until
@@ -68,7 +69,12 @@ def test_a_run_outlives_the_command_and_ends_with_result_and_archive(tmp_path: P
         assert typed.returncode == 0, typed.stderr
         assert f"j1 goes on in the node of {node.workdir}: #/j1" in typed.stdout
         assert states(node) == [("j1", "running")]
-        assert [one["state"] for one in lab.json("ps")["runs"]] == ["running"]
+        told = subprocess.run(
+            (*FLAME[:-1], "status", "--workdir", str(node.workdir)), capture_output=True, text=True, check=True
+        )
+        assert f"j1: running, in {lab.run().path}" in told.stdout
+        listed = lab.json("ps")["runs"]
+        assert [(one["state"], one["reason"]) for one in listed] == [("running", f"in the node of {node.workdir}")]
         followed = lab.type("logs", "-f", "j1", "counter")
         assert "counting from 0" in followed.stdout
         wait_for_archive(lab.run())
@@ -198,6 +204,13 @@ def test_without_a_node_nothing_is_made_and_the_next_step_is_told(tmp_path: Path
     typed = lab.type("run", "--background", "--workdir", str(tmp_path / "nowhere"))
     assert typed.returncode != 0
     assert "no node runs" in typed.stderr and "flotta-p2p up" in typed.stderr and "[node-not-running]" in typed.stderr
+    assert not lab.run().path.exists()
+
+
+def test_a_node_that_is_named_without_background_is_a_mistake(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path / "lab")
+    typed = lab.type("run", "--workdir", str(tmp_path))
+    assert typed.returncode == 2 and "--background" in typed.stderr
     assert not lab.run().path.exists()
 
 
