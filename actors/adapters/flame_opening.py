@@ -28,7 +28,7 @@ from flame.run.run_folder import RunFolder
 from flame.run.run_record import RunDocument, RunResult
 from flame.run.runs import load
 from protocol.errors import Code, FlottaError, StorageError, UnreachableError, WorkflowError
-from protocol.limits import CHILD_END_MS, FLAME_ARCHIVE_MS, FLAME_CHORE_BYTES_MAX, FLAME_TAKE_UP_MS
+from protocol.limits import CHILD_END_MS, FLAME_ARCHIVE_MS, FLAME_CHORE_BYTES_MAX, FLAME_TAKE_UP_MS, FLAME_TAKE_UPS_MAX
 from protocol.machines.contract import OpenRun
 from protocol.machines.keeper import RunNotOpened
 
@@ -59,6 +59,7 @@ class RunOpener:
         self._stopping = False
         self._opened: dict[str, HeldRun] = {}  # limits.FLAME_KEPT_RUNS_MAX
         self._chores: set[subprocess.Popen[bytes]] = set()  # limits.FLAME_KEPT_RUNS_MAX
+        self._take_ups = threading.Semaphore(FLAME_TAKE_UPS_MAX)
         self._threads: list[threading.Thread] = []  # limits.FLAME_KEPT_RUNS_MAX
 
     def open(self, order: OpenRun) -> None:
@@ -126,7 +127,8 @@ class RunOpener:
             return document
         self._check_goes_on(run, document, order)
         words = (TAKE_UP, str(run.path), order.parameters)
-        self._do(order.python, words, run.path, FLAME_TAKE_UP_MS, pass_fds=(lock.fileno(),))
+        with self._take_ups:
+            self._do(order.python, words, run.path, FLAME_TAKE_UP_MS, pass_fds=(lock.fileno(),))
         return load(run).document
 
     def _check_goes_on(self, run: RunFolder, document: RunDocument, order: OpenRun) -> None:

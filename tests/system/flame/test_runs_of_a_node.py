@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -197,6 +198,20 @@ def test_a_workflow_with_a_parameters_file_is_taken_up_with_it(tmp_path: Path, s
         wait_for_archive(lab.run())
     check_whole(lab.run(), 300)
     assert resumes(lab) == 1
+
+
+def test_a_standalone_node_executes_runs_too(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path / "lab")
+    alone = ("-m", "flotta_p2p.standalone", "-c", str(tmp_path / "alone.yaml"))
+    (tmp_path / "alone.yaml").write_text(f"mode: standalone\nworkdir: ./work\nnode:\n  port: {free_ports(1)[0]}\n")
+    with subprocess.Popen((sys.executable, *alone), stderr=subprocess.DEVNULL) as node:
+        wait_until((tmp_path / "work" / "control").exists, END_S)
+        handed = lab.json("run", "--background", "-c", str(tmp_path / "alone.yaml"))
+        assert handed.get("address") == "#/j1", handed
+        wait_for_archive(lab.run())
+        node.terminate()
+        assert node.wait(END_S) == 0
+    check_whole(lab.run(), 20)
 
 
 def test_without_a_node_nothing_is_made_and_the_next_step_is_told(tmp_path: Path) -> None:
