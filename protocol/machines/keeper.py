@@ -170,9 +170,9 @@ class Keeper:
             case RunNotOpened():
                 return self._not_opened(event, now)
             case RunEnded(run=run):
-                return self._over(run)
+                return self._over(run) if run in self._runs else ()  # it crashed while it was stopped, after its result
             case ExecutorCrashed(run=run, sentence=sentence):
-                return self._crashed(run, sentence, now)
+                return self._crashed(run, sentence, now) if run in self._runs else ()  # likewise
             case _:
                 assert_never(event)
 

@@ -341,3 +341,15 @@ def test_a_run_whose_executor_crashes_while_it_is_stopped_is_not_taken_up_again(
     node.ask(StopRun(run=RUN))
     node.step(ExecutorCrashed(run=RUN, sentence="KeyError"))
     assert node.rows == {}
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_executor_that_crashes_after_its_result_is_over_whichever_is_told_first(stopped: bool) -> None:
+    ended, crashed = RunEnded(run=RUN), ExecutorCrashed(run=RUN, sentence="KeyError")
+    for order in ((ended, crashed), (crashed, ended)):
+        node = running()
+        if stopped:
+            node.ask(StopRun(run=RUN))
+        for event in order:
+            node.step(event)
+        assert node.rows == {} and node.state == "over"
