@@ -129,6 +129,12 @@ class Process:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return self._popen.poll() is not None
 
+    def wait_end(self, limit_ms: int) -> None:
+        """Wait until it has ended, for so long."""
+        end_s = time.monotonic() + limit_ms / 1000
+        while not self.has_ended() and (left_s := end_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, 0.02))
+
     def terminate(self) -> None:
         """Ask it to stop (SIGTERM, the process alone)."""
         with contextlib.suppress(ProcessLookupError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
 from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_progress, show_sockets
-from actors.adapters.flame_processes import Program, cpu_s
+from actors.adapters.flame_processes import Program, cpu_ms
 from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_plans import plans_of, progress_of
@@ -51,7 +52,7 @@ from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
 from flame.run.written import counted
 from protocol.errors import FlottaError, StorageError, WorkflowError
-from protocol.limits import FLAME_COMPUTING_MS, FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
+from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -62,6 +63,7 @@ from protocol.machines.flame_events import (
     NodeEvent,
     NodeGreeted,
     NodeLeft,
+    NodeMeasured,
     NodeWantsStop,
     NodeWired,
     ProcessEnded,
@@ -90,14 +92,18 @@ class RunProgress(Answer, frozen=True):
 
 
 class RunOver(Answer, frozen=True):
-    """The result is on the disk. `fault`: why there is no archive, "" when there is one or none was wanted."""
+    """The result is on the disk; None: the run was stopped only for now. `fault`: why there is no archive, "" when
+    there is one or none was wanted.
+    """
 
-    result: Any  # flame.run.run_record.RunResult
+    result: Any  # flame.run.run_record.RunResult | None
     fault: str = ""
 
 
 class FlameExecutorActor(SupervisedActor):
-    """Executes `run`, whose lock stays with the caller. It owns the processes, and their sockets."""
+    """Executes `run`, whose lock stays with the caller. It owns the processes, and their sockets. `python`: the
+    interpreter of its flame nodes.
+    """
 
     def __init__(
         self,
@@ -109,9 +115,11 @@ class FlameExecutorActor(SupervisedActor):
         watcher: ActorHandle,
         write_archive: WriteArchive,
         limits: RunLimits,
+        python: str = sys.executable,
     ) -> None:
         super().__init__(context)
         self._run = run
+        self._python = python
         self._clock = clock
         self._timers = timers
         self._watcher = watcher
@@ -123,7 +131,6 @@ class FlameExecutorActor(SupervisedActor):
         self._log_begins: dict[str, int] = {}  # limits.FLAME_NODES_MAX: where the log of the newest process begins
         self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
-        self._cpu_s: dict[str, float] = {}  # limits.FLAME_NODES_MAX: when its timer fired last
         self._notes: dict[str, tuple[str, ...]] = {}  # limits.FLAME_NODES_MAX
         self._shown: RunView | None = None
         self._shown_ns = 0
@@ -149,7 +156,7 @@ class FlameExecutorActor(SupervisedActor):
             case ControlLost(error=error):
                 raise error
             case TimerFired():
-                self._note_computing(message.name.removeprefix(NODE_TIMER))
+                self._measure(message.name.removeprefix(NODE_TIMER))
                 self._step(message)
             case StopOrdered() | Interrupted():
                 self._step(message)
@@ -182,8 +189,7 @@ class FlameExecutorActor(SupervisedActor):
                 self._note(node, notes)
                 return NodeWired(node=node)
             case Ready():
-                self._cpu_s[node] = cpu_s(self._pids[node])
-                return NodeConnected(node=node)
+                return NodeConnected(node=node, cpu_ms=cpu_ms(self._pids.get(node, 0)))
             case Beat():
                 self._beats[node] = message
                 self._write_again(node, message)
@@ -221,13 +227,9 @@ class FlameExecutorActor(SupervisedActor):
         noted = (*self._notes.get(node, ()), *(note[:FLAME_REASON_CHARS_MAX] for note in notes))
         self._notes[node] = noted[:FLAME_NOTES_MAX]
 
-    def _note_computing(self, node: str) -> None:
-        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
+    def _measure(self, node: str) -> None:
         if node in self._pids:
-            used_s, before_s = cpu_s(self._pids[node]), self._cpu_s.get(node, 0.0)
-            self._cpu_s[node] = used_s
-            if used_s - before_s >= FLAME_COMPUTING_MS / 1000:
-                self._step(NodeBeat(node=node))
+            self._step(NodeMeasured(node=node, cpu_ms=cpu_ms(self._pids[node])))
 
     def _ended(self, ended: ProgramEnded) -> ProcessEnded:
         story = ended.fault or (self._last_of_log(ended.node, ended.code) if ended.code else "")
@@ -280,6 +282,7 @@ class FlameExecutorActor(SupervisedActor):
             log=str(self._run.folder.log(node)),
             variables={NODE_VARIABLE: node, **variables},
             safe=None if file else self._safe_program(node),
+            python=self._python,
         )
 
     def _safe_program(self, node: str) -> Program | None:
@@ -309,6 +312,10 @@ class FlameExecutorActor(SupervisedActor):
         """The result first: an archive that cannot be written takes nothing from it."""
         self.end()
         self._show()
+        if finish.suspended:
+            self._watcher.tell(RunOver(result=None))
+            self.stop()
+            return
         result = self._result(finish)
         keep_result(self._run.folder, result)
         fault = ""

@@ -48,7 +48,7 @@ def make_safe(safe_programs: list[dict[str, Any]], limit_s: float) -> None:
         with contextlib.suppress(OSError), open(one["log"], "ab") as log:  # noqa: PTH123 (pathlib would cost the start)
             running.append(
                 subprocess.Popen(
-                    (sys.executable, one["file"]),
+                    (one["python"], one["file"]),
                     cwd=one["folder"],
                     env={**os.environ, **one["variables"]},
                     stdin=subprocess.DEVNULL,

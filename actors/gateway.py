@@ -30,6 +30,8 @@ from protocol.wire.control import (
     ReloadProjects,
     Report,
     RevokeInvitation,
+    StopRun,
+    TakeRun,
     WaitJob,
 )
 from protocol.wire.jobs import (
@@ -196,6 +198,8 @@ class GatewayActor(SupervisedActor):
             case Invite() | AskInvitations() | RevokeInvitation() | BanPeer() | AcceptPeer():
                 number = self._opened(_Open(client), ASK_LIMIT_MS)
                 self._siblings["admission"].tell(_from_operator(number, request))
+            case TakeRun() | StopRun():
+                self._siblings["keeper"].tell(_from_operator(self._opened(_Open(client), ASK_LIMIT_MS), request))
             case _:
                 refused = Refused(code=Code.TYPE_NOT_ALLOWED, sentence=f"{type(request).__name__} is no request")
                 self._send(client, refused)

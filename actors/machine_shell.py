@@ -36,9 +36,13 @@ from protocol.machines.contract import (
     ClearTimer,
     Effect,
     Effects,
+    EndRun,
+    ExecuteRun,
+    FlameEffect,
     KillTask,
     Machine,
     NextPiece,
+    OpenRun,
     Persist,
     Publish,
     Received,
@@ -46,6 +50,7 @@ from protocol.machines.contract import (
     Send,
     SetTimer,
     StartTask,
+    TaskEffect,
     TimerFired,
     Write,
 )
@@ -136,7 +141,11 @@ class MachineActor(SupervisedActor):
     def end(self) -> None:
         self._timers.clear_all(self.address)
 
-    def perform_task(self, effect: StartTask | KillTask | NextPiece) -> None:
+    def perform_run(self, effect: FlameEffect) -> None:
+        """Runs of flame. The one actor that has some overrides it."""
+        raise LocalProtocolError(f"The machine of {self.name} wants {type(effect).__name__}, but has no runs.")
+
+    def perform_task(self, effect: TaskEffect) -> None:
         """Have a task started, killed or let go on. Actors that run tasks themselves override it."""
         if self._runner is None:
             raise LocalProtocolError(f"The machine of {self.name} wants a task run, but has no runner.")
@@ -230,6 +239,8 @@ class MachineActor(SupervisedActor):
                 self._publish(effect.event)
             case StartTask() | KillTask() | NextPiece():
                 self.perform_task(effect)
+            case OpenRun() | ExecuteRun() | EndRun():
+                self.perform_run(effect)
             case Refuse():
                 self._gate.tell(effect)
             case Persist():

@@ -11,7 +11,7 @@ from typing import Any
 from actors.base import ActorHandle
 from actors.inbox import Answer
 from protocol.errors import FlottaError
-from protocol.machines.contract import KillTask, NextPiece, StartTask, Write
+from protocol.machines.contract import TaskEffect, Write
 from protocol.plan.tasks import Fault, Inspection, SourceFile
 from protocol.record import Record
 
@@ -77,7 +77,7 @@ class ResourceFetched(Answer, frozen=True):
 class TaskWanted(Record, frozen=True):
     """The end of a task is told to `reply_to`."""
 
-    effect: StartTask | KillTask | NextPiece
+    effect: TaskEffect
     reply_to: ActorHandle
 
 

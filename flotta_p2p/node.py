@@ -23,6 +23,7 @@ from actors.datasource import DatasourceActor
 from actors.discovery_actor import ROLE as DISCOVERY_ROLE
 from actors.discovery_actor import DiscoveryActor
 from actors.failpoints import Point, reached
+from actors.flame_keeper import KEEPER_STOP_MS, FlameKeeperActor
 from actors.gateway import GatewayActor
 from actors.journal import JournalActor
 from actors.machine_shell import MachineActor, Rows
@@ -75,6 +76,7 @@ _REPORTERS: Final = (
     "admission",
     "poller",
     "health",
+    "keeper",
 )
 _SCHEDULER_KINDS: Final = (kinds.JOB, kinds.TASK, kinds.REMOVED, kinds.WITNESSED)
 MakeSpawner = Callable[[Callable[[SpawnerEvent], None]], Spawner]
@@ -229,12 +231,14 @@ class Node:
     # --- the tree, in the order of its start -----------------------------------------------------
 
     def _specs(self, parts: _Parts, facts: Facts) -> list[ChildSpec]:
-        """rest_for_one: whoever stands on a failed actor is started anew behind it. With the news of the projects every
-        machine begins to admit and to accept; only then the operator is heard.
+        """rest_for_one: whoever stands on a failed actor is started anew behind it. Runs of flame stand on the store
+        alone: nothing that fails in the network stops them. With the news of the projects every machine begins to
+        admit and to accept; only then the operator is heard.
         """
         delivery = (kinds.OUTBOX, kinds.INBOX)
         specs = [
             ChildSpec("store", lambda context: StoreActor.start(context, self._open_store), restarts_max=1),
+            ChildSpec("keeper", lambda context: self._keeper(context, parts), stop_ms=KEEPER_STOP_MS),
             self._machine("gate", parts, self._gate(parts), (kinds.SEEN_BOOT,)),
             ChildSpec("transport", lambda context: self._transport(context, parts)),
             self._machine("enrolment", parts, self._enrolment(parts), ()),
@@ -271,6 +275,17 @@ class Node:
             )
 
         return ChildSpec(name, factory)
+
+    def _keeper(self, context: Context, parts: _Parts) -> Any:
+        return FlameKeeperActor.start(
+            context,
+            workdir=parts.configuration.workdir,
+            store=parts.handles["store"],
+            gate=parts.handles["gate"],
+            publish=parts.bus.publish,
+            clock=parts.clock,
+            timers=parts.timers,
+        )
 
     def _gate(self, parts: _Parts) -> Callable[[Rows], Machine]:
         """A gate sends far fewer frames than nanoseconds pass: the boot clock is above all that an earlier one used."""

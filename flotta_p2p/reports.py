@@ -17,6 +17,7 @@ from protocol.machines.delivery import CourierSnapshot
 from protocol.machines.enrolment import EnrolmentSnapshot
 from protocol.machines.gate import GateSnapshot
 from protocol.machines.health import HealthSnapshot
+from protocol.machines.keeper import KeeperSnapshot
 from protocol.machines.membership_view import MembershipSnapshot
 from protocol.machines.poller import PollerSnapshot
 from protocol.machines.scheduler import SchedulerSnapshot
@@ -92,8 +93,17 @@ def describe(kind: str, facts: Facts, snapshots: dict[str, Any], way_out: dict[s
         "work": _work(snapshots.get("worker")),
         "jobs": _jobs(snapshots.get("scheduler")),
         "results": _results(snapshots.get("scheduler")),
+        "runs": _runs(snapshots.get("keeper")),
         "silent": sorted(name for name, values in snapshots.items() if values is None),
     }
+
+
+def _runs(snapshot: KeeperSnapshot | None) -> list[dict[str, str]]:
+    """Runs of flame that the node executes."""
+    return [
+        {"run": one.alias, "id": one.run, "folder": one.folder, "state": one.state, "reason": one.reason}
+        for one in (snapshot.runs if snapshot is not None else ())
+    ]
 
 
 def _projects(facts: Facts, sources: Mapping[str, frozenset[bytes]]) -> Iterable[bytes]:

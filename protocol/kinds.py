@@ -21,8 +21,9 @@ REMOVED: Final = "removed"  # key job id: a job that was removed, by whom, and u
 WITNESSED: Final = "witnessed"  # key b"": the wall time of which this node is sure (scheduler)
 ATTEMPT: Final = "attempt"  # key job id + task index: a task at this node (worker)
 CHUNK: Final = "chunk"  # key job id + digest: a chunk that this node holds for a task of a live job (worker)
+FLAME_RUN: Final = "flame-run"  # key text of a run's id: a run of flame that this node executes (keeper)
 OUTBOX: Final = "outbox"  # key owner + message id: frames not yet acknowledged (delivery)
 INBOX: Final = "inbox"  # key owner + sender + message id: frames already applied (delivery)
 
-SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, ACCEPTED, INVITATION, SEEN_BOOT, EXECUTED})
+SAFETY_KINDS: Final = frozenset({BOOT, PEER, BAN, ACCEPTED, INVITATION, SEEN_BOOT, EXECUTED, FLAME_RUN})
 KINDS: Final = SAFETY_KINDS | {JOB, TASK, REMOVED, WITNESSED, ATTEMPT, CHUNK, OUTBOX, INBOX}

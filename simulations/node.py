@@ -24,10 +24,13 @@ from protocol.machines.contract import (
     ClearTimer,
     Effect,
     Effects,
+    EndRun,
+    ExecuteRun,
     KillTask,
     Machine,
     NextPiece,
     Now,
+    OpenRun,
     Persist,
     Publish,
     Received,
@@ -328,6 +331,8 @@ class Node:
                 self.tasks.kill(effect.key)
             case NextPiece():
                 self.tasks.next_piece(effect.key, effect.run)
+            case OpenRun() | ExecuteRun() | EndRun():
+                raise Violation("no machine of a simulation has runs of flame")
             case Persist():
                 raise Violation("writes are committed, not performed")
             case _:

@@ -50,7 +50,7 @@ PARTS: Final = (
     _module("hostile", "tests.faults.hostile", "--connections 5000 --attempts 1000 --replays 100000", 30),
     _module("handlers", "tests.faults.handlers", "--kinds 2 --workers 1", 60),
     _module("kills", "tests.faults.kills", "--each 20 --random 200 --stops 40 --workers 2", 120),
-    _module("flame-kills", "tests.faults.flame_kills", "--nodes 50 --runs 50", 120),
+    _module("flame-kills", "tests.faults.flame_kills", "--nodes 50 --runs 50 --kept 50", 120),
     _module("load", "tools", "bench", 30),
     _module(SWEEP, "simulations", "sweep --seeds 2000 --first 1 --hours 500 --workers 2", 180),
     _module("scale", "tools", "scale --write", 180),

@@ -9,13 +9,14 @@ from flotta_p2p.configuration.keys import Described, all_keys
 from flotta_p2p.configuration.schema import Document
 from flotta_p2p.configuration.shapes import ListOf, Value
 from protocol.limits import KIB
-from protocol.machines import enrolment, flame_run, invitations, membership, poller, scheduler, worker
+from protocol.machines import enrolment, flame_run, invitations, keeper, membership, poller, scheduler, worker
 from protocol.wire.registry import MESSAGES
 
 MACHINES: Final[dict[str, Mapping[Any, Mapping[str, Any]]]] = {
     "enrolment": enrolment.TRANSITIONS,
     "flame_run": flame_run.TRANSITIONS,
     "invitations": invitations.TRANSITIONS,
+    "keeper": keeper.TRANSITIONS,
     "membership": membership.TRANSITIONS,
     "poller": poller.TRANSITIONS,
     "scheduler": scheduler.TRANSITIONS,

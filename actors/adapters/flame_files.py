@@ -37,8 +37,9 @@ class HeldRun:
     lock: FolderLock
 
 
-def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
+def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0, workdir: str = "") -> HeldRun:
     """Under a number that no run had. Its files are copied, and its document is on the disk, when this returns.
+    `workdir`: of the node that is to execute it.
 
     Raises StorageError, and WorkflowError for more flame nodes than FLAME_NODES_MAX.
     """
@@ -61,6 +62,7 @@ def new_run(runs: Path, graph: Graph, *, limit_s: float = 0.0) -> HeldRun:
             started_ns=time.time_ns(),
             provenance=provenance(graph, hashes(files)),
             limit_s=limit_s,
+            workdir=workdir,
         )
         write_whole(folder.document, to_json(document))
     except BaseException as error:
@@ -116,24 +118,30 @@ def _not_ours(folder: RunFolder, error: ConfigError) -> FlottaError:
     return error
 
 
-def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False) -> HeldRun:
-    """Hold a run that has ended badly, or whose executor died, to go on with it. `graph`: what would run now.
+def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False, workdir: str = "") -> HeldRun:
+    """Hold a run that has ended badly, or whose executor died, to go on with it. `graph`: what would run now;
+    `workdir`: of the node that is to execute it.
 
     Raises WorkflowError: RUN_IN_PROGRESS; RUN_FAILED when it has succeeded, or, save `anyway`, when code or parameters
     are others; StorageError.
     """
     lock = hold(folder)
     try:
-        return HeldRun(folder, _taken_up(folder, graph, anyway=anyway), lock)
-    except OSError as error:
-        lock.release()
-        raise _unwritten(folder.path, error) from error
+        return HeldRun(folder, taken_up(folder, graph, anyway=anyway, workdir=workdir), lock)
     except FlottaError:
         lock.release()
         raise
 
 
-def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool) -> RunDocument:
+def taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
+    """As `take_up`, for a caller whose lock is held."""
+    try:
+        return _taken_up(folder, graph, anyway=anyway, workdir=workdir)
+    except OSError as error:
+        raise _unwritten(folder.path, error) from error
+
+
+def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
     document, result = load(folder).document, load_result(folder)
     if result is not None and result.end == "succeeded":
         raise _not_resumed(folder, "it has succeeded", "start a new run with `flame run`")
@@ -152,7 +160,7 @@ def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool) -> RunDocument:
         folder.sources.rename(folder.path / f"sources-before-resume-{resumes}")
         copy_sources(files, folder.sources)
         document = msgspec.structs.replace(document, graph=graph, provenance=provenance(graph, sources))
-    document = msgspec.structs.replace(document, resumes=resumes)
+    document = msgspec.structs.replace(document, resumes=resumes, workdir=workdir)
     write_whole(folder.document, to_json(document))
     folder.result.unlink(missing_ok=True)
     return document

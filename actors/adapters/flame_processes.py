@@ -20,14 +20,14 @@ import msgspec
 from actors import flame_guard
 from actors.children import PARENT_VARIABLE, Process
 from flame.run.whole_files import like_its_folder, make_like_its_parent
-from protocol.limits import FLAME_SAFE_MS
+from protocol.limits import FLAME_GUARD_MS, FLAME_SAFE_MS
 from protocol.record import Record
 
 _GUARD: Final = (sys.executable, "-I", "-S", flame_guard.__file__, str(FLAME_SAFE_MS / 1000))
 
 
 class Program(Record, frozen=True):
-    """A Python file to run with this interpreter in `folder`. What it prints is appended to `log`.
+    """A file to run with the interpreter `python` in `folder`. What it prints is appended to `log`.
 
     It sees the environment of this process, and `variables`. `safe`: the program that the guard runs after it has
     killed this one.
@@ -38,6 +38,7 @@ class Program(Record, frozen=True):
     log: str
     variables: dict[str, str]
     safe: Program | None = None
+    python: str = sys.executable
 
 
 class ProgramGone(NamedTuple):
@@ -68,8 +69,8 @@ class FlameProcesses:
             make_like_its_parent(path.parent)
         with open(path, "ab", opener=like_its_folder) as log:
             process = Process(
-                (sys.executable, program.file),
-                _environment(program.variables),
+                (program.python, program.file),
+                environment(program.variables),
                 self._selector,
                 stdout=log.fileno(),
                 stderr=subprocess.STDOUT,
@@ -91,14 +92,18 @@ class FlameProcesses:
         return [self._bury(node) for node in ended]
 
     def end_all(self) -> None:
-        """Kill all and wait for their ends, `CHILD_END_MS` each at worst."""
+        """Kill all and wait for their ends, `CHILD_END_MS` each at worst. When some still run, their executor has
+        crashed: the guard makes their hardware safe, and is waited for.
+        """
+        limit_ms = FLAME_SAFE_MS + FLAME_GUARD_MS if self._running else 0
         for process, _ in self._running.values():
             process.kill()
-        for node in list(self._running):
-            self._bury(node)
         if self._guard is not None:
-            self._guard.end()
+            self._guard.end(limit_ms)
             self._guard = None
+        for process, _ in self._running.values():
+            process.reap()  # last: the guard may kill by its id
+        self._running.clear()
 
     def _bury(self, node: str) -> ProgramGone:
         process, _ = self._running.pop(node)
@@ -109,7 +114,7 @@ class FlameProcesses:
 
     def _renew_guard(self) -> None:
         if self._guard is not None:
-            self._guard.end()
+            self._guard.end(0)
         self._guard = _Guard(self._selector, self._lock, self._memory)
         for process, program in self._running.values():
             self._tell_guard_of(process, program)
@@ -147,21 +152,22 @@ class _Guard:
         with contextlib.suppress(BrokenPipeError):  # the next start finds it gone
             os.write(self._ours, f"{line}\n".encode())
 
-    def end(self) -> None:
-        """It has nothing to do any more."""
+    def end(self, limit_ms: int) -> None:
+        """Let it do what is left to do, for so long."""
         os.close(self._ours)
+        self._process.wait_end(limit_ms)
         self._process.reap()
 
 
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """`print` shows at once in the log, whose lines may be all that is left of a crash."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **variables}
 
 
-def cpu_s(pid: int) -> float:
-    """CPU time of a process so far; 0.0 where the system does not tell."""
+def cpu_ms(pid: int) -> int:
+    """CPU time of a process so far; 0 where the system does not tell."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return 0
+    return (int(words[11]) + int(words[12])) * 1_000 // os.sysconf("SC_CLK_TCK")

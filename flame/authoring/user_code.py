@@ -1,7 +1,7 @@
 """Runs a file of the user in a process of its own, to learn something from it: a node file, or a workflow.
 
 The process writes one record, an answer or a Problem, into a file; whatever it prints is not mixed up with it. It ends
-with its limit, and so does everything that it started.
+with its limit, and so does everything that it started; and it does not outlive who asks.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def run(file: Path) -> dict[str, Any]:
     does not outlive the one that asked.
     """
     adopt_parent_death()
+    os.environ.pop(PARENT_VARIABLE, None)
     sys.argv = [str(file)]
     sys.path.insert(0, str(file.parent))
     return runpy.run_path(str(file), run_name="__main__")

@@ -1,4 +1,4 @@
-"""Whose a run is: journals and sockets are their owner's alone, the rest follows the umask."""
+"""Whose a run is: journals and sockets are their owner's alone, the rest is as open as the folder of runs."""
 
 from __future__ import annotations
 

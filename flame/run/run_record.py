@@ -36,7 +36,9 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 class RunDocument(msgspec.Struct, frozen=True):
-    """`id`: text of a job id. `resumes`: how often the run was taken up again after its executor had died."""
+    """`id`: text of a job id. `resumes`: how often the run was taken up again after its executor had died. `workdir`:
+    the work directory of the node that executes it, "" when a command does.
+    """
 
     id: str
     alias: str
@@ -45,6 +47,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     provenance: Provenance = Provenance()
     limit_s: float = 0.0
     resumes: int = 0
+    workdir: str = ""
 
 
 class NodeResult(msgspec.Struct, frozen=True):

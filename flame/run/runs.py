@@ -5,6 +5,7 @@ Any process may look, while a run is running and for ever afterwards. Nothing is
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,17 @@ def load(folder: RunFolder) -> Run:
         raise
     except (OSError, msgspec.DecodeError) as error:
         raise _unreadable(folder.document, error) from error
+
+
+def workflow_of(run: Run) -> Path:
+    """What is run again lies beside the runs. Another place is believed only when these are its runs: the folder may
+    have come from another machine, or from somebody else.
+    """
+    runs, recorded = run.folder.path.parent, Path(run.graph.workflow_file)
+    with contextlib.suppress(OSError):
+        if (recorded.parent / RUNS_FOLDER).samefile(runs):
+            return recorded
+    return runs.absolute().parent / recorded.name
 
 
 def runs_folder(start: Path) -> Path:

@@ -89,6 +89,7 @@ def _status_lines(values: dict[str, Any]) -> list[str]:
     if values["left"]:
         facts.insert(0, ("left", LEFT))
     facts += [("scheduler", _scheduler(one)) for one in values["schedulers"]]
+    facts += [("run", _run(one)) for one in values["runs"]]
     facts += [("source", _source(source)) for source in values["sources"] if source is not None]
     if values["silent"]:
         facts.append(("silent", f"{', '.join(values['silent'])}: did not answer; see the node's log"))
@@ -115,6 +116,10 @@ def _scheduler(one: dict[str, Any]) -> str:
         heard = "never" if one["silent_ms"] is None else f"{span(one['silent_ms'])} ago"
         return f"{one['name']}: {one['unanswered']} polls without an answer, the last answer {heard}"
     return f"{one['name']}: {one['state']}"
+
+
+def _run(one: dict[str, str]) -> str:
+    return f"{one['run']}: {one['state']}{': ' if one['reason'] else ''}{one['reason']}, in {one['folder']}"
 
 
 def _others(values: dict[str, Any]) -> str:

@@ -150,6 +150,31 @@ class NextPiece(Record, frozen=True):
     run: int = 0  # as in StartTask
 
 
+class OpenRun(Record, frozen=True):
+    """Lock the folder of a flame run and look whether it may go on; RunOpened or RunNotOpened of the keeper follows.
+
+    `again`: it was executed before, so that it is resumed; otherwise somebody has just made it ready.
+    """
+
+    run: str
+    folder: str
+    python: str
+    parameters: str
+    again: bool
+
+
+class ExecuteRun(Record, frozen=True):
+    """Start the executor of a run that is open; RunEnded or ExecutorCrashed of the keeper follows."""
+
+    run: str
+
+
+class EndRun(Record, frozen=True):
+    """Stop a run that is executed, in order."""
+
+    run: str
+
+
 class Publish(Record, frozen=True):
     """Tell the other machines of this node; `protocol.wiring` says which take it."""
 
@@ -167,7 +192,9 @@ class Refuse(Record, frozen=True):
     next_step: str = ""
 
 
-Effect = Send | SetTimer | ClearTimer | Persist | StartTask | KillTask | NextPiece | Publish | Refuse
+TaskEffect = StartTask | KillTask | NextPiece
+FlameEffect = OpenRun | ExecuteRun | EndRun
+Effect = Send | SetTimer | ClearTimer | Persist | TaskEffect | FlameEffect | Publish | Refuse
 Effects = tuple[Effect, ...]
 
 

@@ -75,13 +75,21 @@ class NodeWired(Record, frozen=True):
 
 
 class NodeConnected(Record, frozen=True):
-    """All its outputs are connected: it is ready."""
+    """All its outputs are connected: it is ready. `cpu_ms`: what its process has computed until now."""
 
     node: str
+    cpu_ms: int = 0
 
 
 class NodeBeat(Record, frozen=True):
     node: str
+
+
+class NodeMeasured(Record, frozen=True):
+    """What its process has computed since it was started. Told before each of its timers fires, when it is known."""
+
+    node: str
+    cpu_ms: int
 
 
 class NodeWantsStop(Record, frozen=True):
@@ -111,16 +119,17 @@ class ProcessEnded(Record, frozen=True):
 
 
 class StopOrdered(Record, frozen=True):
-    """Somebody asks to stop the run in order."""
+    """Somebody asks to stop the run in order. `suspends`: only for now, it is to be taken up again."""
 
     reason: str
+    suspends: bool = False
 
 
 class Interrupted(Record, frozen=True):
     """Ctrl-C. Once: stop in order. Twice: kill."""
 
 
-NodeEvent = NodeGreeted | NodeWired | NodeConnected | NodeBeat | NodeWantsStop | NodeLeft | ProcessEnded
+NodeEvent = NodeGreeted | NodeWired | NodeConnected | NodeBeat | NodeMeasured | NodeWantsStop | NodeLeft | ProcessEnded
 RunEvent = RunBegun | NodeEvent | StopOrdered | Interrupted | TimerFired
 
 # --- effects ------------------------------------------------------------------------------------
@@ -154,10 +163,11 @@ class Tell(Record, frozen=True):
 
 
 class Finish(Record, frozen=True):
-    """Every flame node has ended. The last effect."""
+    """Every flame node has ended. The last effect. `suspended`: the run is not over, and has no result yet."""
 
     end: RunEnd
     reason: str
+    suspended: bool = False
 
 
 RunEffect = StartProcess | RunSafe | KillProcess | Tell | SetTimer | ClearTimer | Finish

@@ -20,6 +20,7 @@ from protocol.machines.flame_events import (
     NodeEvent,
     NodeGreeted,
     NodeLeft,
+    NodeMeasured,
     NodePlan,
     NodeView,
     NodeWantsStop,
@@ -37,19 +38,11 @@ from protocol.machines.flame_events import (
     StopOrdered,
     Tell,
 )
-from protocol.machines.flame_verdict import UNCLEAN, FlameNode, joined
+from protocol.machines.flame_verdict import OVERDUE, UNCLEAN, FlameNode, joined
 
 LIMIT_TIMER: Final = "limit"
 NODE_TIMER: Final = "node:"
 
-# What is said of a flame node whose wait is over.
-_OVERDUE: Final[Mapping[str, str]] = {
-    "starting": "its program did not come to register() within {:g} s",
-    "wiring": "it did not join its edges within {:g} s",
-    "connecting": "it did not join its edges within {:g} s",
-    "stopping": "its program did not end within {:g} s of being asked to stop",
-    "leaving": "its process did not end within {:g} s of its farewell",
-}
 _GONE: Final = {"Killed": "killing", "ProcessEnded": "departed"}
 _LISTENING: Final = {"StopTold": "stopping", "Left": "leaving", "ProcessEnded": "departed"}
 _WATCHED: Final = {**_LISTENING, "Killed": "killing"}
@@ -89,6 +82,7 @@ class FlameRun:
         self._running = False  # all were told to start once
         self._end: RunEnd | None = None  # set: the run stops, or has ended
         self._reason = ""
+        self._suspended = False  # it stops only for now
         self._interrupts = 0
         self._finished = False
         self._late = 0
@@ -103,7 +97,8 @@ class FlameRun:
         match event:
             case RunBegun():
                 self._begin()
-            case StopOrdered(reason=reason):
+            case StopOrdered(reason=reason, suspends=suspends):
+                self._suspended |= suspends and self._end is None
                 self._stop("stopped", reason)
             case Interrupted():
                 self._interrupt()
@@ -225,7 +220,7 @@ class FlameRun:
             end, reason = "failed", f"{bad[0]}: {bad[1].problem}"
         self._end, self._reason, self._finished = end, reason[:FLAME_REASON_CHARS_MAX], True
         self._effects.append(ClearTimer(name=LIMIT_TIMER))
-        self._effects.append(Finish(end=end, reason=self._reason))
+        self._effects.append(Finish(end=end, reason=self._reason, suspended=self._suspended))
 
     # --- what flame nodes say --------------------------------------------------------------------
 
@@ -237,11 +232,14 @@ class FlameRun:
             case NodeWired() if node.state == "wiring":
                 self._move(node, "Wired")
                 self._wait(node, None)
-            case NodeConnected() if node.state == "connecting":
+            case NodeConnected(cpu_ms=cpu_ms) if node.state == "connecting":
+                node.cpu_ms = cpu_ms
                 self._move(node, "Connected")
                 self._wait(node, None)
             case NodeBeat() if node.state in ("running", "stopping"):
                 node.heard_ns = self._now.boot_ns
+            case NodeMeasured(cpu_ms=cpu_ms):
+                node.measured(cpu_ms, self._now)
             case NodeWantsStop(reason=reason) if node.state in ("running", "stopping", "leaving", "departed"):
                 self._stop("stopped", reason or f"{event.node} asked to stop")
             case NodeLeft(problem=problem):
@@ -393,7 +391,7 @@ class FlameRun:
                 self._start(node)
             case state:
                 waited_for = "stopping" if self._end is not None and state == "starting" else state
-                self._kill(node, _OVERDUE[waited_for].format((node.due_ns - node.set_ns) / 1e9), hung=True)
+                self._kill(node, OVERDUE[waited_for].format((node.due_ns - node.set_ns) / 1e9), hung=True)
 
     def _stood_still(self, node: FlameNode) -> bool:
         """Whether the timer is late: this process stood still itself, as in a suspend, and messages wait to be read.

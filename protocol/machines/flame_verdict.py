@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from protocol.limits import FLAME_COMPUTING_MS
 from protocol.machines.contract import Now
 from protocol.machines.flame_events import NodeEnd, NodePlan
 
 UNCLEAN: Final = ("failed", "killed", "hung")
+# What is said of a flame node whose wait is over.
+OVERDUE: Final[Mapping[str, str]] = {
+    "starting": "its program did not come to register() within {:g} s",
+    "wiring": "it did not join its edges within {:g} s",
+    "connecting": "it did not join its edges within {:g} s",
+    "stopping": "its program did not end within {:g} s of being asked to stop",
+    "leaving": "its process did not end within {:g} s of its farewell",
+}
 
 
 class FlameNode:
@@ -40,6 +50,13 @@ class FlameNode:
         self.securing = False  # its newest process is that of its safe program
         self.restarting = False
         self.heard_ns = 0
+        self.cpu_ms = 0  # when it was measured last
+
+    def measured(self, cpu_ms: int, now: Now) -> None:
+        """A flame node that computes is alive, though a library that holds Python's lock may keep it from beating."""
+        if cpu_ms - self.cpu_ms >= FLAME_COMPUTING_MS:
+            self.heard_ns = now.boot_ns
+        self.cpu_ms = cpu_ms
 
     def verdict(self) -> tuple[NodeEnd, str]:
         if self.blame:

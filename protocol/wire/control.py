@@ -99,6 +99,35 @@ class AcceptPeer(Record, frozen=True):
     node: bytes
 
 
+class TakeRun(Record, frozen=True):
+    """Execute the run of flame in this folder; its document is on the disk, and nobody holds its lock. Answered by
+    RunTaken once the node holds it. `parameters`: the parameters file that was named, "" for none.
+    """
+
+    run: str  # text of its id
+    alias: str
+    folder: str
+    python: str  # the interpreter that is to run its flame nodes
+    parameters: str = ""
+
+
+class RunTaken(Record, frozen=True):
+    run: str
+
+
+class StopRun(Record, frozen=True):
+    """Stop this run in order, or take it up no more: answered by RunStopping at once."""
+
+    run: str
+
+
+class RunStopping(Record, frozen=True):
+    """`state`: where it stood."""
+
+    run: str
+    state: str
+
+
 class Report(Record, frozen=True):
     """Plain values for people and for --json."""
 
@@ -138,6 +167,10 @@ _RECORDS: Final[dict[int, type[msgspec.Struct]]] = {
     110: RevokeInvitation,
     111: BanPeer,
     112: AcceptPeer,
+    113: TakeRun,
+    114: RunTaken,
+    115: StopRun,
+    116: RunStopping,
 }
 _NUMBERS: Final = {record: number for number, record in _RECORDS.items()}
 

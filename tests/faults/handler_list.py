@@ -84,7 +84,13 @@ def _of_actor(name: str, actor: type[SupervisedActor]) -> Iterator[Handler]:
 
 
 def _cases(actor: type[SupervisedActor]) -> Iterator[type[Any]]:
-    """The classes that the cases of `handle` name."""
+    """The classes that the cases of `handle` name, its own and those of the actors that it builds on."""
+    for one in actor.__mro__:
+        if "handle" in vars(one) and one is not SupervisedActor:
+            yield from _cases_of(one)
+
+
+def _cases_of(actor: type[Any]) -> Iterator[type[Any]]:
     source = ast.parse(textwrap.dedent(inspect.getsource(actor.handle)))
     names = vars(inspect.getmodule(actor))
     match = next(node for node in ast.walk(source) if isinstance(node, ast.Match))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.flame_kills import node_round, run_round
+from tests.faults.flame_kills import kept_round, node_round, run_round
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -18,3 +18,8 @@ def test_killed_flame_nodes_leave_no_gap_and_no_duplicate(tmp_path: Path) -> Non
 
 def test_killed_executors_leave_no_gap_and_no_duplicate(tmp_path: Path) -> None:
     assert run_round(tmp_path, random.Random(5)) > 0
+
+
+@pytest.mark.usefixtures("own_runtime")
+def test_killed_nodes_leave_no_gap_and_no_duplicate_in_their_runs(tmp_path: Path) -> None:
+    assert kept_round(tmp_path, random.Random(5)) > 0

@@ -38,7 +38,7 @@ def one_of_each(handlers: Sequence[Handler]) -> list[Handler]:
 
 
 def test_every_class_of_actor_runs_in_a_node_and_takes_the_news_that_it_is_given(tree: Tree) -> None:
-    assert set(tree.values()) == actor_classes() - {FlameExecutorActor}  # of `flame run`, in a process of its own
+    assert set(tree.values()) == actor_classes() - {FlameExecutorActor}  # of a run, in whatever process
     assert news_without_handler(tree) == []
 
 

@@ -17,8 +17,8 @@ from flame.journal.segments import _LENGTHS, _MARK, _RECORD, HEAD, Piece, Record
 from flame.locks import is_file_locked
 from flame.run.run_folder import is_below, is_node_name
 from flame.run.run_record import Provenance, Source, to_json
-from flame.run.runs import load
-from flotta_p2p.commands.flame.running import _check_holder, _Tail, _workflow_of
+from flame.run.runs import load, workflow_of
+from flotta_p2p.commands.flame.running import _check_holder, _Tail
 from protocol.errors import Code, StorageError
 from tests.flame.archive import builders
 from tests.flame.saved_runs import SavedRun, graph
@@ -152,10 +152,10 @@ def test_a_lock_file_names_no_process_of_another_user(saved: SavedRun) -> None:
 
 
 def test_what_is_resumed_lies_beside_the_runs_whatever_their_record_says(saved: SavedRun, tmp_path: Path) -> None:
-    assert _workflow_of(load(saved.folder)) == tmp_path / "workflow.py"
+    assert workflow_of(load(saved.folder)) == tmp_path / "workflow.py"
     elsewhere = msgspec.structs.replace(saved.document.graph, workflow_file="/tmp/another/workflow.py")
     saved.folder.document.write_bytes(to_json(msgspec.structs.replace(saved.document, graph=elsewhere)))
-    assert _workflow_of(load(saved.folder)) == tmp_path / "workflow.py"
+    assert workflow_of(load(saved.folder)) == tmp_path / "workflow.py"
 
 
 def test_a_line_without_an_end_is_shown_in_pieces_and_no_character_moves_the_cursor(

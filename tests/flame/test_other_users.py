@@ -22,10 +22,13 @@ from tests.users import without_privileges
 
 @pytest.fixture
 def runs() -> Iterator[Path]:
-    """Where everybody may look: the folders of pytest are closed."""
+    """Where everybody may look: the folders of pytest are closed, and so is one that a run makes."""
     folder = Path(tempfile.mkdtemp(prefix="flame-others-"))
-    folder.chmod(0o755)
-    yield folder / "flame_runs"
+    runs = folder / "flame_runs"
+    runs.mkdir()
+    for path in (folder, runs):
+        path.chmod(0o755)
+    yield runs
     shutil.rmtree(folder)
 
 
@@ -91,7 +94,7 @@ def test_it_is_not_taken_up_and_a_folder_of_ones_own_is_advised(saved: SavedRun)
 def test_a_folder_of_runs_that_is_closed_is_told(saved: SavedRun, runs: Path) -> None:
     runs.chmod(0o700 if os.geteuid() == 0 else 0)
     try:
-        with without_privileges(), pytest.raises(StorageError, match="cannot be read by this user"):
+        with without_privileges(), pytest.raises(StorageError, match="cannot be listed: Permission denied"):
             all_runs(runs)
     finally:
         runs.chmod(0o755)

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.system, pytest.mark.usefixtures("own_runtime")]
 RECOVERY_S: Final = 2.0
 ACTORS: Final = (
     "store",
+    "keeper",
     "gate",
     "transport",
     "enrolment",

@@ -18,11 +18,20 @@ from flame.limits import LOG_LINE_BYTES_MAX
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
+from flotta_p2p.commands.flame.handing import (
+    BACKGROUND,
+    ask_node_to_stop,
+    check_background,
+    hand_over,
+    node_of,
+    run_of_another,
+)
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
 from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
+from flotta_p2p.commands.options import Place, place_options
 from flotta_p2p.commands.output import clean, show, show_error, table
 from flotta_p2p.streams import end_with_reader
-from protocol.errors import NEXT_STEP, Code, DeniedError, FlottaError, StorageError, UnreachableError, WorkflowError
+from protocol.errors import NEXT_STEP, Code, FlottaError, StorageError, UnreachableError, WorkflowError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
@@ -41,52 +50,87 @@ _LIMIT: Final = click.FloatRange(min=0.0, min_open=True, max=_LIMIT_S_MAX)
 @WORKFLOW
 @PARAMETERS
 @click.option("--limit", "limit_s", type=_LIMIT, help="Seconds; then it is stopped in order.")
+@BACKGROUND
+@place_options()
 @json_option
-def run(workflow: Path, parameters: Path | None, limit_s: float | None, as_json: bool) -> int:
+def run(
+    workflow: Path, parameters: Path | None, limit_s: float | None, background: bool, place: Place, as_json: bool
+) -> int:
     """Run a workflow to its end. Ctrl-C stops it in order: the code below each loop runs, and the archive is written;
     Ctrl-C again kills.
 
-    The exit code is 0 when it succeeded or was stopped by a flame node or `flame stop`, and 1 otherwise.
+    The exit code is 0 when it succeeded or was stopped by a flame node or `flame stop`, and 1 otherwise; with
+    --background 0 once the node has it.
 
     \b
     Examples:
       flame run
       flame run rabi/workflow.py -p rabi/tuesday.json --limit 3600
+      flame run --background
     """
     if limit_s is not None and math.isnan(limit_s):
         raise click.BadParameter("nan is no number of seconds", param_hint="--limit")
     from actors.adapters.flame_files import discard_unbegun, new_run
     from flame.authoring.workflow import load_graph
 
-    graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
-    held = new_run(Path(graph.workflow_file).parent / RUNS_FOLDER, graph, limit_s=limit_s or 0.0)
-    try:
-        return _execute(held, as_json)
-    except (KeyboardInterrupt, FlottaError):
-        discard_unbegun(held.folder)
-        raise
+    check_background(background=background)
+
+    def made(workdir: str = "") -> HeldRun:
+        graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
+        runs = Path(graph.workflow_file).parent / RUNS_FOLDER
+        return new_run(runs, graph, limit_s=limit_s or 0.0, workdir=workdir)
+
+    if not background:
+        held = made()
+        try:
+            return _execute(held, as_json)
+        except (KeyboardInterrupt, FlottaError):
+            discard_unbegun(held.folder)
+            raise
+    with node_of(place) as node:
+        return hand_over(node, made(str(node.workdir)), parameters, is_new=True, as_json=as_json)
 
 
 @click.command(short_help="Take up a run that was broken off or has failed.")
 @click.argument("run")
 @PARAMETERS
 @click.option("--anyway", is_flag=True, help="Go on with files and parameters that are others by now.")
+@BACKGROUND
+@place_options()
 @RUNS
 @json_option
-def resume(run: str, parameters: Path | None, anyway: bool, runs: Path | None, as_json: bool) -> int:
+def resume(
+    run: str,
+    parameters: Path | None,
+    anyway: bool,
+    background: bool,
+    place: Place,
+    runs: Path | None,
+    as_json: bool,
+) -> int:
     """Take up RUN again that was broken off, by a crash or a power cut, or has failed: each flame node goes on from its
     journal, with its memory, and no value is lost or doubled.
 
     \b
     Examples:
       flame resume j41
+      flame resume j41 --background
     """
     from actors.adapters.flame_files import take_up
     from flame.authoring.workflow import load_graph
+    from flame.run.runs import workflow_of
 
+    check_background(background=background)
     found = _find(run, runs)
-    graph = load_graph(_workflow_of(found), parameters, warn=None if as_json else _warn)
-    return _execute(take_up(found.folder, graph, anyway=anyway), as_json)
+
+    def taken(workdir: str = "") -> HeldRun:
+        graph = load_graph(workflow_of(found), parameters, warn=None if as_json else _warn)
+        return take_up(found.folder, graph, anyway=anyway, workdir=workdir)
+
+    if not background:
+        return _execute(taken(), as_json)
+    with node_of(place) as node:
+        return hand_over(node, taken(str(node.workdir)), parameters, is_new=False, as_json=as_json)
 
 
 @click.command(short_help="List the runs: which go on, and how the others ended.")
@@ -162,17 +206,6 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
         time.sleep(_LOOK_S)
 
 
-def _workflow_of(found: Run) -> Path:
-    """What is run again lies beside the runs. Another place is believed only when these are its runs: the folder may
-    have come from another machine, or from somebody else.
-    """
-    runs, recorded = found.folder.path.parent, Path(found.graph.workflow_file)
-    with suppress(OSError):
-        if (recorded.parent / RUNS_FOLDER).samefile(runs):
-            return recorded
-    return runs.absolute().parent / recorded.name
-
-
 # --- executing ---------------------------------------------------------------------------------------------------
 
 
@@ -246,7 +279,7 @@ def _running(word: str, runs: Path | None) -> Run:
 
     if word:
         found = _find(word, runs)
-        if found.is_running:
+        if found.is_running or (found.document.workdir and found.result is None):  # its node may try it again
             return found
         sentence = f"run {found.alias} does not run: it is {found.state}"
     else:
@@ -259,9 +292,14 @@ def _running(word: str, runs: Path | None) -> Run:
 
 
 def _ask_to_stop(found: Run) -> None:
-    """SIGTERM to the executor: it holds the lock, so the process that is named there lives."""
+    """The node that executes it; else SIGTERM to the executor: it holds the lock, so the process that is named there
+    lives.
+    """
     from actors.adapters.folder_lock import lock_holder
 
+    if found.document.workdir:
+        ask_node_to_stop(found)
+        return
     holder = lock_holder(found.folder.path)
     if holder is None and not found.is_running:
         return  # it has ended meanwhile
@@ -273,11 +311,7 @@ def _ask_to_stop(found: Run) -> None:
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise DeniedError(
-            Code.RUN_IN_PROGRESS,
-            f"run {found.alias} is run by another user",
-            next_step="ask that user to stop it",
-        ) from error
+        raise run_of_another(found) from error
 
 
 def _check_holder(found: Run, pid: int) -> None:
@@ -314,8 +348,13 @@ def _facts(one: Run | Unreadable) -> dict[str, Any]:
         "name": one.graph.name,
         "began": began,
         "lasted": f"{(ended_ns - began_ns) / 1e9:.1f} s" if ended_ns else "",
-        "reason": result.reason if result is not None else "",
+        "reason": result.reason if result is not None else _home(one),
     }
+
+
+def _home(one: Run) -> str:
+    """Where to look for a run that goes on, or may go on, without a command."""
+    return f"in the node of {one.document.workdir}" if one.document.workdir else ""
 
 
 class _Tail:

@@ -12,6 +12,7 @@ from flame.run import run_record
 from protocol.errors import InvariantBroken
 from protocol.limits import (
     FLAME_BEAT_MISSED_MS,
+    FLAME_COMPUTING_MS,
     FLAME_FAREWELL_MS,
     FLAME_HELLO_MS,
     FLAME_KILL_MS,
@@ -25,8 +26,10 @@ from protocol.machines.contract import Stories, TimerFired
 from protocol.machines.flame_events import (
     Finish,
     Interrupted,
+    NodeConnected,
     NodeGreeted,
     NodeLeft,
+    NodeMeasured,
     NodePlan,
     NodeWantsStop,
     ProcessEnded,
@@ -202,6 +205,60 @@ def stays_after_its_farewell(world: World) -> None:
 
 def cannot_be_killed(world: World) -> None:
     world.pass_ms(FLAME_BEAT_MISSED_MS + FLAME_KILL_MS)
+
+
+def look_at(world: World, cpu_ms: int) -> None:
+    """Its beats are missed, and that is what its process has computed so far."""
+    world.ns = world.timers["node:a"].at_ns
+    world.step(NodeMeasured(node="a", cpu_ms=cpu_ms))
+    world.fire("node:a")
+
+
+def test_a_flame_node_that_sends_no_beats_lives_as_long_as_it_computes() -> None:
+    world = World(A)
+    world.begin()
+    world.greet("a")
+    world.wire("a")
+    world.step(NodeConnected(node="a", cpu_ms=40_000))  # its start was long: that does not count
+    for look in range(1, 4):
+        look_at(world, 40_000 + look * FLAME_COMPUTING_MS)
+        assert world.state("a") == "running"
+    look_at(world, 40_000 + 4 * FLAME_COMPUTING_MS - 1)
+    assert world.killed == {"a"}
+
+
+def test_what_a_flame_node_computed_is_counted_anew_after_a_restart() -> None:
+    world = running(ANEW)
+    look_at(world, 90_000)
+    world.end("a", 3)
+    world.step(NodeLeft(node="a"))
+    world.fire("node:a")
+    world.run("a")
+    look_at(world, FLAME_COMPUTING_MS)
+    assert world.state("a") == "running"
+
+
+def suspended(world: World) -> None:
+    world.step(StopOrdered(reason="for now", suspends=True))
+    assert world.told[-1] == ("a", "stop")
+
+
+def test_a_run_that_stops_only_for_now_is_not_over_even_when_a_flame_node_does_not_stop_in_order() -> None:
+    orderly, unclean = running(A), running(A)
+    suspended(orderly)
+    orderly.leave("a")
+    assert orderly.finish == Finish(end="stopped", reason="for now", suspended=True)
+    suspended(unclean)
+    unclean.end("a", signal=9)
+    assert unclean.finish is not None and (unclean.finish.end, unclean.finish.suspended) == ("failed", True)
+
+
+def test_a_run_that_stops_for_good_is_over_whatever_is_ordered_then() -> None:
+    world = running(A)
+    world.step(StopOrdered(reason="enough"))
+    world.step(StopOrdered(reason="for now", suspends=True))
+    world.leave("a")
+    assert world.finish == Finish(end="stopped", reason="enough")
 
 
 UNCLEAN: list[tuple[Callable[[World], None], str, str]] = [

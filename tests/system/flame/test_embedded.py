@@ -6,12 +6,13 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actors.adapters.flame_files import load_result, new_run
 from actors.flame_embedded import execute
-from actors.flame_executor import RunOver, RunProgress
+from actors.flame_executor import FlameExecutorActor, RunOver, RunProgress
 from actors.flame_plans import limits_of
 from flame.graph import Graph
 from flame.run.run_folder import RUNS_FOLDER, RunFolder
@@ -98,7 +99,8 @@ def test_a_program_that_is_gone_is_told_and_handlers_of_signals_come_back(tmp_pa
 
 
 def test_a_process_that_cannot_be_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.adapters.flame_processes.sys.executable", "/nowhere/python")
+    defaults: Any = FlameExecutorActor.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "python", "/nowhere/python")
     over = executed(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", AT_ONCE)), written)
     assert over.result.nodes["a"].problem == "its process could not be started: No such file or directory"
     assert over.result.end == "failed"

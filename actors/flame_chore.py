@@ -1,0 +1,76 @@
+"""What a node has done for its runs in a process of its own: `python -m actors.flame_chore take-up|archive FOLDER …`.
+
+It runs under the interpreter of the run. The node neither loads what this loads nor waits for a program of a person.
+The answer is one JSON document on standard output, `Answered`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from actors.child_bootstrap import adopt_parent_death, parent_pid
+from flame.run.run_folder import RunFolder
+from protocol.errors import Code, FlottaError, WorkflowError
+from protocol.limits import FLAME_REASON_CHARS_MAX
+
+TAKE_UP = "take-up"
+ARCHIVE = "archive"
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """`code` "": it is done."""
+
+    code: str = ""
+    sentence: str = ""
+    next_step: str = ""
+
+
+def main(what: str, folder: str, *words: str) -> None:
+    adopt_parent_death(parent_pid())
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    run = RunFolder(Path(folder).parent, Path(folder).name)
+    try:
+        if what == TAKE_UP:
+            take_up(run, *words)
+        else:
+            archive(run)
+        answered = Answered()
+    except FlottaError as error:
+        answered = Answered(error.code.value, error.sentence[:FLAME_REASON_CHARS_MAX], error.next_step)
+    answer.write(msgspec.json.encode(answered))
+    answer.close()
+
+
+def take_up(folder: RunFolder, parameters: str) -> None:
+    """As `flame resume` does. The caller holds the lock of the run and gives it to this process too."""
+    from actors.adapters.flame_files import taken_up
+    from flame.authoring.workflow import load_graph
+    from flame.run.runs import load, workflow_of
+
+    try:
+        run = load(folder)
+    except FileNotFoundError as error:
+        raise WorkflowError(Code.RUN_UNKNOWN, f"{folder.path} is no run any more") from error
+    graph = load_graph(workflow_of(run), Path(parameters) if parameters else None)
+    taken_up(folder, graph, anyway=False, workdir=run.document.workdir)
+
+
+def archive(folder: RunFolder) -> None:
+    """And what follows the end of every run: finite values whose time is over go."""
+    from actors.adapters.flame_files import load_result
+    from flame.archive import write_archive
+    from flame.run.keeping import drop_finite_values
+    from flame.run.runs import load
+
+    document = load(folder).document
+    write_archive(folder, document, load_result(folder))
+    drop_finite_values(folder, document.graph)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
