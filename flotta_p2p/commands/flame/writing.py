@@ -14,7 +14,10 @@ from flotta_p2p.commands.output import show
 from protocol.errors import Code, WorkflowError
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # so that -5 is a value
+@click.command(
+    short_help="Set an input of a run that goes on.",
+    context_settings={"ignore_unknown_options": True},  # so that -5 is a value
+)
 @click.argument("address")
 @click.argument("value")
 @RUNS

@@ -119,7 +119,7 @@ def test_only_this_user_can_reach_it_unless_others_are_named(door: Door) -> None
     [
         b"\n",
         b"null\n",
-        os.urandom(64).replace(b"\n", b"") + b"\n",
+        bytes(range(128, 192)) + b"\n",
         b'{"node": "lock", "input": "target", "value": ' + b"[" * 50_000 + b"\n",
         b"x" * (WRITE_BYTES_MAX + 1),
         b'{"node": "lock", "input": "' + b"x" * 1_000 + b'", "value": 1}\n',
