@@ -18,7 +18,8 @@ from flame.locks import is_file_locked
 from flame.run.run_folder import is_below, is_node_name
 from flame.run.run_record import Provenance, Source, to_json
 from flame.run.runs import load, workflow_of
-from flotta_p2p.commands.flame.running import _check_holder, _Tail
+from flotta_p2p.commands.flame.runs import _Tail
+from flotta_p2p.commands.flame.stopping import _check_holder
 from protocol.errors import Code, StorageError
 from tests.flame.archive import builders
 from tests.flame.saved_runs import SavedRun, graph
@@ -161,8 +162,8 @@ def test_what_is_resumed_lies_beside_the_runs_whatever_their_record_says(saved: 
 def test_a_line_without_an_end_is_shown_in_pieces_and_no_character_moves_the_cursor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flotta_p2p.commands.flame.running.LOG_LINE_BYTES_MAX", 10)
-    monkeypatch.setattr("flotta_p2p.commands.flame.running._LOG_READ_BYTES", 8)
+    monkeypatch.setattr("flotta_p2p.commands.flame.runs.LOG_LINE_BYTES_MAX", 10)
+    monkeypatch.setattr("flotta_p2p.commands.flame.runs._LOG_READ_BYTES", 8)
     (tmp_path / "log").write_text("short\n\x1b[2J" + 30 * "x")
     lines = list(_Tail(tmp_path / "log", "").lines(whole=False))
     assert lines[0] == "short" and lines[1].startswith("�[2J") and max(map(len, lines)) <= 18

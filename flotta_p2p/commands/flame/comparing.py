@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flame.types.portable import dump
-from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_text
+from flotta_p2p.commands.flame.which_run import run_word, space
 from flotta_p2p.commands.output import show, table
 
 if TYPE_CHECKING:

@@ -15,44 +15,18 @@ import click
 from flame.types.portable import dump
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_cell, as_text, as_time
+from flotta_p2p.commands.flame.which_run import run_word, space
 from flotta_p2p.commands.output import named, show, show_exactly, table
 from flotta_p2p.streams import end_with_reader
-from protocol.errors import AddressError, Code, WorkflowError
+from protocol.errors import Code, WorkflowError
 
 if TYPE_CHECKING:
     from flame.names.listing import Entry
-    from flame.names.name_space import NameSpace
     from flame.names.streams import Value
 
 _HOW_MANY: Final = "`flame ls` with the address of its flame node tells how many there are"
 _LIFETIMES: Final = click.Choice(("runtime", "finite", "permanent"))
 _COLUMNS: Final = ("address", "kind", "state", "type", "unit", "lifetime", "values", "newest", "source", "doc")
-
-
-def space(runs: Path | None) -> NameSpace:
-    """Of `--runs`, else of the nearest folder. Raises WorkflowError(RUN_UNKNOWN) when there is none."""
-    from flame.names.name_space import NameSpace
-
-    if runs is not None and not runs.is_dir():
-        raise _unknown(f"{runs} is no folder", "name a folder flame_runs")
-    return NameSpace(runs) if runs is not None else NameSpace.near(Path.cwd())
-
-
-def run_word(text: str) -> str:
-    """Of a run as people write it: `#/j41`, `j41`, `last`, the text of its id. Raises AddressError."""
-    from flame.names.address import parse
-
-    try:
-        address = parse(text if text.startswith("#") else f"#/{text}")
-    except AddressError:
-        raise _unknown(f"{text!r} is no run", "`flame ps` lists the runs; write j41, last or the id of one") from None
-    if address.node or address.above:
-        raise click.UsageError(f"{text!r} is no run; write #/j41, j41 or last")
-    return address.run
-
-
-def _unknown(sentence: str, next_step: str) -> WorkflowError:
-    return WorkflowError(Code.RUN_UNKNOWN, sentence, next_step=next_step)
 
 
 @click.command(short_help="List runs, flame nodes, inputs, outputs below an address.")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import FILE, RUNS
+from flotta_p2p.commands.flame.which_run import run_word, space
 from protocol.errors import Code, WorkflowError
 
 

@@ -1,12 +1,11 @@
-"""Runs that a node executes: handed over to it by `run --background`, stopped by it."""
+"""Runs that are handed over to a node, by `run --background` and `resume --background`."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +15,10 @@ from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place
 from flotta_p2p.commands.output import show
-from protocol.errors import Code, DeniedError, UnreachableError
+from protocol.errors import DeniedError, UnreachableError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
-    from flame.run.runs import Run
     from flotta_p2p.channels import ControlChannel
 
 BACKGROUND: Final = click.option(
@@ -49,12 +47,12 @@ def node_of(place: Place) -> Iterator[Node]:
     from flotta_p2p.commands.places import workdir_of
 
     workdir = workdir_of(place).resolve()
-    with _channel(workdir) as channel:
+    with channel_to(workdir) as channel:
         yield Node(workdir, channel)
 
 
 @contextmanager
-def _channel(workdir: Path) -> Iterator[ControlChannel]:
+def channel_to(workdir: Path) -> Iterator[ControlChannel]:
     from flotta_p2p.channels import ControlChannel
 
     channel = ControlChannel(workdir)
@@ -112,25 +110,3 @@ def _show_handed_over(node: Node, held: HeldRun, *, as_json: bool) -> None:
         f"  flame stop {alias}",
     )
     show(values, lines, as_json=as_json)
-
-
-def run_of_another(found: Run) -> DeniedError:
-    from flame.run.owners import belongs_to_another
-
-    return belongs_to_another(found.folder, "nobody else can stop it", "ask that user to stop it")
-
-
-def ask_node_to_stop(found: Run) -> None:
-    """Of a run that a node executes. Raises UnreachableError, DeniedError."""
-    from protocol.wire.control import StopRun
-
-    workdir = Path(found.document.workdir)
-    with suppress(FileNotFoundError):  # then no node runs there
-        if os.geteuid() not in (workdir.stat().st_uid, 0):  # a run of somebody else may name any folder
-            raise run_of_another(found)
-    try:
-        with _channel(workdir) as channel:
-            channel.request(StopRun(run=found.document.id))
-    except DeniedError as error:
-        if error.code is not Code.RUN_UNKNOWN:
-            raise

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from flotta_p2p.commands.flame.data import run_word, space
 from flotta_p2p.commands.flame.options import RUNS, json_option
+from flotta_p2p.commands.flame.which_run import run_word, space
 from flotta_p2p.commands.output import show
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from flame.types.portable import dump
-from flotta_p2p.commands.flame.data import space
 from flotta_p2p.commands.flame.options import FILE, RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_time, is_array
 from flotta_p2p.commands.flame.terminal_plot import draw
+from flotta_p2p.commands.flame.which_run import space
 from flotta_p2p.commands.output import show
 from protocol.errors import Code, ConfigError, StorageError, WorkflowError
 

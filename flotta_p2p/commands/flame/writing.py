@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from flame.types.portable import load
-from flotta_p2p.commands.flame.data import space
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_text, as_time
+from flotta_p2p.commands.flame.which_run import space
 from flotta_p2p.commands.output import show
 from protocol.errors import Code, WorkflowError
 
