@@ -13,12 +13,13 @@ import click
 from flotta_p2p.commands.options import Place, json_option, place_options
 from flotta_p2p.commands.output import show, show_marked, table
 from flotta_p2p.commands.suggestions import completed
+from protocol.words import many
 
 if TYPE_CHECKING:
     from flotta_p2p.doctor.finding import Finding
 
-_COLOURS: Final = {"ok": "green", "note": "yellow", "wrong": "red"}
-_MARK_CHARS: Final = 7  # the widest verdict and two spaces
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
+_MARK_CHARS: Final = 9  # the widest verdict and two spaces
 _CHECK_CHARS: Final = 14  # the usual names of checks; a longer one pushes its sentence to the right
 _TEXT_AT: Final = _MARK_CHARS + _CHECK_CHARS + 2
 _ROOM_CHARS_MIN: Final = 40  # of a sentence, however narrow the terminal
@@ -68,17 +69,17 @@ def report(findings: list[Finding], more: dict[str, Any], lines: Sequence[str], 
     """Shows findings, then `more` (with --json) or `lines`; the exit code."""
     from flotta_p2p import exit_codes
 
-    verdict = "wrong" if any(one.verdict == "wrong" for one in findings) else "ok"
+    verdict = "failed" if any(one.verdict == "failed" for one in findings) else "ok"
     if as_json:
         show({"verdict": verdict, "findings": [_values(one) for one in findings], **more}, (), as_json=True)
     else:
         for one in findings:
-            mark = one.verdict.upper() if one.verdict == "wrong" else one.verdict
+            mark = one.verdict.upper() if one.verdict == "failed" else one.verdict
             show_marked(mark.ljust(_MARK_CHARS), _COLOURS[one.verdict], _text(one))
         show_marked("", "", "")
         show_marked("", "", _summary(findings))
         show({}, ("", *lines) if lines else (), as_json=False)
-    return exit_codes.UNWELL if verdict == "wrong" else exit_codes.OK
+    return exit_codes.UNWELL if verdict == "failed" else exit_codes.OK
 
 
 @click.command()
@@ -114,7 +115,7 @@ def _values(one: Finding) -> dict[str, str]:
 
 def _text(one: Finding) -> str:
     """The check and what it saw; each further fault and the next step on a line of its own."""
-    code = f" [{one.code}]" if one.code is not None and one.verdict == "wrong" else ""
+    code = f" [{one.code}]" if one.code is not None and one.verdict == "failed" else ""
     paragraphs = f"{one.seen}{code}".splitlines() + ([f"Next: {completed(one.next_step)}"] if one.next_step else [])
     lines = [line for paragraph in paragraphs for line in _wrapped(paragraph)]
     return f"{one.check:<{_CHECK_CHARS}}  " + ("\n" + " " * _TEXT_AT).join(lines)
@@ -129,12 +130,12 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _summary(findings: list[Finding]) -> str:
-    bad = [one for one in findings if one.verdict == "wrong"]
-    notes = sum(one.verdict == "note" for one in findings)
-    rest = f"{notes} {'note' if notes == 1 else 'notes'}, {len(findings) - len(bad) - notes} ok"
+    bad = [one for one in findings if one.verdict == "failed"]
+    warnings = sum(one.verdict == "warning" for one in findings)
+    rest = f"{many(warnings, 'warning')}, {len(findings) - len(bad) - warnings} ok"
     if not bad:
         return f"Nothing is wrong: {rest}."
     names = ", ".join(dict.fromkeys(one.check for one in bad))
     code = next((one.code for one in bad if one.code is not None), None)
     more = f" More about one: flotta-p2p explain {code}" if code is not None else ""
-    return f"{len(bad)} wrong ({names}), {rest}.{more}"
+    return f"{len(bad)} failed ({names}), {rest}.{more}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.adapters.clock import SystemClock
-from flotta_p2p.doctor.finding import Finding, note, of_health, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_health, ok, warning
 from flotta_p2p.doctor.patient import Patient
 from flotta_p2p.identity import source_files
 from protocol import findings
@@ -31,7 +31,9 @@ _STANDINGS: Final = {
 def peers(patient: Patient) -> Iterator[Finding]:
     """Each peer: present or away, since when, what is in common."""
     if patient.has_left:
-        yield note("peers", "none: the node has left its projects", "flotta-p2p rejoin brings it back", Code.NODE_LEFT)
+        yield warning(
+            "peers", "none: the node has left its projects", "flotta-p2p rejoin brings it back", Code.NODE_LEFT
+        )
         return
     if patient.peers is None:
         return
@@ -45,18 +47,18 @@ def peers(patient: Patient) -> Iterator[Finding]:
         elif one["presence"] == "quiet" and one["projects"]:
             yield ok(name, f"quiet: not watched, since this node has neighbours enough; {common}")
         elif one["presence"] == "left":
-            yield note(name, f"it has left its projects{heard}; {common}", "it greets when it is back")
+            yield warning(name, f"it has left its projects{heard}; {common}", "it greets when it is back")
         elif not one["projects"]:
             step = "compare `flotta-p2p project list` on both sides, and add the token that is missing"
-            yield note(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
+            yield warning(name, f"{one['presence']}{heard}; no project in common any more", step, Code.PROJECT_UNKNOWN)
         else:
             seen = f"{one['presence']}{heard or ', not heard since this node started'}; {common}"
-            yield note(name, seen, _step_to(patient, one))
+            yield warning(name, seen, _step_to(patient, one))
     if patient.peers["peers"] and not any(one["projects"] for one in patient.peers["peers"]):
         step = "compare `flotta-p2p project list` here and there: the token of this node is another one"
-        yield wrong("peers", "none of them shares a project with this node", step, Code.PROJECT_UNKNOWN)
+        yield failed("peers", "none of them shares a project with this node", step, Code.PROJECT_UNKNOWN)
     if not patient.peers["peers"]:
-        yield note("peers", "none: nobody with a common project was met", "flotta-p2p peers shows who is in sight")
+        yield warning("peers", "none: nobody with a common project was met", "flotta-p2p peers shows who is in sight")
 
 
 def _step_to(patient: Patient, peer: dict[str, Any]) -> str:
@@ -79,9 +81,9 @@ def strangers(patient: Patient) -> Iterator[Finding]:
     for one in seen[:STRANGERS_SHOWN_MAX]:
         where = ", ".join(one["addresses"])
         step, code = _STANDINGS[one["standing"]]
-        yield note(f"{one['standing']} {one['name']}", f"at {where}: {one['why']}", step.format(**one), code)
+        yield warning(f"{one['standing']} {one['name']}", f"at {where}: {one['why']}", step.format(**one), code)
     if len(seen) > STRANGERS_SHOWN_MAX:
-        yield note("strangers", f"{len(seen) - STRANGERS_SHOWN_MAX} more", "flotta-p2p peers")
+        yield warning("strangers", f"{len(seen) - STRANGERS_SHOWN_MAX} more", "flotta-p2p peers")
 
 
 def joins(patient: Patient) -> Iterator[Finding]:
@@ -120,7 +122,7 @@ def messages(patient: Patient) -> Iterator[Finding]:
         return
     waiting = sum(patient.status[part].get("messages_waiting", 0) for part in ("jobs", "work"))
     if waiting > WAITING_GOOD:
-        yield note("messages", f"{waiting} wait for peers", "see which peer is away: flotta-p2p peers", Code.BUSY)
+        yield warning("messages", f"{waiting} wait for peers", "see which peer is away: flotta-p2p peers", Code.BUSY)
     else:
         yield ok("messages", f"{waiting} wait for peers")
 
@@ -138,7 +140,7 @@ def jobs(patient: Patient) -> Iterator[Finding]:
     listed = ", ".join(f"{number} × {code}" for code, number in codes.most_common())
     seen = f"{len(failed)} of the newest {len(patient.jobs)} failed: {listed}; the last one {_ago(newest)}"
     code = codes.most_common(1)[0][0]
-    yield note("jobs", seen, "flotta-p2p jobs", Code(code) if code in set(Code) else None)
+    yield warning("jobs", seen, "flotta-p2p jobs", Code(code) if code in set(Code) else None)
 
 
 def _read(source: SourceFile) -> Finding:
@@ -146,17 +148,17 @@ def _read(source: SourceFile) -> Finding:
 
     name, path = f"source {source.name}", Path(source.path)
     if path.is_file() and path.stat().st_size > SOURCE_BYTES_READ_MAX:
-        return note(name, f"{path} has {path.stat().st_size // MIB} MiB; the node reads it when it starts")
+        return warning(name, f"{path} has {path.stat().st_size // MIB} MiB; the node reads it when it starts")
     try:
         table = open_table(source)
         rows = table.count_rows()
     except DataError as error:
-        return wrong(name, error.sentence.rstrip("."), error.next_step.rstrip("."), error.code)
+        return failed(name, error.sentence.rstrip("."), error.next_step.rstrip("."), error.code)
     rules = source.rules.columns
     absent = sorted(((rules.columns or frozenset()) | (rules.groupable or frozenset())) - set(table.columns))
     if absent:
         step = "correct the policy, or the header of the table"
-        return note(
+        return warning(
             name, f"its policy names {', '.join(absent)}, which {path} does not have", step, Code.COLUMN_UNKNOWN
         )
     return ok(name, f"{path}, {many(rows, 'row')}, {many(table.width, 'column')}")

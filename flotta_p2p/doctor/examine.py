@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flotta_p2p.doctor import company, folder, machine, network, secrets, storage
-from flotta_p2p.doctor.finding import Finding, of_error, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error
 from flotta_p2p.doctor.patient import Patient, ask_node, read_patient
 from protocol.errors import Code, FlottaError
 
@@ -84,13 +84,13 @@ def _bounded(name: str, look: Callable[[], Result], findings: list[Finding]) -> 
         return results[0]
     match faults:
         case []:
-            findings.append(wrong(name, f"no answer within {CHECK_LIMIT_S:g} s", _LIMIT_STEP, Code.TIMED_OUT))
+            findings.append(failed(name, f"no answer within {CHECK_LIMIT_S:g} s", _LIMIT_STEP, Code.TIMED_OUT))
         case [FlottaError() as error]:
             findings.append(of_error(name, error))
         case [OSError() as error]:
             seen = f"this user may not look at it, or it cannot be read: {error}"
-            findings.append(wrong(name, seen, "run doctor as the user of the node", Code.FOLDER_UNUSABLE))
+            findings.append(failed(name, seen, "run doctor as the user of the node", Code.FOLDER_UNUSABLE))
         case [error]:
             seen = f"a mistake in flotta-p2p itself: {type(error).__name__}: {error}"
-            findings.append(wrong(name, seen, "report it with this line", Code.INTERNAL))
+            findings.append(failed(name, seen, "report it with this line", Code.INTERNAL))
     return None

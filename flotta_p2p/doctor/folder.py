@@ -11,7 +11,7 @@ from typing import Final
 from actors.adapters.folder_lock import check_disk_space, check_workdir
 from actors.adapters.machine import disk_of
 from flotta_p2p import __version__
-from flotta_p2p.doctor.finding import Finding, note, of_error, of_health, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, of_health, ok, warning
 from flotta_p2p.doctor.patient import Patient
 from protocol import findings
 from protocol.errors import Code, ConfigError, StorageError
@@ -32,9 +32,11 @@ def node(patient: Patient) -> Iterator[Finding]:
         seen += f", id {status['node']}"
         if status["silent"]:
             actors = ", ".join(status["silent"])
-            yield wrong(name, f"{seen}; {actors} did not answer", "see the node's log", Code.TIMED_OUT)
+            yield failed(name, f"{seen}; {actors} did not answer", "see the node's log", Code.TIMED_OUT)
         elif status["version"] != __version__:
-            yield note(name, f"{seen}, but {__version__} is installed", "start the node again to run the new version")
+            yield warning(
+                name, f"{seen}, but {__version__} is installed", "start the node again to run the new version"
+            )
         else:
             yield ok(name, seen)
         return
@@ -42,20 +44,20 @@ def node(patient: Patient) -> Iterator[Finding]:
         who = f"process {patient.holder.pid}" if patient.holder.pid else "a process that this one cannot see"
         step = "see its log; if it stays so, stop it and start it again"
         why = patient.silence.sentence if patient.silence is not None else "it does not answer"
-        yield wrong(name, f"{who} holds the work directory, but {why}", step, Code.TIMED_OUT)
+        yield failed(name, f"{who} holds the work directory, but {why}", step, Code.TIMED_OUT)
         return
     if patient.silence is not None and patient.silence.code is not Code.NODE_NOT_RUNNING:
         yield of_error(name, patient.silence)
         return
     step = "flotta-p2p up, or name another node with -c or --workdir"
-    yield note(name, f"no node runs for {patient.workdir}", step, Code.NODE_NOT_RUNNING)
+    yield warning(name, f"no node runs for {patient.workdir}", step, Code.NODE_NOT_RUNNING)
 
 
 def work_directory(patient: Patient) -> Iterator[Finding]:
     """Owner, mode, right to write, and whether it lies on this machine."""
     name, path = "folder", patient.workdir
     if not path.exists():
-        yield note(name, f"{path} does not exist yet", "nothing: the first start makes it")
+        yield warning(name, f"{path} does not exist yet", "nothing: the first start makes it")
         return
     try:
         check_workdir(path)
@@ -63,14 +65,14 @@ def work_directory(patient: Patient) -> Iterator[Finding]:
         finding = of_error(name, error)
         if path.stat().st_uid != os.geteuid():
             step = "run doctor, and the node, as the user to whom the folder belongs"
-            finding = wrong(name, finding.seen, step, error.code)
+            finding = failed(name, finding.seen, step, error.code)
         yield finding
         return
     disk = disk_of(path)
     kind = f", {disk.kind}" if disk.kind else ""
     if disk.kind in _OF_OTHER_MACHINES or disk.kind.startswith(_OF_OTHER_MACHINES_FUSE):
         seen = f"{path} lies on {disk.kind}, storage of another machine, where a database can be damaged"
-        yield wrong(name, seen, "choose a workdir on a local disk", Code.FOLDER_UNUSABLE)
+        yield failed(name, seen, "choose a workdir on a local disk", Code.FOLDER_UNUSABLE)
         return
     yield ok(name, f"{path}, mode {stat.S_IMODE(path.stat().st_mode):04o}{kind}")
 

@@ -19,7 +19,7 @@ from actors.adapters.runtime_folder import SocketFolder
 from flame.refusals import refusal
 from flame.run.run_folder import RUNS_FOLDER, all_runs, find_runs
 from flame.run.runs import load
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, ok, warning
 from protocol.errors import Code, FlottaError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB
 
@@ -50,7 +50,7 @@ def _home(folder: Path) -> Path:
 def _folder(folder: Path) -> Iterator[Finding]:
     home = _home(folder)
     if not os.access(home, os.W_OK | os.X_OK):
-        yield wrong(
+        yield failed(
             "folder", f"{home} cannot be written by this user", "change its owner or mode", Code.FOLDER_UNUSABLE
         )
         return
@@ -61,11 +61,11 @@ def _disk(folder: Path) -> Iterator[Finding]:
     disk = disk_of(_home(folder))
     if disk.kind.startswith(_FAR_FILE_SYSTEMS):
         seen = f"the folder lies on {disk.kind}, storage of another machine, where a journal can be damaged"
-        yield wrong("disk", seen, "keep the workflow on a local disk, and copy archives", Code.FOLDER_UNUSABLE)
+        yield failed("disk", seen, "keep the workflow on a local disk, and copy archives", Code.FOLDER_UNUSABLE)
         return
     room = f"{disk.free_bytes // MIB:,} MiB free"
     if disk.free_bytes < DISK_FREE_BYTES_MIN:
-        yield wrong("disk", room, "make room: a run that fills the disk ends as failed", Code.DISK_FULL)
+        yield failed("disk", room, "make room: a run that fills the disk ends as failed", Code.DISK_FULL)
     else:
         yield ok("disk", f"{room}{f', {disk.kind}' if disk.kind else ''}")
 
@@ -77,12 +77,12 @@ def _sync(folder: Path) -> Iterator[Finding]:
             taken = [_one_sync_ms(file.fileno()) for _ in range(_SYNCS)]
     except OSError as error:
         refused = refusal(error)
-        yield wrong("fsync", f"no file can be kept in {_home(folder)}: {refused.why}", refused.next_step, refused.code)
+        yield failed("fsync", f"no file can be kept in {_home(folder)}: {refused.why}", refused.next_step, refused.code)
         return
     middle_ms = statistics.median(taken)
     seen = f"{middle_ms:.1f} ms, at most {max(taken):.1f} ms in {_SYNCS}"
     if middle_ms > _SYNC_MS_GOOD:
-        yield note(
+        yield warning(
             "fsync", f"{seen}: a power cut may take more than {_SYNC_MS_GOOD:.0f} ms of values", "use a faster disk"
         )
     else:
@@ -103,7 +103,7 @@ def _sockets() -> Iterator[Finding]:
         yield of_error("sockets", error)
         return
     except OSError as error:
-        yield wrong("sockets", f"no folder for sockets: {error.strerror}", "set XDG_RUNTIME_DIR", Code.FOLDER_UNUSABLE)
+        yield failed("sockets", f"no folder for sockets: {error.strerror}", "set XDG_RUNTIME_DIR", Code.FOLDER_UNUSABLE)
         return
     try:
         yield ok("sockets", f"in {folder.path.parent}")
@@ -114,7 +114,7 @@ def _sockets() -> Iterator[Finding]:
 def _libraries() -> Iterator[Finding]:
     missing = [name for name in _LIBRARIES if _version(name) is None]
     if missing:
-        yield wrong("libraries", f"not installed: {', '.join(missing)}", "pip install --upgrade flotta-p2p")
+        yield failed("libraries", f"not installed: {', '.join(missing)}", "pip install --upgrade flotta-p2p")
         return
     have = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
     yield ok(
@@ -151,4 +151,4 @@ def _runs(folder: Path) -> Iterator[Finding]:
         return
     shown = ", ".join(broken[:_RUNS_SHOWN_MAX]) + (" …" if len(broken) > _RUNS_SHOWN_MAX else "")
     step = f"`flame resume {broken[0]}` goes on with it; `flame archive {broken[0]}` writes what there is"
-    yield note("runs", f"{len(broken)} of {len(folders)} were broken off: {shown}", step)
+    yield warning("runs", f"{len(broken)} of {len(folders)} were broken off: {shown}", step)

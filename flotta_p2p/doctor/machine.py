@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from actors.adapters.machine import memory_available_bytes, open_files_here, open_files_of
-from flotta_p2p.doctor.finding import Finding, note, of_health, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_health, ok, warning
 from flotta_p2p.doctor.patient import Patient
 from protocol import findings
 from protocol.errors import Code
@@ -35,7 +35,7 @@ def clock(patient: Patient) -> Iterator[Finding]:
 
     name = "clock"
     if SystemClock().now().wall_ms < WALL_MS_PLAUSIBLE:
-        yield wrong(name, "it stands before 2025", "set the clock (NTP)", Code.TIME_OUTSIDE)
+        yield failed(name, "it stands before 2025", "set the clock (NTP)", Code.TIME_OUTSIDE)
         return
     if patient.status is None or patient.peers is None:
         yield ok(name, "plausible; it is compared with the peers' clocks while the node runs")
@@ -54,10 +54,10 @@ def open_files(patient: Patient) -> Iterator[Finding]:
     facts = running or open_files_here()
     if facts.used is not None and facts.used * 100 > facts.limit * FILES_USED_PERCENT_GOOD:
         seen = f"the node has {facts.used} files and connections open, of {facts.limit} that it may have"
-        yield wrong(name, seen, "raise the limit (LimitNOFILE= of the service, or ulimit -n) and start the node again")
+        yield failed(name, seen, "raise the limit (LimitNOFILE= of the service, or ulimit -n) and start the node again")
     elif facts.limit < needed:
         seen = f"{facts.limit} may be open, a node like this one can need {needed}"
-        yield note(name, seen, "raise the limit: LimitNOFILE= of the service, or ulimit -n")
+        yield warning(name, seen, "raise the limit: LimitNOFILE= of the service, or ulimit -n")
     else:
         used = "" if facts.used is None else f"{facts.used} open, "
         yield ok(name, f"{used}{facts.limit} possible")
@@ -70,7 +70,7 @@ def memory(patient: Patient) -> Iterator[Finding]:
     if free is None:
         yield ok(name, f"{cores} cores; the system does not tell how much memory is free")
     elif free < MEMORY_BYTES_GOOD:
-        yield note(
+        yield warning(
             name, f"{free // MIB} MiB available, {cores} cores", "end other programs: a task needs its table twice"
         )
     else:
@@ -83,7 +83,7 @@ def versions() -> Iterator[Finding]:
     old = [f"{name} {have[name]} (at least {least[name]})" for name in least if _older(have[name], least[name])]
     if old:
         step = "pip install --upgrade flotta-p2p, in the environment that runs the node"
-        yield wrong("versions", f"too old: {', '.join(old)}", step)
+        yield failed("versions", f"too old: {', '.join(old)}", step)
         return
     shown = ("Python", "libzmq", "SQLite", "lmdb", "apsw", "zeroconf", "cryptography")
     yield ok("versions", ", ".join(f"{name} {have[name]}" for name in shown))

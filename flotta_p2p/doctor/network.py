@@ -9,7 +9,7 @@ from actors.adapters.clock import SystemClock
 from actors.adapters.interfaces import Interface, local_interfaces
 from actors.adapters.machine import MULTICAST_PORT, accepts, free_for_multicast, free_to_bind, multicast_interfaces
 from actors.adapters.statements import fetch_statement
-from flotta_p2p.doctor.finding import Finding, note, of_error, of_health, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, of_health, ok, warning
 from flotta_p2p.doctor.patient import Patient
 from flotta_p2p.identity import choose_listening, read_identity
 from protocol import findings
@@ -28,7 +28,7 @@ def interfaces(patient: Patient) -> Iterator[Finding]:
     """Which addresses the node uses, or would use, and who can reach them."""
     name = "addresses"
     if patient.status is None and patient.configuration is None:
-        yield note(name, "not looked at: the configuration does not read")
+        yield warning(name, "not looked at: the configuration does not read")
         return
     try:
         hosts = [host for host, _ in _listening(patient)]
@@ -43,16 +43,16 @@ def interfaces(patient: Patient) -> Iterator[Finding]:
     shown = ", ".join(f"{host} ({_kind(have[host])})" for host in hosts if host in have)
     if gone:
         seen = f"the node listens on {', '.join(gone)}, which this machine no longer has"
-        yield wrong(name, seen, "start the node again: it looks for its addresses when it starts")
+        yield failed(name, seen, "start the node again: it looks for its addresses when it starts")
     elif patient.is_standalone:
         yield ok(name, f"{shown}: only programs of this machine reach it, since it is standalone")
     elif all(have[host].loopback for host in hosts):
-        yield note(name, f"{shown}: only programs of this machine can reach the node", _CHOOSE)
+        yield warning(name, f"{shown}: only programs of this machine can reach the node", _CHOOSE)
     elif new := _unused(patient, hosts, have):
         step = "start the node again, if it should be reached there"
-        yield note(name, f"{shown}; this machine has got {', '.join(new)} since the node started", step)
+        yield warning(name, f"{shown}; this machine has got {', '.join(new)} since the node started", step)
     elif any(not have[host].private and not have[host].loopback for host in hosts):
-        yield note(name, f"{shown}: not only this network can knock there", "let a firewall admit those who should")
+        yield warning(name, f"{shown}: not only this network can knock there", "let a firewall admit those who should")
     else:
         yield ok(name, shown)
 
@@ -99,10 +99,10 @@ def discovery(patient: Patient) -> Iterator[Finding]:
         yield ok(name, "only nodes of this machine are found by themselves, since it listens on loopback alone")
     elif not able:
         step = "name the other nodes in join.url, or set node.interface"
-        yield note(name, "none of the node's addresses can do multicast, so nobody is found by itself", step)
+        yield warning(name, "none of the node's addresses can do multicast, so nobody is found by itself", step)
     elif status is None and (why := free_for_multicast()):
         step = f"end the program that keeps UDP {MULTICAST_PORT} for itself, or set settings.discovery to false"
-        yield note(name, f"UDP {MULTICAST_PORT} cannot be shared: {why}", step, Code.PORT_TAKEN)
+        yield warning(name, f"UDP {MULTICAST_PORT} cannot be shared: {why}", step, Code.PORT_TAKEN)
     else:
         heard = "" if patient.peers is None else f"; {many(len(patient.peers['strangers']), 'stranger')} heard"
         yield ok(name, f"on {', '.join(sorted(able))}{heard}")
@@ -114,18 +114,18 @@ def way_out(patient: Patient) -> Iterator[Finding]:
     if patient.status is None:
         if told is not None and told.settings.proxy is not None:
             step = "flotta-p2p doctor --to ADDRESS tries it"
-            yield note(name, f"by {told.settings.proxy}, while the node runs", step)
+            yield warning(name, f"by {told.settings.proxy}, while the node runs", step)
         return
     values = patient.status["way_out"]
     if not values:
         return
     broken = next((one for one in values["problems"] if one["code"] in FAULTS_OF_THE_PROXY), None)
     if broken is not None:
-        yield wrong(name, broken["sentence"], broken["next_step"], Code(broken["code"]))
+        yield failed(name, broken["sentence"], broken["next_step"], Code(broken["code"]))
         return
     yield ok(name, f"by {values['proxy']}; opened {values['opened']} times")
     for one in values["problems"]:
-        yield note(f"way to {one['address']}", one["sentence"], one["next_step"])
+        yield warning(f"way to {one['address']}", one["sentence"], one["next_step"])
 
 
 def _answers(patient: Patient, listening: list[tuple[str, int]]) -> Iterator[Finding]:
@@ -136,7 +136,7 @@ def _answers(patient: Patient, listening: list[tuple[str, int]]) -> Iterator[Fin
     ]
     if shut:
         seen = "; ".join(f"nobody answers at {address} ({why})" for address, why in shut)
-        yield wrong(name, seen, "look for a firewall of this machine, or start the node again", Code.NODE_UNREACHABLE)
+        yield failed(name, seen, "look for a firewall of this machine, or start the node again", Code.NODE_UNREACHABLE)
         return
     if patient.has_left:
         yield ok(name, f"{', '.join(f'{host}:{port}' for host, port in listening)} answer, and let nobody in")
@@ -158,16 +158,16 @@ def _statement_fault(patient: Patient, host: str, port: int) -> Finding | None:
     except FlottaError as error:
         seen = error.sentence.rstrip(".")
         step = f"free port {port + 1}, which shows the node's key to those who were given its address"
-        return wrong(name, seen, step, error.code)
+        return failed(name, seen, step, error.code)
     if format_id(served.node) != own:
         seen = f"the node {format_id(served.node)} answers at {host}:{port + 1}, not this one"
-        return wrong(name, seen, f"stop it, or give this node another node.port than {port}", Code.PORT_TAKEN)
+        return failed(name, seen, f"stop it, or give this node another node.port than {port}", Code.PORT_TAKEN)
     try:
         key = read_identity(patient.keys).curve.public
     except ConfigError:
         return None  # the check of the keys has told it
     if served.statement.curve_key != key:
-        return wrong(
+        return failed(
             name, "the statement certifies another transport key than that of the folder", "start the node again"
         )
     return None
@@ -179,7 +179,7 @@ def _free(listening: list[tuple[str, int]]) -> Finding:
         for one, what in ((port, "for the node"), (port + 1, "for its key statement")):
             if why := free_to_bind(host, one):
                 step = "stop the program that has it, or choose another node.port"
-                return wrong(name, f"port {one} on {host}, {what}, cannot be had: {why}", step, Code.PORT_TAKEN)
+                return failed(name, f"port {one} on {host}, {what}, cannot be had: {why}", step, Code.PORT_TAKEN)
     return ok(name, f"{', '.join(f'{host}:{port}' for host, port in listening)} and the port after each are free")
 
 

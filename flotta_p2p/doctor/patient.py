@@ -14,7 +14,7 @@ from actors.adapters.folder_lock import LockHolder, lock_holder
 from actors.adapters.store import SAFETY_FILE
 from flotta_p2p.configuration.read import read_configuration, read_home
 from flotta_p2p.configuration.schema import Configuration, key_folder
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, ok, warning
 from protocol.errors import Code, ConfigError, FlottaError
 from protocol.wire.control import AskPeers, AskStatus
 from protocol.wire.jobs import AskJobs, JobList, JobStatus
@@ -85,12 +85,14 @@ def read_patient(file: Path | None, workdir: Path | None, environ: Mapping[str, 
     except ConfigError as error:
         finding = of_error(name, error)
         if error.code in _OF_TOKEN_FILES:
-            finding = note(name, f"{file} could not be read to its end: the project tokens cannot be read, see below")
+            finding = warning(
+                name, f"{file} could not be read to its end: the project tokens cannot be read, see below"
+            )
         try:
             home = workdir or read_home(file, environ).workdir
         except ConfigError:
             step = error.next_step.rstrip(".") or "mend the file"
-            return wrong(
+            return failed(
                 name, finding.seen, f"{step}; the rest can be checked then, or with --workdir", error.code
             ), None
         return finding, Patient(home, None)
@@ -98,7 +100,7 @@ def read_patient(file: Path | None, workdir: Path | None, environ: Mapping[str, 
         configuration = replace(configuration, workdir=workdir)
     seen = f"{file} reads" if file is not None else "no file is named: a node with the defaults is meant"
     notes = "; ".join(one.rstrip(".") for one in configuration.notes)
-    finding = note(name, f"{seen}; {notes}") if notes else ok(name, seen)
+    finding = warning(name, f"{seen}; {notes}") if notes else ok(name, seen)
     return finding, Patient(configuration.workdir, configuration)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from actors.adapters.key_files import load_signing_key
 from actors.adapters.token_files import list_projects
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, ok, warning
 from flotta_p2p.doctor.patient import Patient
 from flotta_p2p.identity import Projects, read_identity
 from flotta_p2p.user_folders import default_key_file
@@ -27,12 +27,12 @@ def node_keys(patient: Patient) -> Iterator[Finding]:
     name, folder = "keys", patient.keys
     missing = [key for key in _KEYS if not (folder / key).exists()]
     if len(missing) == len(_KEYS) and not (patient.database and patient.database.exists()):
-        yield note(name, "none yet", "nothing: the first start makes them")
+        yield warning(name, "none yet", "nothing: the first start makes them")
         return
     if missing:
         seen = f"{' and '.join(missing)} of {folder} {'are' if missing[1:] else 'is'} missing: the next start makes "
         seen += "a new identity, and peers meet a new node" if "node.key" in missing else "a new one"
-        yield wrong(name, seen, f"put {' and '.join(missing)} back from a backup, if there is one", None)
+        yield failed(name, seen, f"put {' and '.join(missing)} back from a backup, if there is one", None)
         return
     try:
         own = format_id(read_identity(folder).node)
@@ -42,7 +42,7 @@ def node_keys(patient: Patient) -> Iterator[Finding]:
     running = patient.status["node"] if patient.status is not None else patient.holder.node if patient.holder else ""
     if running and running != own:
         seen = f"the keys are those of node {own}, but the node {running} runs with this folder"
-        yield wrong(name, seen, "put back the keys of that node, or start the node again to take these", None)
+        yield failed(name, seen, "put back the keys of that node, or start the node again to take these", None)
         return
     yield ok(name, f"node {own}")
 
@@ -53,7 +53,7 @@ def person_key(patient: Patient) -> Iterator[Finding]:
     given = os.environ.get(KEY_VARIABLE)
     path = Path(given) if given else default_key_file()
     if not given and not path.exists():
-        yield note(name, "none yet: only who submits jobs needs one", "flotta-p2p key new")
+        yield warning(name, "none yet: only who submits jobs needs one", "flotta-p2p key new")
         return
     try:
         yield ok(name, f"person {format_id(node_id(SigningKey(load_signing_key(path)).public_key))}")
@@ -75,7 +75,7 @@ def projects(patient: Patient) -> Iterator[Finding]:
         yield of_error(name, error)
         return
     if not names:
-        yield note(name, "none: the node can meet nobody", "flotta-p2p project new NAME, or project add NAME")
+        yield warning(name, "none: the node can meet nobody", "flotta-p2p project new NAME, or project add NAME")
         return
     shown = [f"{called or 'of a source'} ({format_project_id(project)})" for project, called in names.items()]
     known = {one["id"] for one in patient.status["projects"]} if patient.status is not None else None
@@ -86,6 +86,6 @@ def projects(patient: Patient) -> Iterator[Finding]:
     ]
     if unknown:
         seen = f"{', '.join(unknown)} is not known to the running node"
-        yield note(name, seen, "start the node again", Code.PROJECT_UNKNOWN)
+        yield warning(name, seen, "start the node again", Code.PROJECT_UNKNOWN)
         return
     yield ok(name, ", ".join(shown))

@@ -9,7 +9,7 @@ from typing import Final
 from actors.adapters.clock import SystemClock
 from actors.adapters.folder_lock import lock_holder
 from actors.adapters.store_inspection import DatabaseFacts, LogUnread, look_at_database, look_at_resources
-from flotta_p2p.doctor.finding import Finding, note, of_error, of_health, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, of_health, ok, warning
 from flotta_p2p.doctor.patient import Patient
 from protocol import findings
 from protocol.errors import Code, StorageError
@@ -26,20 +26,20 @@ def database(patient: Patient) -> Iterator[Finding]:
     """It opens, is whole, of a version that this program knows, and its audit chain holds."""
     name, path = "database", patient.database
     if path is None:
-        yield note(name, "not looked at: the configuration, which says where it is, does not read")
+        yield warning(name, "not looked at: the configuration, which says where it is, does not read")
         return
     try:
         facts = look_at_database(path, in_use=patient.in_use, limit_s=LOOK_LIMIT_S)
     except FileNotFoundError:
-        yield note(name, f"{path} does not exist yet", "nothing: the first start makes it")
+        yield warning(name, f"{path} does not exist yet", "nothing: the first start makes it")
         return
     except LogUnread as error:
         seen = f"the last end was unclean, and {path} has {error.log_bytes} bytes in its log"
-        yield note(name, seen, "nothing: the next start takes them over and checks the file")
+        yield warning(name, seen, "nothing: the next start takes them over and checks the file")
         return
     except StorageError as error:
         if not patient.in_use and lock_holder(patient.workdir) is not None:  # then it was written while it was read
-            yield note(name, "a node has started while its database was looked at", "ask doctor again")
+            yield warning(name, "a node has started while its database was looked at", "ask doctor again")
             return
         yield of_error(name, error)
         return
@@ -62,24 +62,24 @@ def retention(patient: Patient) -> Iterator[Finding]:
     yield of_health(findings.quota(results["used_bytes"], results["reserved_bytes"], results["quota_bytes"]))
     if results["jobs"] * 100 >= JOBS_KEPT_MAX * QUOTA_PERCENT_GOOD:
         seen = f"{results['jobs']:,} of {JOBS_KEPT_MAX:,} jobs are kept; when there are so many, new ones are refused"
-        yield note(
+        yield warning(
             "jobs kept", seen, "flotta-p2p job remove --ended-before 30d, or a smaller settings.results.keep_days"
         )
     if results["clock_in_doubt"]:
         seen = "this machine's clock was set ahead, or the node was down; nothing is removed by that time for now"
         hours = CLOCK_CONFIRM_MS // 3_600_000
-        yield note("retention", seen, f"set the clock (NTP) if it is wrong; it is believed after {hours} hours")
+        yield warning("retention", seen, f"set the clock (NTP) if it is wrong; it is believed after {hours} hours")
 
 
 def _whole(name: str, path: Path, facts: DatabaseFacts) -> Finding:
     seen = f"{path}, version {facts.version}, {size(facts.file_bytes)}"
     if facts.whole is None:
-        return note(name, f"{seen}; too large to be checked to its end in {LOOK_LIMIT_S:g} s", _CHECK_COPY)
+        return warning(name, f"{seen}; too large to be checked to its end in {LOOK_LIMIT_S:g} s", _CHECK_COPY)
     if facts.log_bytes > LOG_BYTES_GOOD:
         step = "end other programs that read the database, then start the node again"
-        return note(name, f"{seen}; its log has grown to {size(facts.log_bytes)}", step)
+        return warning(name, f"{seen}; its log has grown to {size(facts.log_bytes)}", step)
     if facts.version < facts.version_newest:
-        return note(name, f"{seen}; this program brings it to version {facts.version_newest}", "back up, then start")
+        return warning(name, f"{seen}; this program brings it to version {facts.version_newest}", "back up, then start")
     return ok(name, f"{seen}, whole")
 
 
@@ -88,19 +88,19 @@ def _clock(facts: DatabaseFacts) -> Iterator[Finding]:
     behind_ms = facts.boot_id - SystemClock().now().wall_ms
     if behind_ms > CLOCK_TOLERANCE_MS:
         seen = f"this machine's clock is {behind_ms // 1000} s behind what it was when the node last started"
-        yield wrong("clock", seen, "set the clock (NTP); peers refuse what comes from the past", Code.TIME_OUTSIDE)
+        yield failed("clock", seen, "set the clock (NTP); peers refuse what comes from the past", Code.TIME_OUTSIDE)
 
 
 def _audit(path: Path, facts: DatabaseFacts) -> Finding:
     name, verdict = "audit", facts.audit
     if verdict is None:
-        return note(name, f"too long to be followed to its end in {LOOK_LIMIT_S:g} s")
+        return warning(name, f"too long to be followed to its end in {LOOK_LIMIT_S:g} s")
     if not verdict.ok:
         seen = (
             f"row {verdict.first_bad} of the audit in {path} was altered or removed; {verdict.rows} rows before it fit"
         )
         step = "keep a copy of the file, find out who can write to it, and compare it with a backup"
-        return wrong(name, seen, step, Code.DATABASE_FAILED)
+        return failed(name, seen, step, Code.DATABASE_FAILED)
     return ok(name, f"{many(verdict.rows, 'row')}, whole")
 
 
@@ -110,7 +110,7 @@ def _resources(patient: Patient, facts: DatabaseFacts) -> Finding:
     if not (folder / "data.mdb").exists():
         if named:
             seen = f"{folder} is missing, and the database names {many(named, 'result')} in it"
-            return wrong(name, seen, "put back the folder that belongs to this database", Code.DATABASE_FAILED)
+            return failed(name, seen, "put back the folder that belongs to this database", Code.DATABASE_FAILED)
         return ok(name, "none stored")
     if patient.in_use:
         return ok(name, f"{folder}, {size((folder / 'data.mdb').stat().st_size)}, in the node's hands")
@@ -120,5 +120,5 @@ def _resources(patient: Patient, facts: DatabaseFacts) -> Finding:
         return of_error(name, error)
     if missing:
         seen = f"{missing} of {named} results that the database names are not in {folder}"
-        return wrong(name, seen, "put back the folder that belongs to this database", Code.DATABASE_FAILED)
+        return failed(name, seen, "put back the folder that belongs to this database", Code.DATABASE_FAILED)
     return ok(name, f"{folder}, {count} stored")

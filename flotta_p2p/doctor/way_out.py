@@ -19,7 +19,7 @@ from actors.adapters.resolving import resolve
 from actors.adapters.route import Route, fetch_by
 from actors.adapters.statements import statement_port
 from actors.adapters.tunnel import route_by
-from flotta_p2p.doctor.finding import Finding, note, of_error, ok, wrong
+from flotta_p2p.doctor.finding import Finding, failed, of_error, ok, warning
 from flotta_p2p.doctor.firewall_request import FirewallRequest
 from protocol.errors import AddressError, Code, ConfigError, FlottaError, RemoteProtocolError
 from protocol.ids import format_id
@@ -83,7 +83,7 @@ class _Look:
             self.addresses = addresses
         route = self._routed(addresses[0])
         yield route
-        if route.verdict == "wrong":
+        if route.verdict == "failed":
             return
         port = self._answering()
         if self._proxy is not None:
@@ -105,14 +105,16 @@ class _Look:
             found = resolve(host, self._port, NAME_LIMIT_S)
         except TimeoutError:
             step = "check this machine's name server, or write the numeric address"
-            return wrong(name, f"the name server gave no answer about {host} within {NAME_LIMIT_S:g} s", step, code), ()
+            return failed(
+                name, f"the name server gave no answer about {host} within {NAME_LIMIT_S:g} s", step, code
+            ), ()
         except (OSError, ValueError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             step = "check the spelling and this machine's name server, or write the numeric address"
-            return wrong(name, f"{host} is not known here ({cause})", step, code), ()
+            return failed(name, f"{host} is not known here ({cause})", step, code), ()
         addresses = tuple(dict.fromkeys(str(one[0]) for family, one in found if family == socket.AF_INET))
         if not addresses:
-            return wrong(name, f"{host} has no IPv4 address", "give it one: flotta-p2p speaks IPv4 only", code), ()
+            return failed(name, f"{host} has no IPv4 address", "give it one: flotta-p2p speaks IPv4 only", code), ()
         shown = host if addresses == (host,) else f"{host} is {', '.join(addresses)}"
         rest = f"; the proxy resolves {self._host}" if self._proxy is not None else ""
         return ok(name, f"{shown}{rest}"), addresses
@@ -122,7 +124,7 @@ class _Look:
             self.source = source_address(address, self._port)
         except OSError as error:
             step = "connect this machine to a network, or check its routes (ip route)"
-            return wrong("route", f"no way to {address}: {error.strerror}", step, _UNREACHABLE)
+            return failed("route", f"no way to {address}: {error.strerror}", step, _UNREACHABLE)
         return ok("route", f"to {address} from {self.source}")
 
     # --- what answers ----------------------------------------------------------------------------
@@ -135,16 +137,16 @@ class _Look:
             return of_error(name, error)
         except ConnectionRefusedError:
             step = f"check that the node runs and the port; if both are right, a firewall refuses: {_FIREWALL}"
-            return wrong(name, f"{where} refuses connections", step, _UNREACHABLE)
+            return failed(name, f"{where} refuses connections", step, _UNREACHABLE)
         except TimeoutError:
             step = f"check the address; a firewall may drop the packets: {_FIREWALL}"
-            return wrong(name, f"{where} gives no answer within {CONNECT_LIMIT_S:g} s", step, _UNREACHABLE)
+            return failed(name, f"{where} gives no answer within {CONNECT_LIMIT_S:g} s", step, _UNREACHABLE)
         except OSError as error:
             seen = f"{where} cannot be reached: {error.strerror or error}"
-            return wrong(name, seen, _FIREWALL, _UNREACHABLE)
+            return failed(name, seen, _FIREWALL, _UNREACHABLE)
         if said is None:
             seen = f"{where} takes the connection and says nothing within {2 * HEAR_LIMIT_S:g} s: no node, or held up"
-            return wrong(name, seen, f"check host and port; inspection may hold it back: {_FIREWALL}", _UNREACHABLE)
+            return failed(name, seen, f"check host and port; inspection may hold it back: {_FIREWALL}", _UNREACHABLE)
         return self._judged(name, said)
 
     @staticmethod
@@ -152,10 +154,10 @@ class _Look:
         greeting = read_socket_greeting(said)
         if greeting is None:
             step = "check host and port; ask the node's operator what `flotta-p2p status` shows under listening"
-            return wrong(name, what_answers(said), step, _UNREACHABLE)
+            return failed(name, what_answers(said), step, _UNREACHABLE)
         if greeting.mechanism != "CURVE":
             seen = f"a ZeroMQ socket of another program answers (mechanism {greeting.mechanism or 'none'})"
-            return wrong(name, seen, "check host and port", _UNREACHABLE)
+            return failed(name, seen, "check host and port", _UNREACHABLE)
         return ok(name, "answers, and speaks ZeroMQ with CURVE")
 
     @staticmethod
@@ -182,7 +184,7 @@ class _Look:
         except RemoteProtocolError as error:
             seen = f"what is shown there is no valid key statement: {error.sentence}"
             step = "compare the versions of flotta-p2p on both sides; if it has expired, compare the clocks"
-            return [*findings, wrong(name, seen, step, error.code)], None
+            return [*findings, failed(name, seen, step, error.code)], None
         statement = certified.statement
         until = datetime.fromtimestamp(statement.not_after_ms / 1000, UTC)
         seen = f"shows the key of {statement.name}, good until {until:%Y-%m-%d}, id {format_id(certified.node)}"
@@ -196,9 +198,9 @@ class _Look:
         step = "compare both clocks with NTP and set the one that is wrong"
         if abs(offset_ms) > CLOCK_TOLERANCE_MS:
             beyond = f"; beyond {CLOCK_TOLERANCE_MS // 1000} s messages are refused"
-            return wrong(name, seen + beyond, step, Code.TIME_OUTSIDE)
+            return failed(name, seen + beyond, step, Code.TIME_OUTSIDE)
         if abs(offset_ms) > CLOCK_OFFSET_MS_GOOD:
-            return note(name, seen, step, Code.TIME_OUTSIDE)
+            return warning(name, seen, step, Code.TIME_OUTSIDE)
         return ok(name, seen)
 
     def _door(self, certified: Certified) -> Finding:
@@ -208,17 +210,17 @@ class _Look:
         except FlottaError as error:
             return of_error(name, error)
         except OSError as error:
-            return wrong(name, f"the handshake broke off: {error.strerror or error}", _FIREWALL, _UNREACHABLE)
+            return failed(name, f"the handshake broke off: {error.strerror or error}", _FIREWALL, _UNREACHABLE)
         match reception:
             case "refused":
                 return ok(name, "holds the key that it shows, and refuses a stranger, as it must")
             case "admitted":
                 step = "tell its operator not to run it; its own self-test should have stopped it"
-                return wrong(name, "lets in a key that nobody knows", step, Code.DOOR_OPEN_TO_STRANGERS)
+                return failed(name, "lets in a key that nobody knows", step, Code.DOOR_OPEN_TO_STRANGERS)
             case "not its key":
                 seen = f"what answers at port {self._port} does not hold the key that is shown"
                 step = "another program or node has that port, or the connection is altered on its way (inspection)"
-                return wrong(name, seen, f"{step}; ask the node's operator, then {_FIREWALL}", _UNREACHABLE)
+                return failed(name, seen, f"{step}; ask the node's operator, then {_FIREWALL}", _UNREACHABLE)
             case "silent":
                 seen = "the handshake gets no answer"
-                return wrong(name, seen, f"inspection may hold it back: {_FIREWALL}", _UNREACHABLE)
+                return failed(name, seen, f"inspection may hold it back: {_FIREWALL}", _UNREACHABLE)

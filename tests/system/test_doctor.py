@@ -96,7 +96,7 @@ def test_a_full_disk_and_one_that_can_only_be_read_are_told(tmp_path: Path) -> N
         filler = fill(disk)
         assert examined(tmp_path, config, 9)["disk"]["code"] == "disk-full"
         filler.unlink()
-        assert examined(tmp_path, config, 0)["disk"]["verdict"] == "note"
+        assert examined(tmp_path, config, 0)["disk"]["verdict"] == "warning"
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         found = examined(tmp_path, config, 9)
         assert (found["folder"]["code"], found["disk"]["code"]) == ("folder-unusable", "folder-unusable")

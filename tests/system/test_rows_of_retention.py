@@ -139,7 +139,7 @@ def test_a_full_node_refuses_jobs_until_results_are_removed_and_then_works_again
         found = {
             one["check"]: one for one in run(tmp_path, "doctor", "-c", str(node.config), "--json").values["findings"]
         }
-        assert (found["quota"]["verdict"], found["quota"]["code"]) == ("wrong", Code.QUOTA_REACHED)
+        assert (found["quota"]["verdict"], found["quota"]["code"]) == ("failed", Code.QUOTA_REACHED)
 
         removed = line(node, "job", "remove", format_job_id(filling[0]), format_job_id(first.job_id), "--json").values
         assert [one["by"] for one in removed["removed"]] == ["operator"] * 2

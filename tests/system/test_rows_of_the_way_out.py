@@ -117,7 +117,7 @@ def test_row_n12_a_question_goes_through_a_proxy_from_where_nothing_else_can_be_
 
         # Before anything is enrolled: doctor says which step fails, and that the proxy is a way.
         found = json.loads(one.run("doctor", "--to", address, "--json").stdout)
-        assert [step["check"] for step in found["findings"] if step["verdict"] == "wrong"] == ["route"]
+        assert [step["check"] for step in found["findings"] if step["verdict"] == "failed"] == ["route"]
         assert found["request"]["destination"] == "10.77.0.1"
         assert found["request"]["ports"] == [NODE_PORT, NODE_PORT + 1]
         found = one.values("doctor", "--to", address, "--proxy", one.url)

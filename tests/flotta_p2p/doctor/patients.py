@@ -41,7 +41,7 @@ class Down:
         return named
 
     def wrong(self) -> dict[str, Finding]:
-        return {name: one for name, one in self.findings().items() if one.verdict == "wrong"}
+        return {name: one for name, one in self.findings().items() if one.verdict == "failed"}
 
     def write(self, *writes: Any) -> None:
         """One batch, as the node would."""

@@ -42,7 +42,7 @@ def test_a_standalone_node_on_loopback_is_well_and_nobody_is_told_to_open_it(tmp
         return one(network.interfaces(running(tmp_path, {"listening": ["127.0.0.1:1456"], "mode": mode})))
 
     assert (seen("standalone").verdict, seen("standalone").next_step) == ("ok", "")
-    assert seen("node").verdict == "note" and "node.interface" in seen("node").next_step
+    assert seen("node").verdict == "warning" and "node.interface" in seen("node").next_step
     alone = one(network.discovery(running(tmp_path, {"listening": ["127.0.0.1:1456"], "mode": "standalone"})))
     assert alone.verdict == "ok" and "join.url" not in alone.seen
 
@@ -54,7 +54,7 @@ def scheduler(state: str, **more: Any) -> dict[str, Any]:
 def test_a_scheduler_that_answers_no_polls_is_wrong_and_since_when(tmp_path: Path) -> None:
     silent = scheduler("silent", unanswered=7, silent_ms=3 * 60_000)
     finding = one(company.schedulers(running(tmp_path, status={"schedulers": [silent]})))
-    assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
+    assert (finding.verdict, finding.code) == ("failed", Code.NODE_UNREACHABLE)
     assert "7 polls" in finding.seen and "silent for 3 min" in finding.seen
     assert one(company.schedulers(running(tmp_path, status={"schedulers": [scheduler("answered")]}))).verdict == "ok"
 
@@ -91,20 +91,20 @@ def with_results(folder: Path, **changes: Any) -> dict[str, Finding]:
 
 
 @pytest.mark.parametrize(
-    ("used_mib", "reserved_mib", "verdict"), [(89, 0, "ok"), (90, 0, "note"), (45, 45, "note"), (99, 1, "wrong")]
+    ("used_mib", "reserved_mib", "verdict"), [(89, 0, "ok"), (90, 0, "warning"), (45, 45, "warning"), (99, 1, "failed")]
 )
 def test_the_quota_is_noted_from_nine_tenths_on_and_wrong_where_jobs_are_refused(
     used_mib: int, reserved_mib: int, verdict: str, tmp_path: Path
 ) -> None:
     found = with_results(tmp_path, used_bytes=used_mib * MIB, reserved_bytes=reserved_mib * MIB)["quota"]
-    assert (found.verdict, found.code) == (verdict, Code.QUOTA_REACHED if verdict == "wrong" else None)
+    assert (found.verdict, found.code) == (verdict, Code.QUOTA_REACHED if verdict == "failed" else None)
     assert ("job remove" in found.next_step) == (verdict != "ok")
 
 
 def test_too_many_jobs_and_a_clock_that_is_not_believed_are_noted(tmp_path: Path) -> None:
     assert set(with_results(tmp_path)) == {"quota"}
     found = with_results(tmp_path, jobs=JOBS_KEPT_MAX * 9 // 10, clock_in_doubt=True)
-    assert [found[name].verdict for name in ("jobs kept", "retention")] == ["note", "note"]
+    assert [found[name].verdict for name in ("jobs kept", "retention")] == ["warning", "warning"]
     assert "NTP" in found["retention"].next_step
 
 
@@ -121,8 +121,8 @@ def test_the_way_out_is_wrong_when_the_proxy_is_and_noted_when_one_address_is(tm
         return [(each.check, each.verdict) for each in network.way_out(running(tmp_path, {"way_out": values}))]
 
     assert seen() == [("way out", "ok")]
-    assert seen(("lab:1456", Code.PROXY_REFUSED)) == [("way out", "ok"), ("way to lab:1456", "note")]
-    assert seen(("lab:1456", Code.NODE_UNREACHABLE), ("x:1", Code.PROXY_UNREACHABLE)) == [("way out", "wrong")]
+    assert seen(("lab:1456", Code.PROXY_REFUSED)) == [("way out", "ok"), ("way to lab:1456", "warning")]
+    assert seen(("lab:1456", Code.NODE_UNREACHABLE), ("x:1", Code.PROXY_UNREACHABLE)) == [("way out", "failed")]
     assert list(network.way_out(running(tmp_path))) == []
 
 
@@ -132,7 +132,7 @@ def test_the_way_out_is_wrong_when_the_proxy_is_and_noted_when_one_address_is(tm
 def test_a_peer_that_is_away_is_noted_with_since_when_and_where(tmp_path: Path) -> None:
     away = peer("South", "away", silent_ms=3 * 60_000)
     finding = one(company.peers(running(tmp_path, peers={"peers": [away]})))
-    assert (finding.check, finding.verdict) == ("peer South", "note")
+    assert (finding.check, finding.verdict) == ("peer South", "warning")
     assert "heard 3 min ago" in finding.seen
     assert "192.168.1.20:1456" in finding.next_step
 
@@ -145,10 +145,10 @@ def test_a_peer_not_heard_since_the_start_is_said_to_be_so(tmp_path: Path) -> No
 def test_a_peer_without_a_common_project_is_noted_and_if_none_has_one_something_is_wrong(tmp_path: Path) -> None:
     foreign = peer("South", projects=[])
     noted, wrong = company.peers(running(tmp_path, peers={"peers": [foreign]}))
-    assert (noted.code, noted.verdict) == (Code.PROJECT_UNKNOWN, "note")
-    assert (wrong.code, wrong.verdict) == (Code.PROJECT_UNKNOWN, "wrong")
+    assert (noted.code, noted.verdict) == (Code.PROJECT_UNKNOWN, "warning")
+    assert (wrong.code, wrong.verdict) == (Code.PROJECT_UNKNOWN, "failed")
     company_kept = list(company.peers(running(tmp_path, peers={"peers": [foreign, peer("East")]})))
-    assert [finding.verdict for finding in company_kept] == ["note", "ok"]
+    assert [finding.verdict for finding in company_kept] == ["warning", "ok"]
 
 
 def test_strangers_are_told_with_the_reason_and_not_without_end(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_node_that_has_left_on_purpose_is_noted_once_and_nothing_is_wrong(
     told = {"left": True, "listening": ["127.0.0.1:1456"], "discovery": discovery}
     left = running(tmp_path, status=told, peers={"joins": [join]})
     finding = one(company.peers(left))
-    assert (finding.verdict, finding.code) == ("note", Code.NODE_LEFT) and "rejoin" in finding.next_step
+    assert (finding.verdict, finding.code) == ("warning", Code.NODE_LEFT) and "rejoin" in finding.next_step
     assert one(network.ports(left)).verdict == "ok"
     assert list(network.discovery(left)) == list(company.joins(left)) == []
 
@@ -184,7 +184,7 @@ def test_a_join_with_a_problem_is_wrong(tmp_path: Path) -> None:
         "problem": "Nobody answers. Next: check the firewall.",
     }
     finding = one(company.joins(running(tmp_path, peers={"joins": [join]})))
-    assert (finding.verdict, finding.code) == ("wrong", Code.NODE_UNREACHABLE)
+    assert (finding.verdict, finding.code) == ("failed", Code.NODE_UNREACHABLE)
     assert finding.seen == "asking after 4 attempts: Nobody answers"
     assert finding.next_step == "check the firewall"
 
@@ -199,7 +199,7 @@ def test_failures_of_jobs_are_counted_by_code(tmp_path: Path) -> None:
 
 def test_many_waiting_messages_are_noted(tmp_path: Path) -> None:
     status = {"jobs": {"messages_waiting": 900}, "work": {"messages_waiting": 200}}
-    assert one(company.messages(running(tmp_path, status))).verdict == "note"
+    assert one(company.messages(running(tmp_path, status))).verdict == "warning"
     assert one(company.messages(running(tmp_path))).verdict == "ok"
 
 
@@ -207,7 +207,7 @@ def test_a_source_that_the_node_cannot_read_is_wrong(tmp_path: Path) -> None:
     source = {"name": "north", "state": "gone", "columns_all": 0, "code": "source-missing"}
     status = {"sources": [{**source, "problem": "it is missing.", "next_step": "put it back"}]}
     finding = one(company.sources(running(tmp_path, status)))
-    assert (finding.verdict, finding.code, finding.seen) == ("wrong", Code.SOURCE_MISSING, "it is missing")
+    assert (finding.verdict, finding.code, finding.seen) == ("failed", Code.SOURCE_MISSING, "it is missing")
 
 
 # --- the clock ---------------------------------------------------------------------------------
@@ -217,8 +217,8 @@ def test_a_source_that_the_node_cannot_read_is_wrong(tmp_path: Path) -> None:
     ("offsets_ms", "verdict", "words"),
     [
         ({"A": 200}, "ok", "at most 0.2 s off"),
-        ({"A": 40_000}, "note", "A by 40 s (ahead)"),
-        ({"A": -300_000}, "wrong", "A by 300 s (behind)"),
+        ({"A": 40_000}, "warning", "A by 40 s (ahead)"),
+        ({"A": -300_000}, "failed", "A by 300 s (behind)"),
         ({}, "ok", "no peer is present"),
     ],
 )
@@ -246,7 +246,9 @@ def clocks(tmp_path: Path, offsets_ms: dict[str, int]) -> Patient:
 # --- the machine and the network ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("used", "limit", "verdict"), [(50, 20_000, "ok"), (50, 128, "note"), (900, 1_024, "wrong")])
+@pytest.mark.parametrize(
+    ("used", "limit", "verdict"), [(50, 20_000, "ok"), (50, 128, "warning"), (900, 1_024, "failed")]
+)
 def test_open_files_are_measured_against_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: int, limit: int, verdict: str
 ) -> None:
@@ -256,14 +258,14 @@ def test_open_files_are_measured_against_the_limit(
 
 def test_little_memory_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "memory_available_bytes", lambda: 100 << 20)
-    assert one(machine.memory(running(tmp_path))).verdict == "note"
+    assert one(machine.memory(running(tmp_path))).verdict == "warning"
 
 
 def test_a_library_that_is_too_old_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one(machine.versions()).verdict == "ok"
     monkeypatch.setitem(machine.LIBRARIES_MIN, "SQLite", "99.1.0")
     finding = one(machine.versions())
-    assert finding.verdict == "wrong"
+    assert finding.verdict == "failed"
     assert "SQLite" in finding.seen and "at least 99.1.0" in finding.seen
 
 
@@ -275,7 +277,7 @@ def test_versions_are_compared_by_number() -> None:
 
 def test_an_address_that_the_machine_lost_is_wrong(tmp_path: Path) -> None:
     finding = one(network.interfaces(running(tmp_path, {"listening": ["203.0.113.9:1456"]})))
-    assert finding.verdict == "wrong"
+    assert finding.verdict == "failed"
     assert "203.0.113.9" in finding.seen
 
 
@@ -284,8 +286,8 @@ def test_a_discovery_process_that_is_down_is_wrong_and_its_problems_are_told(tmp
         discovery = {"state": state, "zeroconf": True, "problems": list(problems)}
         return one(network.discovery(running(tmp_path, {"discovery": discovery, "listening": ["127.0.0.1:1456"]})))
 
-    assert said("down", "it ended").verdict == "wrong"
-    assert said("ready", "port 1457 is taken").verdict == "note"
+    assert said("down", "it ended").verdict == "failed"
+    assert said("ready", "port 1457 is taken").verdict == "warning"
     assert "loopback alone" in said("ready").seen
 
 
@@ -298,7 +300,7 @@ def test_addresses_without_multicast_are_noted_as_long_as_discovery_is_on(
     said = {"state": "ready", "zeroconf": True, "problems": []}
     status = {"discovery": said, "listening": ["192.168.1.5:1456"]}
     finding = one(network.discovery(running(tmp_path, status)))
-    assert (finding.verdict, "join.url" in finding.next_step) == ("note", True)
+    assert (finding.verdict, "join.url" in finding.next_step) == ("warning", True)
     monkeypatch.setattr(network, "multicast_interfaces", lambda names: names)
     assert one(network.discovery(running(tmp_path, status))).seen == "on eth9; 0 strangers heard"
 
@@ -308,7 +310,7 @@ def test_storage_of_another_machine_is_wrong(tmp_path: Path, monkeypatch: pytest
     real = disk_of(tmp_path)
     monkeypatch.setattr(folder, "disk_of", lambda path: replace(real, kind="nfs4"))
     finding = one(folder.work_directory(running(tmp_path)))
-    assert finding.verdict == "wrong"
+    assert finding.verdict == "failed"
     assert "local disk" in finding.next_step
 
 
@@ -316,7 +318,7 @@ def test_a_node_that_holds_the_folder_and_does_not_answer_is_wrong(tmp_path: Pat
     silence = UnreachableError(Code.TIMED_OUT, "the node did not answer within 4 s")
     patient = Patient(tmp_path, None, holder=running(tmp_path).holder, silence=silence)
     finding = one(folder.node(patient))
-    assert (finding.verdict, finding.code) == ("wrong", Code.TIMED_OUT)
+    assert (finding.verdict, finding.code) == ("failed", Code.TIMED_OUT)
     assert "process 1 holds the work directory" in finding.seen
 
 
@@ -361,6 +363,6 @@ def test_a_check_that_fails_is_told_in_one_sentence(
 
     monkeypatch.setattr(examine, "CHECKS", (broken, lambda patient: [ok("next", "reached")]))
     found = named(examine.examine(None, tmp_path, {}))
-    assert (found["broken"].verdict, found["broken"].code) == ("wrong", code)
+    assert (found["broken"].verdict, found["broken"].code) == ("failed", code)
     assert words in found["broken"].seen
     assert found["next"].verdict == "ok"

@@ -49,8 +49,8 @@ def down(template: Down, tmp_path: Path) -> Down:
 
 def test_a_healthy_node_that_is_down_has_nothing_wrong(down: Down) -> None:
     found = down.findings()
-    assert [one for one in found.values() if one.verdict == "wrong"] == []
-    assert found["node"].verdict == "note"
+    assert [one for one in found.values() if one.verdict == "failed"] == []
+    assert found["node"].verdict == "warning"
     assert found["audit"].seen == "3 rows, whole"
     assert found["results"].seen.endswith("1 stored")
     assert found["source north"].seen.endswith("40 rows, 2 columns")
@@ -65,7 +65,7 @@ def test_looking_changes_no_file(down: Down) -> None:
 
 def test_a_work_directory_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
     findings = examine(None, tmp_path / "none", {})
-    assert [one for one in findings if one.verdict == "wrong" and one.check != "ports"] == []
+    assert [one for one in findings if one.verdict == "failed" and one.check != "ports"] == []
     assert not (tmp_path / "none").exists()
 
 
@@ -110,7 +110,7 @@ def test_an_open_token_file_is_wrong_and_not_blamed_on_the_configuration(down: D
     (tokens / "heart.token").chmod(0o644)
     found = down.findings()
     assert found["projects"].code is Code.KEY_FILE_UNSAFE
-    assert found["configuration"].verdict == "note"
+    assert found["configuration"].verdict == "warning"
 
 
 def test_an_altered_audit_row_is_found_by_its_number(down: Down) -> None:
@@ -162,7 +162,7 @@ def test_what_an_unclean_end_left_in_the_log_is_read_without_a_change(down: Down
     assert cut.picture() == before
     (cut.workdir / "jobs.sqlite-shm").unlink()
     found = cut.findings()
-    assert found["database"].verdict == "note"
+    assert found["database"].verdict == "warning"
     assert "unclean" in found["database"].seen
     assert "jobs.sqlite-shm" not in {path.name for path in cut.workdir.iterdir()}
 
@@ -178,10 +178,10 @@ def test_the_quota_of_a_node_that_is_down_is_counted_from_its_database(down: Dow
     assert down.findings()["quota"].verdict == "ok"
     down.write(*(result(bytes([number]) * MIB) for number in range(55)))
     full = down.findings()["quota"]
-    assert full.verdict == "note"
+    assert full.verdict == "warning"
     assert full.seen == "results use 55.0 MiB of 60.0 MiB, and jobs that run reserve 0 KiB"
     down.write(result(b"x" * MIB))
-    assert down.findings()["quota"].verdict == "wrong"
+    assert down.findings()["quota"].verdict == "failed"
 
 
 def test_results_of_another_folder_are_wrong(down: Down) -> None:
@@ -195,7 +195,7 @@ def test_results_of_another_folder_are_wrong(down: Down) -> None:
 
 def test_a_clock_that_was_set_back_since_the_last_start_is_wrong(down: Down) -> None:
     down.write(Put(kind=BOOT, key=b"", value=FAR_FUTURE_MS.to_bytes(8)))
-    findings = [one for one in examine(down.file, None, {}) if one.check == "clock" and one.verdict == "wrong"]
+    findings = [one for one in examine(down.file, None, {}) if one.check == "clock" and one.verdict == "failed"]
     assert [one.code for one in findings] == [Code.TIME_OUTSIDE]
 
 
@@ -219,9 +219,9 @@ def test_faults_of_the_configuration_are_told_with_their_lines_and_the_rest_is_c
 def test_a_work_directory_is_looked_at_though_the_configuration_does_not_read(down: Down) -> None:
     down.file.write_text("- no keys at all\n")
     found = {one.check: one for one in examine(down.file, down.workdir, {})}
-    assert found["configuration"].verdict == "wrong"
+    assert found["configuration"].verdict == "failed"
     assert found["keys"].verdict == "ok"
-    assert found["database"].verdict == "note"
+    assert found["database"].verdict == "warning"
 
 
 def test_messages_that_wait_for_the_next_start_are_counted(down: Down) -> None:
@@ -246,7 +246,7 @@ def test_a_policy_that_opens_a_column_that_is_not_there_is_noted(down: Down) -> 
     text = down.file.read_text()
     down.file.write_text(f"{text}    policy:\n      columns: [value, wieght]\n")
     finding = down.findings()["source north"]
-    assert finding.verdict == "note"
+    assert finding.verdict == "warning"
     assert "wieght" in finding.seen
 
 
@@ -255,14 +255,14 @@ def test_the_command_marks_what_is_wrong_and_ends_with_a_summary_and_exit_code_9
     ran = run(tmp_path, "doctor", "-c", str(down.file))
     assert (ran.code, ran.err) == (9, "")
     *_, last = ran.out.splitlines()
-    assert last.startswith("1 wrong (keys), ")
+    assert last.startswith("1 failed (keys), ")
     assert last.endswith("More about one: flotta-p2p explain key-file-unsafe")
-    assert "WRONG  keys            the file " in ran.out
+    assert "FAILED   keys            the file " in ran.out
     assert "[key-file-unsafe]" in ran.out
     assert "\x1b" not in ran.out, "colours are for terminals"
     values = run(tmp_path, "doctor", "-c", str(down.file), "--json").values
-    assert values["verdict"] == "wrong"
-    assert [one["check"] for one in values["findings"] if one["verdict"] == "wrong"] == ["keys"]
+    assert values["verdict"] == "failed"
+    assert [one["check"] for one in values["findings"] if one["verdict"] == "failed"] == ["keys"]
 
 
 def test_the_command_says_when_nothing_is_wrong_and_tells_no_secret(down: Down, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_on_a_terminal_verdicts_are_coloured_and_sentences_wrapped(down: Down, n
     assert ("\x1b[32m" in text) is not no_colour
     plain = re.sub(r"\x1b\[\d*m", "", text)
     assert "Nothing is wrong: " in plain
-    (versions,) = re.findall(r"^ok     versions .*\r\n((?: {23}\S.*\r\n)+)", plain, re.MULTILINE)
+    (versions,) = re.findall(r"^ok       versions .*\r\n((?: {25}\S.*\r\n)+)", plain, re.MULTILINE)
     assert "cryptography" in versions
 
 

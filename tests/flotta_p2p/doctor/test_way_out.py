@@ -37,12 +37,12 @@ def found(out: WayOut) -> dict[str, Finding]:
     named = {one.check: one for one in out.findings}
     assert len(named) == len(out.findings)
     for one in out.findings:
-        assert one.verdict != "wrong" or (one.next_step and one.code), one
+        assert one.verdict != "failed" or (one.next_step and one.code), one
     return named
 
 
 def wrong(out: WayOut) -> dict[str, Finding]:
-    return {name: one for name, one in found(out).items() if one.verdict == "wrong"}
+    return {name: one for name, one in found(out).items() if one.verdict == "failed"}
 
 
 @contextmanager
@@ -126,9 +126,9 @@ def test_a_port_that_does_not_hold_the_key_that_is_shown_is_told() -> None:
 @pytest.mark.parametrize(
     ("ahead_ms", "verdict", "words"),
     [
-        (CLOCK_TOLERANCE_MS + 60_000, "wrong", "ahead of"),
-        (-CLOCK_TOLERANCE_MS - 60_000, "wrong", "behind"),
-        (60_000, "note", "ahead of"),
+        (CLOCK_TOLERANCE_MS + 60_000, "failed", "ahead of"),
+        (-CLOCK_TOLERANCE_MS - 60_000, "failed", "behind"),
+        (60_000, "warning", "ahead of"),
         (-1_000, "ok", "behind"),
     ],
 )
@@ -258,7 +258,7 @@ def test_the_command_has_text_json_and_the_exit_code_of_doctor(tmp_path: Path) -
         assert "Please permit this connection" in ran.out
     ran = run(tmp_path, "doctor", "--to", f"{LOOPBACK}:{port}", "--json")
     assert ran.code == 9
-    assert ran.values["verdict"] == "wrong"
+    assert ran.values["verdict"] == "failed"
     assert ran.values["request"]["ports"] == [port, port + 1]
     ran = run(tmp_path, "doctor", "--to", "no address", "--json")
     assert (ran.code, ran.values["request"]) == (9, None)

@@ -176,5 +176,5 @@ def test_doctor_names_runs_that_were_broken_off(run: SavedRun, capsys: pytest.Ca
     code, out, _ = call(capsys, "doctor", "--json")
     found = {one["check"]: one for one in json.loads(out)["findings"]}
     assert code == exit_codes.OK
-    assert found["runs"]["verdict"] == "note" and "j2" in found["runs"]["seen"]
+    assert found["runs"]["verdict"] == "warning" and "j2" in found["runs"]["seen"]
     assert {"folder", "disk", "fsync", "sockets", "libraries"} <= set(found)
