@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 
 class ShadowedPackageError(ImportError):
