@@ -101,7 +101,8 @@ class Index:
         with self._shared.lock, self._shared.env.begin(write=True) as transaction:
             for entry in entries:
                 transaction.put(
-                    _key(entry.stream, entry.seq), _ENTRY.pack(*entry.place, entry.time_ns, entry.earliest_before_ns)
+                    _key(entry.stream, entry.seq),
+                    _ENTRY.pack(entry.place.segment, entry.place.offset, entry.time_ns, entry.earliest_before_ns),
                 )
             transaction.put(_CONTENTS, contents)
 

@@ -57,7 +57,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     dropped: dict[str, int] = msgspec.field(default_factory=dict, name="d")
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where a record begins. Places of one journal compare in the order of writing."""
 
     segment: int
