@@ -140,15 +140,21 @@ def _runs(folder: Path) -> Iterator[Finding]:
         return
     for one in reversed(folders):
         try:
-            if load(one).state == "broken off":
-                broken.append(one.alias)
+            run = load(one)
+            if run.state != "broken off":
+                continue
         except FileNotFoundError:
             continue
         except FlottaError as error:
             yield of_error(f"run {one.alias}", error)
+            continue
+        broken.append(one.alias)
+        if workdir := run.document.workdir:
+            step = f"`flotta-p2p status --workdir {workdir}` says why; `flotta-p2p up` starts the node"
+            yield warning(f"run {one.alias}", f"it is for the node of {workdir} to go on with", step)
     if not broken:
         yield ok("runs", f"{len(folders)}, and each has ended or is running")
         return
     shown = ", ".join(broken[:_RUNS_SHOWN_MAX]) + (" …" if len(broken) > _RUNS_SHOWN_MAX else "")
-    step = f"`flame resume {broken[0]}` goes on with it; `flame archive {broken[0]}` writes what there is"
+    step = "`flame resume RUN` goes on with one that no node goes on with; `flame archive RUN` writes what there is"
     yield warning("runs", f"{len(broken)} of {len(folders)} were broken off: {shown}", step)

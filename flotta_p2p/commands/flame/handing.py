@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +65,7 @@ def hand_over(node: Node, held: HeldRun, parameters: Path | None, *, is_new: boo
     """Raises DeniedError when the node refuses it; then nothing is left of a run that is new. Raises UnreachableError
     when it is not known whether the node has it.
     """
+    from actors.adapters.flame_files import discard_unbegun
     from protocol.wire.control import TakeRun
 
     folder, alias = held.folder, held.folder.alias
@@ -81,7 +81,7 @@ def hand_over(node: Node, held: HeldRun, parameters: Path | None, *, is_new: boo
         node.channel.request(take)
     except DeniedError:
         if is_new:
-            shutil.rmtree(folder.path, ignore_errors=True)
+            discard_unbegun(folder)
         raise
     except UnreachableError as error:
         error.next_step = f"`flame ps` tells whether {alias} runs; `flotta-p2p status` asks the node"

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from flame.run.run_record import to_json
 from flame.types import portable
 from flame.values import encode
 from flotta_p2p import exit_codes
@@ -178,3 +180,10 @@ def test_doctor_names_runs_that_were_broken_off(run: SavedRun, capsys: pytest.Ca
     assert code == exit_codes.OK
     assert found["runs"]["verdict"] == "warning" and "j2" in found["runs"]["seen"]
     assert {"folder", "disk", "fsync", "sockets", "libraries"} <= set(found)
+
+
+def test_doctor_leaves_a_run_of_a_node_to_its_node(run: SavedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = SavedRun(run.folder.path.parent)
+    kept.folder.document.write_bytes(to_json(msgspec.structs.replace(kept.document, workdir="/srv/node")))
+    found = {one["check"]: one for one in json.loads(call(capsys, "doctor", "--json")[1])["findings"]}
+    assert "node of /srv/node" in found["run j2"]["seen"] and "--workdir /srv/node" in found["run j2"]["next_step"]
