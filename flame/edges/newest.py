@@ -18,7 +18,7 @@ import zmq
 
 from flame.control import InputEnd
 from flame.edges import message
-from flame.edges.message import Message
+from flame.edges.message import Message, Record
 from flame.edges.receiving import ReceivingEnd
 from flame.limits import SLICE_MS
 
@@ -52,6 +52,10 @@ class NewestEnd(ReceivingEnd):
         super().close(in_order=in_order)
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+    def _next(self, wait_s: float | None) -> Record | None:
+        """Never by the short way to the socket: that is the thread's, and ZeroMQ lets no two use one."""
+        return self._next_by(wait_s)
 
     def _receive(self, until: float | None) -> Message | None:
         arrived = self._pop()

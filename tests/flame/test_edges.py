@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import zmq
 
 from flame import values
 from flame.control import InputCount
@@ -63,6 +64,33 @@ def test_a_producer_does_not_wait_for_a_consumer_that_has_ended() -> None:
         sink.close(in_order=True)
         thread.join(LIMIT_S)
         assert not thread.is_alive()
+
+
+class _SeenSocket:
+    """A socket, and the threads that received by it."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.threads: set[str] = set()
+        self._socket = socket
+
+    def recv(self, flags: int = 0) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        return self._socket.recv(flags)
+
+    def close(self, linger: int) -> None:
+        self._socket.close(linger)
+
+
+@pytest.mark.parametrize("wait_s", [None, LIMIT_S])
+def test_the_socket_of_a_latest_edge_is_used_by_its_own_thread_alone(wait_s: float | None) -> None:
+    with ends("latest", 5) as edge:
+        sink, source = edge.receiving(), edge.sending()
+        seen = sink._socket = _SeenSocket(sink._socket)  # type: ignore[assignment]
+        for number in range(1, 6):
+            send(source, number)
+            record = sink.take(wait_s)
+            assert record is not None and record.value == number
+        assert seen.threads == {"newest of v"}
 
 
 def test_latest_keeps_the_newest_value() -> None:
