@@ -137,9 +137,9 @@ def test_a_bench_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_flame_node_that_was_still_starting_never_started_and_has_not_failed(tmp_path: Path) -> None:
-    lab = laboratory(tmp_path, before="time.sleep(3 if 'FLAME_CONTROL' in os.environ else 0)")
+    lab = laboratory(tmp_path, before="'FLAME_CONTROL' in os.environ and (print('here', flush=True), time.sleep(3))")
     terminal = Terminal(tmp_path, "run")
-    terminal.wait_until(lambda: lab.run().log("probe").exists())
+    terminal.wait_until(lambda: lab.run().log("probe").exists() and lab.run().log("probe").read_text() == "here\n")
     terminal.press_ctrl_c()
     check_end(terminal, 1)
     node = read_result(lab.run().result.read_bytes()).nodes["probe"]
