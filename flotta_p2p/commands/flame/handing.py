@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -125,9 +125,14 @@ def ask_node_to_stop(found: Run) -> None:
     from protocol.wire.control import StopRun
 
     workdir = Path(found.document.workdir)
-    with suppress(FileNotFoundError):  # then no node runs there
-        if os.geteuid() not in (workdir.stat().st_uid, 0):  # a run of somebody else may name any folder
-            raise run_of_another(found)
+    try:  # a run of somebody else may name any folder
+        is_ours = os.geteuid() in (workdir.stat().st_uid, 0)
+    except FileNotFoundError:
+        is_ours = True  # no node runs there
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise run_of_another(found)
     try:
         with _channel(workdir) as channel:
             channel.request(StopRun(run=found.document.id))

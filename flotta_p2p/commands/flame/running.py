@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from flame.limits import LOG_LINE_BYTES_MAX
+from flame.ordinary_files import open_ordinary
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
 from flotta_p2p.commands.flame.data import run_word, space
@@ -210,10 +211,11 @@ def logs(run: str, nodes: tuple[str, ...], follow: bool, runs: Path | None) -> N
 
 
 def _execute(held: HeldRun, as_json: bool) -> int:
+    from actors.flame_chore import drop_apart
     from actors.flame_embedded import execute
     from actors.flame_plans import limits_of
     from flame.archive import write_archive
-    from flame.run.keeping import drop_finite_values
+    from flame.run.keeping import has_finite_values
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
@@ -232,7 +234,8 @@ def _execute(held: HeldRun, as_json: bool) -> int:
         show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
-    drop_finite_values(held.folder, held.document.graph)
+    if has_finite_values(held.folder, held.document.graph):
+        drop_apart(held.folder)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
 
@@ -369,7 +372,7 @@ class _Tail:
     def lines(self, *, whole: bool) -> Iterator[str]:
         """What has come since; a line that is not complete only if `whole`."""
         try:
-            with self._path.open("rb") as log:
+            with os.fdopen(open_ordinary(self._path), "rb") as log:
                 log.seek(self._at)
                 while data := log.read(_LOG_READ_BYTES):
                     self._at += len(data)
@@ -380,5 +383,9 @@ class _Tail:
                         yield self._prefix + clean(rest.decode("utf-8", "replace"))
         except FileNotFoundError:
             return  # it has not been started
+        except OSError as error:
+            from flame.run.runs import unreadable
+
+            raise unreadable(self._path, error) from error
         if whole and self._rest:
             yield self._prefix + clean(self._rest.decode("utf-8", "replace"))
