@@ -115,7 +115,7 @@ def _exchange(link: Path, data: bytes) -> Answer:
             read += more
     try:
         answer: Answer = msgspec.json.decode(read, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return answer
 

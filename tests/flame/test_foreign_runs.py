@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from flame.archive import Archive, write_archive
+from flame.control import read_from_node
 from flame.graph import Edge
 from flame.journal import JournalReader
 from flame.journal.segments import _LENGTHS, _MARK, _RECORD, HEAD, Piece, Record, record_bytes
@@ -220,6 +221,12 @@ def test_a_log_or_a_lock_that_is_a_pipe_or_leads_in_a_circle_is_named(saved: Sav
 def test_the_number_of_the_newest_run_is_no_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "last")
     assert claim(tmp_path).alias == "j1"
+
+
+@pytest.mark.parametrize("message", [b"\x81\xa1x" + b"\x91" * 100_000, b"\x81\xa4kind" + b"\x91" * 100_000])
+def test_what_a_flame_node_sends_that_is_nested_without_end_is_no_message(message: bytes) -> None:
+    with pytest.raises((ValueError, msgspec.DecodeError)):
+        read_from_node(message)
 
 
 def test_a_cell_of_a_table_makes_no_row() -> None:

@@ -191,6 +191,16 @@ def test_a_value_nested_without_end_is_refused() -> None:
         judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "anything", held))
 
 
+@pytest.mark.parametrize("shape", [[0, 2**62], [0, 2**70], [2**62], [-1, 0], [1.5], "x", None])
+def test_an_array_of_a_size_that_cannot_be_is_refused_or_taken(shape: Any) -> None:
+    for name in ("anything", "curve"):
+        with suppress(WorkflowError):
+            judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", name, {"$array": ["|b1", shape, []]}))
+    wide = InputPort("curve", "state", "f8[*]", limits=(0, 1))
+    with suppress(WorkflowError):
+        checked(wide, {"$array": ["|i1", shape, []]}, "lock/curve")
+
+
 def test_a_text_with_a_unit_is_told_that_the_number_stands_alone() -> None:
     with pytest.raises(WorkflowError) as refused:
         judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "target", "81.5 MHz"))
