@@ -145,6 +145,18 @@ def test_a_lock_that_may_not_be_opened_still_tells_whether_it_is_held(saved: Sav
         assert is_file_locked(saved.folder.lock)
 
 
+def test_a_lock_of_another_file_that_has_the_same_number_holds_no_run(
+    saved: SavedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of files are those of their disk: another user makes files elsewhere until one has that of ours."""
+    saved.folder.lock.touch()
+    monkeypatch.setattr("flame.locks._is_listed", lambda facts: True)
+    assert not load(saved.folder).is_running
+    with saved.running():
+        assert load(saved.folder).is_running
+    assert not load(saved.folder).is_running
+
+
 def test_a_lock_file_names_no_process_of_another_user(saved: SavedRun) -> None:
     run = load(saved.folder)
     _check_holder(run, os.getpid())
