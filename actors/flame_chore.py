@@ -1,4 +1,4 @@
-"""What a node has done for its runs in a process of its own: `python -m actors.flame_chore take-up|archive FOLDER …`.
+"""What is done for runs in a process of its own: `python -m actors.flame_chore take-up|archive|drop FOLDER …`.
 
 It runs under the interpreter of the run. The node neither loads what this loads nor waits for a program of a person.
 The answer is one JSON document on standard output, `Answered`.
@@ -6,12 +6,15 @@ The answer is one JSON document on standard output, `Answered`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 
+from actors.adapters.flame_processes import environment
 from actors.child_bootstrap import adopt_parent_death, parent_pid
 from flame.run.run_folder import RunFolder
 from protocol.errors import Code, FlottaError, WorkflowError
@@ -19,6 +22,7 @@ from protocol.limits import FLAME_REASON_CHARS_MAX
 
 TAKE_UP = "take-up"
 ARCHIVE = "archive"
+DROP = "drop"
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -37,13 +41,15 @@ def main(what: str, folder: str, *words: str) -> None:
     try:
         if what == TAKE_UP:
             take_up(run, *words)
-        else:
+        elif what == ARCHIVE:
             archive(run)
         answered = Answered()
     except FlottaError as error:
         answered = Answered(error.code.value, error.sentence[:FLAME_REASON_CHARS_MAX], error.next_step)
     answer.write(msgspec.json.encode(answered))
     answer.close()
+    if what != TAKE_UP:
+        drop(run)  # when all is answered: an old journal that is damaged may end this process
 
 
 def take_up(folder: RunFolder, parameters: str) -> None:
@@ -61,15 +67,27 @@ def take_up(folder: RunFolder, parameters: str) -> None:
 
 
 def archive(folder: RunFolder) -> None:
-    """And what follows the end of every run: finite values whose time is over go."""
     from actors.adapters.flame_files import load_result
     from flame.archive import write_archive
+    from flame.run.runs import load
+
+    write_archive(folder, load(folder).document, load_result(folder))
+
+
+def drop(folder: RunFolder) -> None:
+    """What follows the end of every run: finite values whose time is over go."""
     from flame.run.keeping import drop_finite_values
     from flame.run.runs import load
 
-    document = load(folder).document
-    write_archive(folder, document, load_result(folder))
-    drop_finite_values(folder, document.graph)
+    with contextlib.suppress(FlottaError, OSError):  # they stay, and go another time
+        drop_finite_values(folder, load(folder).document.graph)
+
+
+def drop_apart(folder: RunFolder) -> None:
+    """The same, in a process of its own; waits for it. Raises OSError."""
+    words = (sys.executable, "-P", "-m", "actors.flame_chore", DROP, str(folder.path))
+    nowhere = subprocess.DEVNULL
+    subprocess.run(words, env=environment({}), stdin=nowhere, stdout=nowhere, start_new_session=True, check=False)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from actors.adapters.flame_files import HeldRun, hide_link, show_link
 from actors.adapters.flame_writes import FlameWrites, WriteAsked
 from flame.control import Written
-from flame.limits import WRITERS_NAMED_MAX
+from flame.limits import WRITERS_NAMED_MAX, WRITTEN_BYTES_MAX
 from flame.run.write_wire import Accepted, refusal
 from flame.run.writes import Writer, WriteRequest, checked, is_known, judge, names_others, writable_inputs
 from flame.run.written import WriteJournal, WrittenValue, newest_values, stream_name
 from flame.types import portable
-from protocol.errors import FlottaError, StorageError, WorkflowError
+from protocol.errors import Code, DeniedError, FlottaError, StorageError, WorkflowError
+from protocol.limits import MIB
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class FlameWriting:
         writer, request = asked.writer, asked.request
         try:
             held = judge(self._graph, self._runner_uid, writer, request, has_ended=has_ended)
+            self._check_room(writer)
             value = self._journal.append(stream_name(request.node, request.input), held, writer)
         except FlottaError as error:
             self._note_refusal(writer, request)
@@ -93,6 +95,17 @@ class FlameWriting:
 
     def _knows(self, writer: Writer) -> bool:
         return is_known(self._graph, writer, self._runner_uid)
+
+    def _check_room(self, writer: Writer) -> None:
+        """The disk is that of the user who runs it. Raises DeniedError."""
+        assert self._journal is not None
+        if writer.uid != self._runner_uid and self._journal.size_bytes >= WRITTEN_BYTES_MAX:
+            raise DeniedError(
+                Code.WRITE_REFUSED,
+                f"what was written into this run takes {self._journal.size_bytes // MIB} MiB, and others than the user "
+                "who runs it add no more to it",
+                next_step="write less often; the next run begins anew",
+            )
 
     def _take_up(self) -> None:
         newest = newest_values(self._folder.writes)

@@ -183,7 +183,10 @@ def encode(message: FromNode | FromExecutor) -> bytes:
 
 def read_from_node(data: bytes) -> FromNode:
     """Raises msgspec.DecodeError or ValueError for anything else."""
-    message: FromNode = _from_node.decode(data)
+    try:
+        message: FromNode = _from_node.decode(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     return message
 
 

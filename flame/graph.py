@@ -80,6 +80,20 @@ class Graph(msgspec.Struct, frozen=True):
     workflow_file: str = ""
     stop_when: tuple[tuple[str, str], ...] = ()
 
+    def fault(self) -> str:
+        """What of it is not whole, "" when all is: it may have been read from a file that is not ours."""
+        nodes = {node.name: node.schema for node in self.nodes}
+        if len(nodes) < len(self.nodes):
+            return "two flame nodes have one name"
+        for edge in self.edges:
+            if edge.source not in nodes or nodes[edge.source].output(edge.output) is None:
+                return f"an edge begins at {edge.source}/{edge.output}, which is not there"
+            if edge.target not in nodes or nodes[edge.target].input(edge.input) is None:
+                return f"an edge ends at {edge.target}/{edge.input}, which is not there"
+        return next(
+            (f"it stops when {node!r}, which is not there" for node, _ in self.stop_when if node not in nodes), ""
+        )
+
     def node(self, name: str) -> GraphNode:
         """Raises KeyError."""
         for node in self.nodes:

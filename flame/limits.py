@@ -54,6 +54,10 @@ DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they sh
 
 # writes
 WRITE_BYTES_MAX: Final = 256 * KIB  # of a request; who writes; a command line of Linux takes 128 KiB
+WRITTEN_BYTES_MAX: Final = (
+    1_024 * MIB
+)  # of writes in a run, then only who runs it adds to them; a granted user; 5 million
+WRITTEN_RECORD_BYTES: Final = 200  # beside the value, of one of them in the journal
 WRITE_REQUEST_S: Final = 5.0  # from a connection to its whole request; who connects; a program sends it at once
 WRITE_ANSWER_S: Final = 60.0  # for the answer; a disk that takes so long has failed
 WRITERS_MAX: Final = 32  # connections at a time; who writes; each is a descriptor and at most one request

@@ -8,17 +8,18 @@ from pathlib import Path
 
 
 def is_locked(descriptor: int) -> bool:
-    """Linux lists the locks of all processes that this one can see. Elsewhere the lock is tried, shared, for an
-    instant.
+    """Linux lists the locks of all processes that this one can see. What stands there by its number may be a file of
+    another disk, made for that by another user; so the lock is then tried, shared, which takes it from nobody who has
+    it. Elsewhere it is tried always, for an instant.
     """
-    listed = _is_listed(os.fstat(descriptor))
-    if listed is None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+    if _is_listed(os.fstat(descriptor)) is False:
         return False
-    return listed
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def is_file_locked(path: Path) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -35,6 +36,7 @@ _ARRAY_ELSEWHERE: Final = 2
 _SCALARS: Final = frozenset({float, int, bool, str, bytes, type(None)})
 _KEPT_SCALARS: Final = "biufSU"  # kinds of numpy scalars with a Python type of the same content
 _KEPT_ARRAYS: Final = "biufcmMSUV"
+_DTYPE_NAME: Final = re.compile(r"[<>=|]?[A-Za-z?]+[0-9]*(\[([1-9][0-9]*)?[A-Za-z]+\])?", re.ASCII)  # <f8, M8[25us]
 
 _BYTES_HEAD: Final = struct.Struct(">BI")
 _EXTENSION_HEAD: Final = struct.Struct(">BIB")
@@ -167,13 +169,28 @@ def _dtype(description: Any) -> np.dtype[Any]:
     from numpy.lib import format as numpy_format
 
     if isinstance(description, str):
-        return np.dtype(description)
+        return named_dtype(description)
     return np.dtype(numpy_format.descr_to_dtype(_fields(description)))
+
+
+def named_dtype(name: str) -> np.dtype[Any]:
+    """The type that a text from elsewhere names. Raises ValueError, TypeError: numpy is not given just any text, since
+    "m8[s/0]" ends the process.
+    """
+    import numpy as np
+
+    return np.dtype(_checked_name(name))
+
+
+def _checked_name(name: str) -> str:
+    if not _DTYPE_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no type of an array")
+    return name
 
 
 def _fields(description: Any) -> Any:
     if isinstance(description, str):
-        return description
+        return _checked_name(description)
     return [(name, _fields(kind), *map(tuple, shape)) for name, kind, *shape in description]
 
 

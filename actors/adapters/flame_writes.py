@@ -31,7 +31,7 @@ from protocol.limits import KIB
 
 _log = logging.getLogger(__name__)
 _READ_BYTES: Final = 64 * KIB
-_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+_CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid
 _STRANGERS: Final = -1  # the seat of all to whom nothing is granted
 _NAME: Final = "write"
 _AGAIN_S: Final = 0.1  # until the next connection is taken after one could not be

@@ -29,6 +29,7 @@ from flame.journal.segments import (
     sync_file,
     sync_folder,
 )
+from flame.ordinary_files import open_ordinary
 
 _RECORD_HEAD_BYTES: Final = len(record_bytes(Record(), 0)) - len(msgspec.msgpack.encode(Record()))
 
@@ -51,7 +52,8 @@ def rewrite(folder: Path, number: int, drop: Drop) -> None:
     fresh = path.with_suffix(".part")
     segment = Segment(folder, number)
     facts = path.stat()
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fresh.unlink(missing_ok=True)  # of a writing that was broken off
+    descriptor = open_ordinary(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         _write_at(descriptor, 0, (HEAD,))
         end = len(HEAD)

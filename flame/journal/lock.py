@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from flame.limits import JOURNAL_LOCK_S
+from flame.ordinary_files import open_ordinary
 from protocol.errors import Code, ConfigError
 
 _AGAIN_S: Final = 0.02
@@ -22,7 +23,7 @@ def lock_folder(folder: Path) -> int:
     Waits JOURNAL_LOCK_S for another to let go, then raises ConfigError(FOLDER_LOCKED), naming its process. Raises
     OSError where the file system cannot lock.
     """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_ordinary(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     try:
         deadline = time.monotonic() + JOURNAL_LOCK_S
         while not _try(descriptor):

@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from flame.ordinary_files import open_ordinary
+
 _FILE: Final = "positions"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _WORD: Final = struct.Struct("<Q")
@@ -41,7 +43,7 @@ class Positions:
         begin = _WORD.size + len(head)
         self._offsets: Final = {name: begin + _WORD.size * i for i, name in enumerate(inputs)}
         fresh = folder / f"{_FILE}.new"
-        self._descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_ordinary(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
             os.pwrite(self._descriptor, _WORD.pack(len(head)) + head + bytes(_WORD.size * len(inputs)), 0)
             fresh.replace(folder / _FILE)

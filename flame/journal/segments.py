@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from flame.limits import SCAN_BYTES_MAX, SCAN_BYTES_MIN
+from flame.ordinary_files import open_ordinary
 from flame.refusals import refusal
 from protocol.errors import Code, StorageError
 
@@ -88,7 +89,9 @@ def segment_numbers(folder: Path, *, whole: bool = True) -> list[int]:
     except OSError as error:
         raise unreadable(folder, error) from error
     numbers = sorted(
-        int(name[:8]) for name in names if len(name) == 12 and name.endswith(".seg") and name[:8].isdigit()
+        int(name[:8])
+        for name in names
+        if len(name) == 12 and name.endswith(".seg") and name.isascii() and name[:8].isdigit()
     )
     for before, number in itertools.pairwise(numbers):
         if whole and number != before + 1:
@@ -129,7 +132,7 @@ class Segment:
         self.number = number
         self._path = folder / segment_name(number)
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = open_ordinary(self._path)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -267,7 +270,7 @@ class SegmentWriter:
         self.number = number
         self._folder = folder
         path = folder / segment_name(number)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_ordinary(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         try:
             if size is None or size < len(HEAD):
                 size = 0

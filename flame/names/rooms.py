@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -13,8 +14,9 @@ from flame.limits import LOG_SHOWN_BYTES_MAX
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
 from flame.nearest import nearest
+from flame.ordinary_files import open_ordinary
 from flame.run.run_progress import NodeProgress, progress_at_end, read_progress
-from flame.run.runs import Run, nothing_there
+from flame.run.runs import Run, nothing_there, unreadable
 from flame.types.portable import load
 from protocol.errors import DeniedError
 
@@ -61,12 +63,14 @@ def parameter(node: GraphNode, name: str) -> Parameter | None:
 def _log(run: Run, node: GraphNode) -> str:
     """Empty before its first word; of a long one the end."""
     try:
-        with run.folder.log(node.name).open("rb") as log:
+        with os.fdopen(open_ordinary(run.folder.log(node.name)), "rb") as log:
             size = log.seek(0, 2)
             log.seek(max(0, size - LOG_SHOWN_BYTES_MAX))
             text = log.read(LOG_SHOWN_BYTES_MAX).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise unreadable(run.folder.log(node.name), error) from error
     left_out = size - LOG_SHOWN_BYTES_MAX
     return text if left_out <= 0 else f"[{left_out} bytes before this: flame logs {run.alias} {node.name}]\n{text}"
 

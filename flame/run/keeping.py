@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
+from pathlib import Path
+
+import lmdb
 
 from flame.graph import Graph
 from flame.journal import Journal, JournalReader, Keeping, Taker
+from flame.journal.index import FOLDER as INDEX
 from flame.journal.keeping import Choice, Keeper
 from flame.journal.segments import TornError, segment_name, segment_numbers
 from flame.run.run_folder import RunFolder
@@ -23,14 +28,25 @@ def drop_finite_values(after: RunFolder, graph: Graph) -> None:
     is over go; their newest values stay.
 
     Left alone: a run that goes on or was broken off, what a run that could be resumed still has to take, a journal that
-    is damaged, of somebody else, or on a full disk.
+    is damaged, of somebody else, or on a full disk, and a run in which a link leads elsewhere.
+
+    An index that is torn may end the process that opens it: for a process of its own, `actors.flame_chore`.
     """
     for run in looked_through(after.path.parent):
         if isinstance(run, Run) and run.folder.number < after.number:
             for node in run.graph.nodes:
-                if _is_over(run, graph):  # asked again each time: it may have been resumed meanwhile
-                    with contextlib.suppress(FlottaError, OSError, TornError):
+                with contextlib.suppress(FlottaError, OSError, TornError, lmdb.Error):
+                    if _is_over(run, graph) and _is_ours(run):  # again each time: it may have been resumed meanwhile
                         _drop(run, node.name)
+
+
+def has_finite_values(after: RunFolder, graph: Graph) -> bool:
+    """Whether `drop_finite_values` may have something to do; no journal is opened for it."""
+    return any(
+        _is_over(run, graph) and any(_keeping(run, node.name) for node in run.graph.nodes)
+        for run in looked_through(after.path.parent)
+        if isinstance(run, Run) and run.folder.number < after.number
+    )
 
 
 def _is_over(run: Run, graph: Graph) -> bool:
@@ -39,6 +55,28 @@ def _is_over(run: Run, graph: Graph) -> bool:
     with contextlib.suppress(FlottaError):
         return not run.is_running and run.result is not None
     return False
+
+
+def _is_ours(run: Run) -> bool:
+    """Whether the journals belong to this user, and are nowhere else, too. Nobody asked for this run: one that somebody
+    sent may hold links to files of this user, which would be written over. Raises OSError.
+    """
+    journals = [run.folder.journal(node.name) for node in run.graph.nodes]
+    folders = [journal for journal in journals if os.path.lexists(journal)]
+    folders += [journal / INDEX for journal in folders]
+    if not all(map(_is_our_folder, (run.folder.path, *(journal.parent for journal in journals), *folders))):
+        return False
+    files = (file for folder in folders for file in folder.iterdir() if file.name != INDEX)
+    return all(_is_our_file(file.lstat()) for file in files)
+
+
+def _is_our_folder(folder: Path) -> bool:
+    facts = folder.lstat()
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
+
+
+def _is_our_file(facts: os.stat_result) -> bool:
+    return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_nlink == 1
 
 
 def _drop(run: Run, node: str) -> None:

@@ -30,10 +30,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from flame.run.whole_files import make_like_its_parent, write_like_its_folder
+from flame.run.whole_files import make_like_its_parent, read_whole, write_like_its_folder
 from protocol.errors import AddressError, Code, StorageError
 
 RUNS_FOLDER: Final = "flame_runs"
+_LAST_BYTES_MAX: Final = 32  # a number
 _ALIAS: Final = re.compile(r"j[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -152,7 +153,7 @@ def claim(runs: Path) -> RunFolder:
 def _remembered(runs: Path) -> int:
     """A run that was removed keeps its number: an address never means another run."""
     try:
-        return int((runs / "last").read_text(encoding="ascii"))
+        return int(read_whole(runs / "last", _LAST_BYTES_MAX))
     except (OSError, ValueError):
         return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from flame.graph import Graph
 from flame.run.run_folder import is_below, is_node_name
 
 Read = TypeVar("Read", "RunDocument", "RunResult")
+
+_TIME_NS: Final = range(2**63)
 
 # How a flame node ended. "stopped": in order, because the run ended. "never-started": the run ended before its turn.
 NodeEnd = Literal["succeeded", "stopped", "failed", "killed", "hung", "never-started"]
@@ -97,11 +99,15 @@ def to_json(record: RunDocument | RunResult | Any) -> bytes:
 
 
 def read_document(data: bytes) -> RunDocument:
-    """Raises msgspec.DecodeError, also for names that lead out of the folder of the run."""
+    """Raises msgspec.DecodeError, also for names that lead out of the folder of the run, or nowhere."""
     document = _read(data, RunDocument)
     for node in document.graph.nodes:
         if not is_node_name(node.name):
             raise msgspec.ValidationError(f"{node.name!r} is no name of a flame node")
+    if fault := document.graph.fault():
+        raise msgspec.ValidationError(fault)
+    if document.started_ns not in _TIME_NS or "\0" in document.workdir:
+        raise msgspec.ValidationError("its time or its work directory is none")
     for source in document.provenance.sources:
         if not is_below(source.name):
             raise msgspec.ValidationError(f"{source.name!r} is no file of the run")
@@ -110,7 +116,10 @@ def read_document(data: bytes) -> RunDocument:
 
 def read_result(data: bytes) -> RunResult:
     """Raises msgspec.DecodeError."""
-    return _read(data, RunResult)
+    result = _read(data, RunResult)
+    if result.ended_ns not in _TIME_NS:
+        raise msgspec.ValidationError("its time is none")
+    return result
 
 
 def _read(data: bytes, kind: type[Read]) -> Read:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
 
 from flame.limits import LOG_TAIL_BYTES
+from flame.ordinary_files import open_ordinary
 
 _BEGINS: Final = re.compile(r"^Traceback \(most recent call last\):$|^  File \"[^\"]+\", line \d+$", re.MULTILINE)
 _GROUP_MARGIN: Final = re.compile(r"^ *(?:\| |\+ Exception Group )", re.MULTILINE)
@@ -29,7 +31,7 @@ def last_words(log: Path, since: int) -> str:
 
 def _tail(log: Path, since: int) -> str:
     try:
-        with log.open("rb") as stream:
+        with os.fdopen(open_ordinary(log), "rb") as stream:
             end = stream.seek(0, 2)
             stream.seek(max(since, end - LOG_TAIL_BYTES))
             return stream.read(LOG_TAIL_BYTES).decode("utf-8", "replace")

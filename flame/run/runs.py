@@ -18,6 +18,7 @@ from flame.limits import RUN_JSON_BYTES_MAX
 from flame.locks import is_file_locked, is_locked
 from flame.names.address import LAST_WORD, to_text
 from flame.nearest import nearest
+from flame.ordinary_files import open_ordinary
 from flame.refusals import refusal
 from flame.run import run_record
 from flame.run.run_folder import RUNS_FOLDER, RunFolder, all_runs, find_runs, is_alias
@@ -49,17 +50,19 @@ class Run:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
-            raise _unreadable(self.folder.result, error) from error
+            raise unreadable(self.folder.result, error) from error
 
     @property
     def is_running(self) -> bool:
-        """Whether its executor lives: it holds the lock of the run's folder as long as it does."""
+        """Whether its executor lives: it holds the lock of the run's folder as long as it does. Raises StorageError."""
         try:
-            descriptor = os.open(self.folder.lock, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_ordinary(self.folder.lock)
         except FileNotFoundError:
             return False
         except PermissionError:  # a run of another user
             return is_file_locked(self.folder.lock)
+        except OSError as error:
+            raise unreadable(self.folder.lock, error) from error
         try:
             return is_locked(descriptor)
         finally:
@@ -99,7 +102,7 @@ def load(folder: RunFolder) -> Run:
     except FileNotFoundError:
         raise
     except (OSError, msgspec.DecodeError) as error:
-        raise _unreadable(folder.document, error) from error
+        raise unreadable(folder.document, error) from error
 
 
 def workflow_of(run: Run) -> Path:
@@ -188,7 +191,7 @@ def nothing_there(sentence: str, look_at: str) -> WorkflowError:
     return WorkflowError(Code.NOTHING_THERE, sentence, next_step=f"`flame ls '{look_at}'`")
 
 
-def _unreadable(path: Path, error: Exception) -> StorageError:
+def unreadable(path: Path, error: Exception) -> StorageError:
     if isinstance(error, OSError) and (refused := refusal(error)).code is Code.FOLDER_UNUSABLE:
         return StorageError(
             refused.code, f"{path} cannot be read: {refused.why}", next_step="ask its owner to let you read it"

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
+
+from flame.ordinary_files import open_ordinary
 
 
 def read_whole(path: Path, bytes_max: int) -> bytes:
     """Raises OSError, for a pipe or a device and for more than `bytes_max` too."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with os.fdopen(open_ordinary(path), "rb") as file:
         facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file")
         if facts.st_size > bytes_max:
             raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, and at most {bytes_max} are read")
         return file.read(facts.st_size)

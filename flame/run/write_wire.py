@@ -23,6 +23,7 @@ from protocol.errors import Code, DeniedError, FlottaError, StorageError, Unreac
 from protocol.limits import KIB
 
 _NAME_CHARS_MAX: Final = 256  # more than any name of a flame node or an input
+_AGAIN_S: Final = 0.005  # until a crowded socket is tried again: a flood leaves room for so short a time
 _ANSWER_BYTES_MAX: Final = 64 * KIB  # a sentence and a next step
 
 
@@ -103,8 +104,8 @@ def _exchange(link: Path, data: bytes) -> Answer:
     """Raises OSError, ValueError."""
     deadline_s = time.monotonic() + WRITE_ANSWER_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        _connect(sock, str(link.readlink()), deadline_s)  # its path is short, and that of a link need not be
         sock.settimeout(WRITE_ANSWER_S)
-        sock.connect(str(link.readlink()))  # the path of a socket is short, and that of a link need not be
         with contextlib.suppress(BrokenPipeError):  # refused before it was read: the answer is there
             sock.sendall(data)
         read = b""
@@ -115,9 +116,23 @@ def _exchange(link: Path, data: bytes) -> Answer:
             read += more
     try:
         answer: Answer = msgspec.json.decode(read, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return answer
+
+
+def _connect(sock: socket.socket, path: str, deadline_s: float) -> None:
+    """Waits while others crowd before the socket. Raises OSError."""
+    sock.setblocking(False)
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError from None
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _raised(refused: Refused) -> FlottaError:

@@ -131,9 +131,10 @@ def checked(port: InputPort, held: Any, place: str) -> Any:
         if port.unit and isinstance(held, str):
             step = f"write the number alone: it is taken in {port.unit}"
         raise WorkflowError(Code.VALUE_WRONG, f"{place}: {sentence}", next_step=step) from None
-    except RecursionError:
+    except (RecursionError, ValueError, OverflowError, MemoryError) as error:  # numpy's, of sizes that cannot be
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         step = f"write a value of the type {port.type}"
-        raise WorkflowError(Code.VALUE_WRONG, f"{place}: the value is nested too deeply", next_step=step) from None
+        raise WorkflowError(Code.VALUE_WRONG, f"{place}: the value cannot be taken: {why}", next_step=step) from None
 
 
 def writable_inputs(graph: Graph) -> Iterator[tuple[GraphNode, InputPort]]:

@@ -14,7 +14,7 @@ import msgspec
 
 from flame import values
 from flame.journal import Journal, JournalReader, Stored
-from flame.limits import WRITERS_NAMED_MAX
+from flame.limits import WRITERS_NAMED_MAX, WRITTEN_RECORD_BYTES
 from flame.run.run_record import WriteCount
 from flame.run.writes import Writer
 from flame.types import portable
@@ -45,6 +45,7 @@ class WriteJournal:
     def __init__(self, folder: Path, streams: Iterable[str]) -> None:
         """Raises StorageError, ConfigError(FOLDER_LOCKED)."""
         self._journal = Journal.open(folder, tuple(streams))
+        self.size_bytes = sum(file.stat().st_size for file in folder.glob("*.seg"))  # about
 
     def append(self, stream: str, held: Any, writer: Writer) -> WrittenValue:
         """On the disk when it returns. `held`: in the form of `flame.types.portable`. Raises StorageError, and
@@ -54,6 +55,7 @@ class WriteJournal:
         time_ns = time.time_ns()
         data = values.encode({"value": value, "author": writer.name, "uid": writer.uid})
         seq = self._journal.append({stream: data}, time_ns, durable=True)[stream]
+        self.size_bytes += len(data) + WRITTEN_RECORD_BYTES
         return WrittenValue(seq, time_ns, value, writer.name, writer.uid)
 
     def close(self) -> None:

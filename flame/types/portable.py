@@ -118,10 +118,11 @@ def _load_array(held: Any) -> Any:
         return values.decode(_load_bytes(held))
     import numpy as np
 
-    dtype, shape, numbers = held
-    if not isinstance(dtype, str) or np.dtype(dtype).kind not in _LISTED_KINDS:
-        raise ValueError(dtype)
-    return np.array(load(numbers), np.dtype(dtype)).reshape(shape)
+    name, shape, numbers = held
+    dtype = values.named_dtype(name)
+    if dtype.kind not in _LISTED_KINDS:
+        raise ValueError(name)
+    return np.array(load(numbers), dtype).reshape(shape)
 
 
 def _load_dict(held: Any) -> dict[Any, Any]:

@@ -72,11 +72,11 @@ def _write(text: str) -> None:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
     """Aligned columns; `right` names the columns of numbers. The same in a terminal and in a pipe."""
-    lines = [headers, *rows]
-    widths = [max(len(clean(line[at])) for line in lines) for at in range(len(headers))]
+    lines = [[clean(" ".join(cell.splitlines())) for cell in line] for line in (headers, *rows)]  # a row is one line
+    widths = [max(len(line[at]) for line in lines) for at in range(len(headers))]
     return [
         "  ".join(
-            clean(cell).rjust(width) if at in right else clean(cell).ljust(width)
+            cell.rjust(width) if at in right else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.adapters.flame_files import HeldRun, hold, new_run
@@ -99,6 +100,27 @@ def test_a_write_that_the_disk_refuses_is_given_to_nobody(executor: Executor, mo
     assert [one.value for one in executor.writing.newest("lock").values()] == [1.0]
     written = executor.take(3)
     assert written is not None and written.seq == 2
+
+
+def test_others_fill_no_disk_of_the_user_who_runs_it(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.flame_writing.WRITTEN_BYTES_MAX", 10_000)
+    inputs = executor.writing._graph.nodes[0].writable
+    by_all = tuple(Writable(one.input, (OTHER.name,)) for one in inputs)
+    node = msgspec.structs.replace(graph(tmp_path).nodes[0], writable=by_all)
+    later = again(executor, msgspec.structs.replace(graph(tmp_path), nodes=(node,)))
+    taken = 0
+    while later.take(taken, writer=OTHER) is not None:
+        taken += 1
+        assert taken < 10_000 / 100
+    size = sum(file.stat().st_size for file in later.run.folder.writes.glob("*.seg"))
+    assert taken > 10_000 / 400 and size < 2 * 10_000
+    assert later.take(5) is not None and later.take(5, writer=OTHER) is None
+    after = again(later, msgspec.structs.replace(graph(tmp_path), nodes=(node,)))
+    monkeypatch.setattr("actors.flame_writing.WRITTEN_BYTES_MAX", size // 2)
+    assert after.take(5) is not None and after.take(5, writer=OTHER) is None
+    after.writing.close()
 
 
 def test_what_was_written_stands_when_the_run_is_taken_up_again(executor: Executor, tmp_path: Path) -> None:

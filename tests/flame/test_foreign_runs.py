@@ -7,19 +7,24 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from flame.archive import Archive, write_archive
+from flame.control import read_from_node
+from flame.graph import Edge
 from flame.journal import JournalReader
 from flame.journal.segments import _LENGTHS, _MARK, _RECORD, HEAD, Piece, Record, record_bytes
 from flame.locks import is_file_locked
-from flame.run.run_folder import is_below, is_node_name
+from flame.names.name_space import NameSpace
+from flame.run.run_folder import claim, is_below, is_node_name
 from flame.run.run_record import Provenance, Source, to_json
 from flame.run.runs import load, workflow_of
 from flotta_p2p.commands.flame.runs import _Tail
 from flotta_p2p.commands.flame.stopping import _check_holder
+from flotta_p2p.commands.output import table
 from protocol.errors import Code, StorageError
 from tests.flame.archive import builders
 from tests.flame.saved_runs import SavedRun, graph
@@ -141,6 +146,18 @@ def test_a_lock_that_may_not_be_opened_still_tells_whether_it_is_held(saved: Sav
         assert is_file_locked(saved.folder.lock)
 
 
+def test_a_lock_of_another_file_that_has_the_same_number_holds_no_run(
+    saved: SavedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of files are those of their disk: another user makes files elsewhere until one has that of ours."""
+    saved.folder.lock.touch()
+    monkeypatch.setattr("flame.locks._is_listed", lambda facts: True)
+    assert not load(saved.folder).is_running
+    with saved.running():
+        assert load(saved.folder).is_running
+    assert not load(saved.folder).is_running
+
+
 def test_a_lock_file_names_no_process_of_another_user(saved: SavedRun) -> None:
     run = load(saved.folder)
     _check_holder(run, os.getpid())
@@ -167,3 +184,63 @@ def test_a_line_without_an_end_is_shown_in_pieces_and_no_character_moves_the_cur
     (tmp_path / "log").write_text("short\n\x1b[2J" + 30 * "x")
     lines = list(_Tail(tmp_path / "log", "").lines(whole=False))
     assert lines[0] == "short" and lines[1].startswith("�[2J") and max(map(len, lines)) <= 18
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"edges": (Edge("nobody", "trace", "lock", "trace", "block", 8),)},
+        {"edges": (Edge("scope", "nothing", "lock", "trace", "block", 8),)},
+        {"edges": (Edge("scope", "trace", "../../lock", "trace", "block", 8),)},
+        {"edges": (Edge("scope", "trace", "lock", "nothing", "block", 8),)},
+        {"stop_when": (("nobody", "done"),)},
+        {"nodes": 2 * graph().nodes},
+    ],
+)
+def test_a_graph_that_is_not_whole_is_none(saved: SavedRun, change: dict[str, Any]) -> None:
+    changed = msgspec.structs.replace(saved.document.graph, **change)
+    saved.folder.document.write_bytes(to_json(msgspec.structs.replace(saved.document, graph=changed)))
+    with pytest.raises(StorageError, match=r"j1/run\.json cannot be read"):
+        load(saved.folder)
+
+
+@pytest.mark.parametrize("change", [{"started_ns": 10**30}, {"started_ns": -1}, {"workdir": "/tmp/a\0b"}])
+def test_a_time_or_a_folder_that_cannot_be_is_none(saved: SavedRun, change: dict[str, Any]) -> None:
+    saved.folder.document.write_bytes(to_json(msgspec.structs.replace(saved.document, **change)))
+    with pytest.raises(StorageError, match=r"j1/run\.json cannot be read"):
+        load(saved.folder)
+
+
+@pytest.mark.timeout(30)
+def test_a_log_or_a_lock_that_is_a_pipe_or_leads_in_a_circle_is_named(saved: SavedRun) -> None:
+    log = saved.folder.log("lock")
+    log.parent.mkdir(exist_ok=True)
+    os.mkfifo(log)
+    with pytest.raises(StorageError, match="no ordinary file"):
+        list(_Tail(log, "").lines(whole=True))
+    with pytest.raises(StorageError, match="no ordinary file"):
+        NameSpace(saved.folder.path.parent).read_value("#/j1/lock/log")
+    saved.folder.lock.unlink(missing_ok=True)
+    saved.folder.lock.symlink_to("lock")
+    with pytest.raises(StorageError, match="j1/lock cannot be read"):
+        _ = load(saved.folder).is_running
+    saved.folder.lock.unlink()
+    os.mkfifo(saved.folder.lock)
+    with pytest.raises(StorageError, match="no ordinary file"):
+        _ = load(saved.folder).is_running
+
+
+@pytest.mark.timeout(30)
+def test_the_number_of_the_newest_run_is_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "last")
+    assert claim(tmp_path).alias == "j1"
+
+
+@pytest.mark.parametrize("message", [b"\x81\xa1x" + b"\x91" * 100_000, b"\x81\xa4kind" + b"\x91" * 100_000])
+def test_what_a_flame_node_sends_that_is_nested_without_end_is_no_message(message: bytes) -> None:
+    with pytest.raises((ValueError, msgspec.DecodeError)):
+        read_from_node(message)
+
+
+def test_a_cell_of_a_table_makes_no_row() -> None:
+    assert len(table(("run", "reason"), [("j1", "ended\nj2  succeeded\r\nj3  succeeded")])) == 2

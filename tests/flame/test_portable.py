@@ -11,6 +11,7 @@ import msgspec
 import numpy
 import pytest
 
+from flame import values
 from flame.types import portable
 from protocol.errors import Code, WorkflowError
 
@@ -90,3 +91,15 @@ def test_a_malformed_form_is_refused_in_a_sentence(held: Any) -> None:
     with pytest.raises(WorkflowError) as caught:
         portable.load(held)
     assert caught.value.code == Code.VALUE_WRONG
+
+
+@pytest.mark.parametrize(
+    "name", ["m8[s/0]", "M8[s/0]", "m8[0s]", "f8,f8", "(2,)f8", "{}", "[('a', 'f8')]", "f8\0", "", 5]
+)
+def test_numpy_is_asked_for_no_type_that_is_no_name(name: object) -> None:
+    """Of "m8[s/0]" numpy divides by zero: the process ends."""
+    with pytest.raises(WorkflowError, match="malformed"):
+        portable.load({"$array": [name, [1], [1]]})
+    held = msgspec.msgpack.Ext(1, msgspec.msgpack.encode([name, [1], b"12345678"]))
+    with pytest.raises(WorkflowError):
+        values.decode(msgspec.msgpack.encode(held))

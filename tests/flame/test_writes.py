@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import socket
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -191,6 +194,16 @@ def test_a_value_nested_without_end_is_refused() -> None:
         judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "anything", held))
 
 
+@pytest.mark.parametrize("shape", [[0, 2**62], [0, 2**70], [2**62], [-1, 0], [1.5], "x", None])
+def test_an_array_of_a_size_that_cannot_be_is_refused_or_taken(shape: Any) -> None:
+    for name in ("anything", "curve"):
+        with suppress(WorkflowError):
+            judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", name, {"$array": ["|b1", shape, []]}))
+    wide = InputPort("curve", "state", "f8[*]", limits=(0, 1))
+    with suppress(WorkflowError):
+        checked(wide, {"$array": ["|i1", shape, []]}, "lock/curve")
+
+
 def test_a_text_with_a_unit_is_told_that_the_number_stands_alone() -> None:
     with pytest.raises(WorkflowError) as refused:
         judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "target", "81.5 MHz"))
@@ -269,3 +282,21 @@ def test_what_is_no_request_is_refused(line: bytes) -> None:
 def test_unknown_keys_of_a_request_are_passed_over_and_no_name_in_it_counts() -> None:
     request = write_wire.read_request(b'{"node":"lock","input":"target","value":1.5,"author":"anna","uid":1001}')
     assert request == WriteRequest("lock", "target", 1.5)
+
+
+def test_a_socket_before_which_others_crowd_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "write")
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as crowd:
+        listener.bind(path)
+        listener.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                one = crowd.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                one.connect(path)
+        late, mine = (crowd.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
+        with pytest.raises(TimeoutError):
+            write_wire._connect(late, path, 0.0)
+        monkeypatch.setattr(time, "sleep", lambda _: crowd.enter_context(listener.accept()[0]))
+        write_wire._connect(mine, path, time.monotonic() + 60)
+        assert mine.getpeername() == path

@@ -121,10 +121,11 @@ def resume(
 
 
 def _execute(held: HeldRun, as_json: bool) -> int:
+    from actors.flame_chore import drop_apart
     from actors.flame_embedded import execute
     from actors.flame_plans import limits_of
     from flame.archive import write_archive
-    from flame.run.keeping import drop_finite_values
+    from flame.run.keeping import has_finite_values
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
@@ -143,7 +144,8 @@ def _execute(held: HeldRun, as_json: bool) -> int:
         show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
-    drop_finite_values(held.folder, held.document.graph)
+    if has_finite_values(held.folder, held.document.graph):
+        drop_apart(held.folder)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flame.limits import LOG_LINE_BYTES_MAX
+from flame.ordinary_files import open_ordinary
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.which_run import found_run, space
 from flotta_p2p.commands.output import clean, show, table
@@ -110,7 +112,7 @@ class _Tail:
     def lines(self, *, whole: bool) -> Iterator[str]:
         """What has come since; a line that is not complete only if `whole`."""
         try:
-            with self._path.open("rb") as log:
+            with os.fdopen(open_ordinary(self._path), "rb") as log:
                 log.seek(self._at)
                 while data := log.read(_LOG_READ_BYTES):
                     self._at += len(data)
@@ -121,5 +123,9 @@ class _Tail:
                         yield self._prefix + clean(rest.decode("utf-8", "replace"))
         except FileNotFoundError:
             return  # it has not been started
+        except OSError as error:
+            from flame.run.runs import unreadable
+
+            raise unreadable(self._path, error) from error
         if whole and self._rest:
             yield self._prefix + clean(self._rest.decode("utf-8", "replace"))

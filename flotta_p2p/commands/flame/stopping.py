@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -117,9 +116,14 @@ def _ask_node_to_stop(found: Run) -> None:
     from protocol.wire.control import StopRun
 
     workdir = Path(found.document.workdir)
-    with suppress(FileNotFoundError):  # then no node runs there
-        if os.geteuid() not in (workdir.stat().st_uid, 0):  # a run of somebody else may name any folder
-            raise _run_of_another(found)
+    try:  # a run of somebody else may name any folder
+        is_ours = os.geteuid() in (workdir.stat().st_uid, 0)
+    except FileNotFoundError:
+        is_ours = True  # no node runs there
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise _run_of_another(found)
     try:
         with channel_to(workdir) as channel:
             channel.request(StopRun(run=found.document.id))
