@@ -62,14 +62,13 @@ def take_up(folder: RunFolder, parameters: str) -> None:
 
 def archive(folder: RunFolder) -> None:
     """And what follows the end of every run: finite values whose time is over go."""
-    from actors.adapters.flame_files import load_result
     from flame.archive import write_archive
     from flame.run.keeping import drop_finite_values
     from flame.run.runs import load
 
-    document = load(folder).document
-    write_archive(folder, document, load_result(folder))
-    drop_finite_values(folder, document.graph)
+    run = load(folder)
+    write_archive(folder, run.document, run.result)
+    drop_finite_values(folder, run.graph)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
 from flame.run.run_progress import Progress, progress_file
-from flame.run.run_record import RunDocument, RunResult, read_result, to_json
+from flame.run.run_record import RunDocument, RunResult, to_json
 from flame.run.runs import load
 from flame.run.whole_files import like_its_folder
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
@@ -142,7 +142,8 @@ def taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> 
 
 
 def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
-    document, result = load(folder).document, load_result(folder)
+    run = load(folder)
+    document, result = run.document, run.result
     if result is not None and result.end == "succeeded":
         raise _not_resumed(folder, "it has succeeded", "start a new run with `flame run`")
     files = source_files(graph)
@@ -168,14 +169,6 @@ def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) ->
 
 def _not_resumed(folder: RunFolder, reason: str, next_step: str) -> WorkflowError:
     return WorkflowError(Code.RUN_FAILED, f"run {folder.alias} is not resumed: {reason}", next_step=next_step)
-
-
-def load_result(folder: RunFolder) -> RunResult | None:
-    """None: the run has not ended in order."""
-    try:
-        return read_result(folder.result.read_bytes())
-    except (OSError, ValueError):
-        return None
 
 
 def keep_result(folder: RunFolder, result: RunResult) -> None:

@@ -19,14 +19,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from actors.adapters.flame_files import HeldRun, hold, keep_result, load_result
+from actors.adapters.flame_files import HeldRun, hold, keep_result
 from actors.adapters.flame_processes import environment
 from actors.adapters.folder_lock import FolderLock
 from actors.flame_chore import ARCHIVE, TAKE_UP, Answered
 from actors.inbox import Answer
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import RunDocument, RunResult
-from flame.run.runs import load
+from flame.run.runs import Run, load
 from protocol.errors import Code, FlottaError, StorageError, UnreachableError, WorkflowError
 from protocol.limits import CHILD_END_MS, FLAME_ARCHIVE_MS, FLAME_CHORE_BYTES_MAX, FLAME_TAKE_UP_MS, FLAME_TAKE_UPS_MAX
 from protocol.machines.contract import OpenRun
@@ -120,28 +120,31 @@ class RunOpener:
             raise
 
     def _document(self, run: RunFolder, lock: FolderLock, order: OpenRun) -> RunDocument:
-        document = load(run).document
+        found = load(run)
+        document = found.document
         if document.id != order.run or document.workdir != self._workdir:
             raise _Over("it is not a run of this node, or no longer")
         if not order.again:
             return document
-        self._check_goes_on(run, document, order)
+        self._check_goes_on(found, order)
         words = (TAKE_UP, str(run.path), order.parameters)
         with self._take_ups:
             self._do(order.python, words, run.path, FLAME_TAKE_UP_MS, pass_fds=(lock.fileno(),))
         return load(run).document
 
-    def _check_goes_on(self, run: RunFolder, document: RunDocument, order: OpenRun) -> None:
-        """A run that has its result is over; it gets the archive that a crash kept it from. Raises _Over."""
-        result = load_result(run)
+    def _check_goes_on(self, run: Run, order: OpenRun) -> None:
+        """A run that has its result is over; it gets the archive that a crash kept it from. Raises _Over, and
+        StorageError for a result that cannot be read.
+        """
+        folder, result = run.folder, run.result
         if result is None:
             return
         if not result.archive:
             try:
-                archive = self.archive(order.python, run, document, result)
-                keep_result(run, msgspec.structs.replace(result, archive=archive.name))
+                archive = self.archive(order.python, folder, run.document, result)
+                keep_result(folder, msgspec.structs.replace(result, archive=archive.name))
             except FlottaError as error:
-                _log.warning("the archive of %s could not be written: %s", run.path, error)
+                _log.warning("the archive of %s could not be written: %s", folder.path, error)
         raise _Over(f"it has {result.end}")
 
     # --- processes --------------------------------------------------------------------------------

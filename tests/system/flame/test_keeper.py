@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.adapters.flame_files import hold, load_result
+from actors.adapters.flame_files import hold
 from actors.adapters.flame_opening import Opening, RunOpener
 from actors.flame_executor import FlameExecutorActor
 from flame.run.run_folder import RunFolder
@@ -180,7 +180,7 @@ def of_node(run: RunFolder, workdir: Path) -> RunFolder:
 
 
 def without_archive(run: RunFolder) -> None:
-    result = load_result(run)
+    result = load(run).result
     assert result is not None and result.archive
     run.archive.unlink()
     run.result.write_bytes(to_json(msgspec.structs.replace(result, archive="")))
@@ -193,7 +193,7 @@ def test_a_run_whose_archive_was_cut_off_gets_it_and_is_over(tmp_path: Path, fol
     without_archive(run)
     opening = folders.open(run, again=True)
     assert opening.problem is not None and opening.problem.why == "over"
-    result = load_result(run)
+    result = load(run).result
     assert result is not None and result.archive == "j1.h5"
     check_whole(run, 20)
     hold(run).release()
@@ -213,6 +213,17 @@ def test_a_run_that_somebody_holds_is_tried_later(tmp_path: Path, folders: Folde
         opening = folders.open(lab.run(), again=True)
     assert opening.problem is not None
     assert (opening.problem.why, opening.problem.code) == ("later", Code.RUN_IN_PROGRESS)
+
+
+def test_a_run_whose_result_cannot_be_read_is_tried_later_and_keeps_it(tmp_path: Path, folders: Folders) -> None:
+    lab = laboratory(tmp_path / "lab")
+    assert lab.type("run").returncode == 0
+    run = of_node(lab.run(), tmp_path)
+    run.result.write_text("{")
+    opening = folders.open(run, again=True)
+    assert opening.problem is not None
+    assert (opening.problem.why, opening.problem.code) == ("later", Code.FOLDER_UNUSABLE)
+    assert run.result.read_text() == "{"
 
 
 def test_an_open_run_that_nobody_claimed_is_let_go(tmp_path: Path, folders: Folders) -> None:
