@@ -286,7 +286,7 @@ class Keeper:
             error = DeniedError(event.code, event.sentence, next_step=event.next_step)
             asker, kept.asker = kept.asker, None
             return (*self._over(event.run), refused(asker, error))
-        if event.why == "over" or kept.row.stop:
+        if event.why == "over" or (event.why == "refused" and kept.row.stop):
             return self._over(event.run)
         kept.reason = event.sentence[:FLAME_REASON_CHARS_MAX]
         if event.why == "refused":

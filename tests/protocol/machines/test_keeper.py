@@ -321,6 +321,16 @@ def test_a_run_that_was_to_stop_when_its_node_died_is_opened_only_to_be_stopped(
     assert (hindered.state, hindered.rows) == ("over", {})
 
 
+def test_a_run_that_was_to_stop_and_is_hindered_for_now_is_stopped_once_it_can_be_opened() -> None:
+    node = running()
+    node.ask(StopRun(run=RUN))
+    hindered = node.again()
+    hindered.step(LATER)
+    assert (hindered.state, hindered.reason) == ("waiting", "a guard is at work") and RUN.encode() in hindered.rows
+    assert hindered.fire() == (opened(again=True),)
+    assert hindered.step(RunOpened(run=RUN)) == (ExecuteRun(run=RUN), EndRun(run=RUN))
+
+
 def test_a_run_that_is_stopped_while_it_is_opened_is_executed_and_stopped() -> None:
     node = Node()
     node.ask(TAKE)
