@@ -139,7 +139,7 @@ class _Kept:
         self.row = row
         self.state = "opening"
         self.reason = ""
-        self.asker: Received | None = None  # waits to hear that the run is taken
+        self.asker: Received | None = None  # waits to hear that the run, which it hands over, is taken
         self.tries = 0  # in a row, that did not open it
         self.crashed_ns: list[int] = []  # limits.FLAME_KEPT_CRASHES_MAX
         self.timer = 0  # generation
@@ -205,7 +205,7 @@ class Keeper:
         raise unexpected(event.message)
 
     def _take(self, event: Received, take: TakeRun) -> Effects:
-        """Answered when it is opened. The same request may come twice."""
+        """Answered when it is opened. The same request may come twice: a connection that was cut is made anew."""
         kept = self._runs.get(take.run)
         if kept is None:
             self._check(take)
@@ -213,15 +213,15 @@ class Keeper:
         elif kept.state == "running":
             return (tell(event, RunTaken(run=take.run)),)
         elif kept.state == "opening" and not kept.row.stop:
-            kept.asker = event
-            return ()
+            if kept.asker is None:  # opened again: it is this node's, whatever hinders it
+                return (tell(event, RunTaken(run=take.run)),)
+            earlier, kept.asker = kept.asker, event
+            return (refused(earlier, _in_progress(take.alias, "was handed over by another request")),)
         elif "RunTaken" in TRANSITIONS[kept.state]:
             self._move(take.run, kept, "RunTaken")
             kept.row, kept.tries, kept.crashed_ns = _row(take), 0, []
         else:
-            raise DeniedError(
-                Code.RUN_IN_PROGRESS, f"run {kept.row.alias} is being stopped", next_step="`flame ps`, and try again"
-            )
+            raise _in_progress(kept.row.alias, "is being stopped")
         kept.asker = event
         return (self._put(take.run, kept), self._open(take.run, kept, again=False))
 
@@ -337,6 +337,10 @@ class Keeper:
             raise self._stories.broken(run, f"{event} cannot follow in state {kept.state}")
         self._stories.add(run, kept.state, event, after)
         kept.state = after
+
+
+def _in_progress(alias: str, how: str) -> DeniedError:
+    return DeniedError(Code.RUN_IN_PROGRESS, f"run {alias} {how}", next_step="`flame ps`, and try again")
 
 
 def _row(take: TakeRun) -> RunRow:

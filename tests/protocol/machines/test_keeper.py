@@ -183,13 +183,22 @@ def test_a_run_is_stored_before_it_is_opened_and_acknowledged_when_it_is_open() 
     assert node.state == "running"
 
 
-def test_the_answer_goes_to_who_asked_last_and_once() -> None:
+def test_the_answer_goes_to_who_asked_last_and_once_and_the_earlier_does_not_wait() -> None:
     node = Node()
     node.ask(TAKE, 1)
-    assert node.ask(TAKE, 2) == ()  # the command's connection was cut, and it asked again
+    (earlier,) = node.ask(TAKE, 2)  # the command's connection was cut, and it asked again
+    assert isinstance(earlier, Refuse)
+    assert (earlier.session, earlier.code) == (b"control:1", Code.RUN_IN_PROGRESS)
     answers = [one for one in node.step(RunOpened(run=RUN)) if one != ExecuteRun(run=RUN)]
     assert [one.session for one in answers] == [b"control:2"]  # type: ignore[union-attr]
     assert messages(node.ask(TAKE, 3)) == [RunTaken(run=RUN)]
+
+
+def test_a_run_that_the_node_takes_up_again_is_not_given_back_to_who_hands_it_over_meanwhile() -> None:
+    node = running().again()
+    assert messages(node.ask(TAKE)) == [RunTaken(run=RUN)]
+    node.step(LATER)
+    assert node.state == "waiting" and RUN.encode() in node.rows
 
 
 @pytest.mark.parametrize("hindrance", [LATER, REFUSED, OVER])
