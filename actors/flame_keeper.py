@@ -66,7 +66,6 @@ class FlameKeeperActor(MachineActor):
         self._ours = ActorHandle(f"{self.name} {context.generation}")
         self._ours.attach(self.actor_inbox)
         self._opener = RunOpener(workdir, self._ours.tell)
-        self._pythons: dict[str, str] = {}  # limits.FLAME_KEPT_RUNS_MAX: of those that are open or being opened
         self._open_runs: dict[str, HeldRun] = {}  # limits.FLAME_KEPT_RUNS_MAX
         self._executors: dict[str, _Executor] = {}  # limits.FLAME_KEPT_RUNS_MAX
 
@@ -105,11 +104,10 @@ class FlameKeeperActor(MachineActor):
 
     def perform_run(self, effect: FlameEffect) -> None:
         match effect:
-            case OpenRun(run=run):
-                self._pythons[run] = effect.python
+            case OpenRun():
                 self._opener.open(effect)
-            case ExecuteRun(run=run):
-                self._execute(run)
+            case ExecuteRun():
+                self._execute(effect.run, effect.python)
             case EndRun(run=run):
                 executor = self._executors.get(run)  # None: it has ended meanwhile
                 if executor is not None and not executor.handle.tell(StopOrdered(reason=_STOPPED)):
@@ -123,12 +121,11 @@ class FlameKeeperActor(MachineActor):
             super().handle(RunOpened(run=opening.run))
         else:
             problem = opening.problem
-            del self._pythons[opening.run]
             _log.info("run %s in %s is not executed: %s", opening.run, opening.folder, problem.sentence)
             super().handle(problem)
 
-    def _execute(self, run: str) -> None:
-        held, python = self._open_runs[run], self._pythons.pop(run)
+    def _execute(self, run: str, python: str) -> None:
+        held = self._open_runs[run]
         _log.info("run %s in %s is executed", run, held.folder.path)
         handle = ActorHandle(run)
         context = Context(handle, self.context.generation, self._ours)

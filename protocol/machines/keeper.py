@@ -275,7 +275,7 @@ class Keeper:
         kept = self._runs[run]
         self._move(run, kept, "StopWanted" if kept.row.stop else "RunOpened")
         kept.reason, kept.tries = "", 0
-        execute: list[Effect] = [ExecuteRun(run=run)]
+        execute: list[Effect] = [ExecuteRun(run=run, python=kept.row.python)]
         if kept.row.stop:
             execute.append(EndRun(run=run))
         return (*execute, *self._answered(kept, RunTaken(run=run)))

@@ -46,6 +46,7 @@ __all__ = ["taken"]
 
 RUN = format_job_id(b"r" * 32)
 TAKE = TakeRun(run=RUN, alias="j1", folder="/lab/flame_runs/j1", python="/venv/bin/python", parameters="/lab/a.json")
+EXECUTE = ExecuteRun(run=RUN, python=TAKE.python)
 LATER = RunNotOpened(run=RUN, why="later", code=Code.RUN_IN_PROGRESS, sentence="a guard is at work")
 REFUSED = RunNotOpened(run=RUN, why="refused", code=Code.RUN_FAILED, sentence="workflow.py has changed")
 OVER = RunNotOpened(run=RUN, why="over", code=Code.RUN_UNKNOWN, sentence="it has succeeded")
@@ -179,7 +180,7 @@ def test_a_run_is_stored_before_it_is_opened_and_acknowledged_when_it_is_open() 
     node = Node()
     first, *rest = node.ask(TAKE)
     assert isinstance(first, Persist) and rest == [opened(again=False)]
-    assert node.step(RunOpened(run=RUN))[0] == ExecuteRun(run=RUN)
+    assert node.step(RunOpened(run=RUN))[0] == EXECUTE
     assert node.state == "running"
 
 
@@ -189,7 +190,7 @@ def test_the_answer_goes_to_who_asked_last_and_once_and_the_earlier_does_not_wai
     (earlier,) = node.ask(TAKE, 2)  # the command's connection was cut, and it asked again
     assert isinstance(earlier, Refuse)
     assert (earlier.session, earlier.code) == (b"control:1", Code.RUN_IN_PROGRESS)
-    answers = [one for one in node.step(RunOpened(run=RUN)) if one != ExecuteRun(run=RUN)]
+    answers = [one for one in node.step(RunOpened(run=RUN)) if one != EXECUTE]
     assert [one.session for one in answers] == [b"control:2"]  # type: ignore[union-attr]
     assert messages(node.ask(TAKE, 3)) == [RunTaken(run=RUN)]
 
@@ -323,7 +324,7 @@ def test_a_run_that_was_to_stop_when_its_node_died_is_opened_only_to_be_stopped(
     node = running()
     node.ask(StopRun(run=RUN))
     later = node.again()
-    assert later.step(RunOpened(run=RUN)) == (ExecuteRun(run=RUN), EndRun(run=RUN))
+    assert later.step(RunOpened(run=RUN)) == (EXECUTE, EndRun(run=RUN))
     assert later.state == "stopping"
     hindered = node.again()
     hindered.step(REFUSED)
@@ -337,14 +338,14 @@ def test_a_run_that_was_to_stop_and_is_hindered_for_now_is_stopped_once_it_can_b
     hindered.step(LATER)
     assert (hindered.state, hindered.reason) == ("waiting", "a guard is at work") and RUN.encode() in hindered.rows
     assert hindered.fire() == (opened(again=True),)
-    assert hindered.step(RunOpened(run=RUN)) == (ExecuteRun(run=RUN), EndRun(run=RUN))
+    assert hindered.step(RunOpened(run=RUN)) == (EXECUTE, EndRun(run=RUN))
 
 
 def test_a_run_that_is_stopped_while_it_is_opened_is_executed_and_stopped() -> None:
     node = Node()
     node.ask(TAKE)
     assert messages(node.ask(StopRun(run=RUN), 2)) == [RunStopping(run=RUN, state="opening")]
-    assert node.step(RunOpened(run=RUN))[:2] == (ExecuteRun(run=RUN), EndRun(run=RUN))
+    assert node.step(RunOpened(run=RUN))[:2] == (EXECUTE, EndRun(run=RUN))
 
 
 @pytest.mark.parametrize("make", [waiting, refused, given_up])
