@@ -383,6 +383,7 @@ FLAME_SHOWN_MS: Final = 250  # how often counters are told to whoever watches a 
 FLAME_KEPT_RUNS_MAX: Final = 16  # runs of a node; its user grows it; each is a thread, sockets and a guard
 FLAME_KEPT_CRASHES_MAX: Final = 5  # of one run's executor, which is our mistake, within FLAME_KEPT_WINDOW_MS; then a
 FLAME_KEPT_WINDOW_MS: Final = 600_000  # person is to look at it
+FLAME_KEPT_TRIES_MAX: Final = 5  # in a row that found wrong files; half a minute, for a library on a late disk
 FLAME_KEPT_PAUSE_MS_MIN: Final = 1_000  # before a run is tried again, doubled by each try in vain: a guard may still
 FLAME_KEPT_PAUSE_MS_MAX: Final = 60_000  # run safe programs for FLAME_SAFE_MS, and a disk may come late after power
 FLAME_SUSPEND_MS: Final = 40_000  # for the runs of a node that stops: FLAME_STOP_MS, FLAME_LEAVE_MS, FLAME_KILL_MS

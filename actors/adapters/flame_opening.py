@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -207,16 +207,15 @@ def _kill(chore: subprocess.Popen[bytes]) -> None:
 
 
 def _problem(order: OpenRun, error: Exception) -> RunNotOpened:
-    why: Literal["over", "refused", "later"] = "later"
     code, sentence, next_step = Code.INTERNAL, f"{type(error).__name__}: {error}", ""
     match error:
         case _Over():
-            why, code, sentence = "over", Code.RUN_UNKNOWN, str(error)
+            code, sentence = Code.RUN_UNKNOWN, str(error)
         case FlottaError():
-            why = "refused" if error.code is Code.RUN_FAILED else "later"
             code, sentence, next_step = error.code, error.sentence, error.next_step
         case OSError():
             code, sentence = Code.FOLDER_UNUSABLE, f"{order.folder} cannot be read: {error.strerror or error}"
         case _:
             _log.error("while %s was opened: %r", order.folder, error)
-    return RunNotOpened(run=order.run, why=why, code=code, sentence=sentence, next_step=next_step)
+    over = isinstance(error, _Over)
+    return RunNotOpened(run=order.run, code=code, sentence=sentence, next_step=next_step, over=over)

@@ -7,7 +7,7 @@ no more. Whether a run is over, and whether it may go on, stands in its own fold
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -19,6 +19,7 @@ from protocol.limits import (
     FLAME_KEPT_PAUSE_MS_MAX,
     FLAME_KEPT_PAUSE_MS_MIN,
     FLAME_KEPT_RUNS_MAX,
+    FLAME_KEPT_TRIES_MAX,
     FLAME_KEPT_WINDOW_MS,
     FLAME_PATH_CHARS_MAX,
     FLAME_REASON_CHARS_MAX,
@@ -67,6 +68,17 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "over": {},
 }
 RUN_TIMER: Final = "run:"
+# What hinders a run only for now. It is tried for ever: a disk may be mounted an hour after the power is back.
+PASSING: Final = frozenset(
+    (
+        Code.RUN_IN_PROGRESS,
+        Code.FOLDER_UNUSABLE,
+        Code.DISK_FULL,
+        Code.DATABASE_FAILED,
+        Code.TIMED_OUT,
+        Code.NODE_STOPPING,
+    )
+)
 
 
 class RunRow(Record, frozen=True):
@@ -105,15 +117,13 @@ class RunOpened(Record, frozen=True):
 
 
 class RunNotOpened(Record, frozen=True):
-    """`why`: "over": it has its result, or another node or a command has it; "refused": what would run now is not what
-    ran; "later": what hinders it may pass.
-    """
+    """`over`: it has its result, or another node or a command has it. `code`: of what hinders it."""
 
     run: str
-    why: Literal["over", "refused", "later"]
     code: Code
     sentence: str
     next_step: str = ""
+    over: bool = False
 
 
 class RunEnded(Record, frozen=True):
@@ -141,6 +151,7 @@ class _Kept:
         self.reason = ""
         self.asker: Received | None = None  # waits to hear that the run, which it hands over, is taken
         self.tries = 0  # in a row, that did not open it
+        self.faults = 0  # of these the last, in a row, that found something wrong which does not pass by itself
         self.crashed_ns: list[int] = []  # limits.FLAME_KEPT_CRASHES_MAX
         self.timer = 0  # generation
 
@@ -219,7 +230,7 @@ class Keeper:
             return (refused(earlier, _in_progress(take.alias, "was handed over by another request")),)
         elif "RunTaken" in TRANSITIONS[kept.state]:
             self._move(take.run, kept, "RunTaken")
-            kept.row, kept.tries, kept.crashed_ns = _row(take), 0, []
+            kept.row, kept.tries, kept.faults, kept.crashed_ns = _row(take), 0, 0, []
         else:
             raise _in_progress(kept.row.alias, "is being stopped")
         kept.asker = event
@@ -274,7 +285,7 @@ class Keeper:
         """One that was to stop is executed all the same: that makes its hardware safe and writes its result."""
         kept = self._runs[run]
         self._move(run, kept, "StopWanted" if kept.row.stop else "RunOpened")
-        kept.reason, kept.tries = "", 0
+        kept.reason, kept.tries, kept.faults = "", 0, 0
         execute: list[Effect] = [ExecuteRun(run=run, python=kept.row.python)]
         if kept.row.stop:
             execute.append(EndRun(run=run))
@@ -286,10 +297,12 @@ class Keeper:
             error = DeniedError(event.code, event.sentence, next_step=event.next_step)
             asker, kept.asker = kept.asker, None
             return (*self._over(event.run), refused(asker, error))
-        if event.why == "over" or (event.why == "refused" and kept.row.stop):
+        kept.faults = 0 if event.code in PASSING else kept.faults + 1
+        is_refused = event.code is Code.RUN_CHANGED or kept.faults >= FLAME_KEPT_TRIES_MAX
+        if event.over or (is_refused and kept.row.stop):
             return self._over(event.run)
         kept.reason = event.sentence[:FLAME_REASON_CHARS_MAX]
-        if event.why == "refused":
+        if is_refused:
             self._move(event.run, kept, "RunRefused")
             return ()
         self._move(event.run, kept, "NotNow")

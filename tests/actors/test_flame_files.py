@@ -115,8 +115,9 @@ def test_changed_code_goes_on_only_anyway_and_what_ran_then_stays(tmp_path: Path
     run.lock.release()
     before = (tmp_path / "a.py").read_text()
     (tmp_path / "a.py").write_text("another\n")
-    with pytest.raises(WorkflowError, match="has changed"):
+    with pytest.raises(WorkflowError, match="has changed") as refused:
         take_up(run.folder, run.document.graph)
+    assert refused.value.code is Code.RUN_CHANGED
     again = take_up(run.folder, run.document.graph, anyway=True)
     with again.lock:
         assert (run.folder.sources / "a.py").read_text() == "another\n"

@@ -14,6 +14,7 @@ from protocol.limits import (
     FLAME_KEPT_PAUSE_MS_MAX,
     FLAME_KEPT_PAUSE_MS_MIN,
     FLAME_KEPT_RUNS_MAX,
+    FLAME_KEPT_TRIES_MAX,
     FLAME_KEPT_WINDOW_MS,
     FLAME_PATH_CHARS_MAX,
 )
@@ -30,6 +31,7 @@ from protocol.machines.contract import (
     TimerFired,
 )
 from protocol.machines.keeper import (
+    PASSING,
     RUN_TIMER,
     TRANSITIONS,
     ExecutorCrashed,
@@ -47,9 +49,10 @@ __all__ = ["taken"]
 RUN = format_job_id(b"r" * 32)
 TAKE = TakeRun(run=RUN, alias="j1", folder="/lab/flame_runs/j1", python="/venv/bin/python", parameters="/lab/a.json")
 EXECUTE = ExecuteRun(run=RUN, python=TAKE.python)
-LATER = RunNotOpened(run=RUN, why="later", code=Code.RUN_IN_PROGRESS, sentence="a guard is at work")
-REFUSED = RunNotOpened(run=RUN, why="refused", code=Code.RUN_FAILED, sentence="workflow.py has changed")
-OVER = RunNotOpened(run=RUN, why="over", code=Code.RUN_UNKNOWN, sentence="it has succeeded")
+LATER = RunNotOpened(run=RUN, code=Code.RUN_IN_PROGRESS, sentence="a guard is at work")
+REFUSED = RunNotOpened(run=RUN, code=Code.RUN_CHANGED, sentence="workflow.py has changed")
+WRONG = RunNotOpened(run=RUN, code=Code.NODE_FILE_WRONG, sentence="scope.py raises ImportError")
+OVER = RunNotOpened(run=RUN, code=Code.RUN_UNKNOWN, sentence="it has succeeded", over=True)
 
 
 class Node:
@@ -202,7 +205,7 @@ def test_a_run_that_the_node_takes_up_again_is_not_given_back_to_who_hands_it_ov
     assert node.state == "waiting" and RUN.encode() in node.rows
 
 
-@pytest.mark.parametrize("hindrance", [LATER, REFUSED, OVER])
+@pytest.mark.parametrize("hindrance", [LATER, REFUSED, WRONG, OVER])
 def test_a_run_that_cannot_be_opened_is_given_back_to_who_handed_it_over(hindrance: RunNotOpened) -> None:
     node = Node()
     node.ask(TAKE)
@@ -261,6 +264,26 @@ def test_a_run_whose_files_have_changed_is_refused_and_named_until_it_is_handed_
     assert RUN.encode() in node.rows
     node.ask(TAKE)
     assert messages(node.step(RunOpened(run=RUN))) == [RunTaken(run=RUN)]
+
+
+def test_a_run_whose_files_are_wrong_is_tried_some_times_and_then_needs_a_person() -> None:
+    node = running().again()
+    for _ in range(FLAME_KEPT_TRIES_MAX - 1):
+        node.step(WRONG)
+        assert (node.state, node.reason) == ("waiting", WRONG.sentence)
+        node.fire()
+    assert node.step(WRONG) == ()
+    assert (node.state, node.reason) == ("refused", WRONG.sentence) and RUN.encode() in node.rows
+
+
+@pytest.mark.parametrize("code", sorted(PASSING))
+def test_what_passes_by_itself_is_never_refused_and_what_was_wrong_before_does_not_count(code: Code) -> None:
+    node = running().again()
+    for _ in range(3 * FLAME_KEPT_TRIES_MAX):
+        for hindrance in (WRONG, RunNotOpened(run=RUN, code=code, sentence="")):
+            node.step(hindrance)
+            assert node.state == "waiting"
+            node.fire()
 
 
 def test_a_run_that_has_its_result_or_is_anothers_is_forgotten() -> None:

@@ -192,7 +192,7 @@ def test_a_run_whose_archive_was_cut_off_gets_it_and_is_over(tmp_path: Path, fol
     run = of_node(lab.run(), tmp_path)
     without_archive(run)
     opening = folders.open(run, again=True)
-    assert opening.problem is not None and opening.problem.why == "over"
+    assert opening.problem is not None and opening.problem.over
     result = load(run).result
     assert result is not None and result.archive == "j1.h5"
     check_whole(run, 20)
@@ -203,7 +203,7 @@ def test_a_run_that_a_command_has_taken_over_is_not_the_nodes_any_more(tmp_path:
     lab = laboratory(tmp_path / "lab")
     assert lab.type("run").returncode == 0
     opening = folders.open(lab.run(), again=True)
-    assert opening.problem is not None and opening.problem.why == "over"
+    assert opening.problem is not None and opening.problem.over
 
 
 def test_a_run_that_somebody_holds_is_tried_later(tmp_path: Path, folders: Folders) -> None:
@@ -212,7 +212,7 @@ def test_a_run_that_somebody_holds_is_tried_later(tmp_path: Path, folders: Folde
     with hold(of_node(lab.run(), tmp_path)):
         opening = folders.open(lab.run(), again=True)
     assert opening.problem is not None
-    assert (opening.problem.why, opening.problem.code) == ("later", Code.RUN_IN_PROGRESS)
+    assert (opening.problem.over, opening.problem.code) == (False, Code.RUN_IN_PROGRESS)
 
 
 def test_a_run_whose_result_cannot_be_read_is_tried_later_and_keeps_it(tmp_path: Path, folders: Folders) -> None:
@@ -222,8 +222,25 @@ def test_a_run_whose_result_cannot_be_read_is_tried_later_and_keeps_it(tmp_path:
     run.result.write_text("{")
     opening = folders.open(run, again=True)
     assert opening.problem is not None
-    assert (opening.problem.why, opening.problem.code) == ("later", Code.FOLDER_UNUSABLE)
+    assert (opening.problem.over, opening.problem.code) == (False, Code.FOLDER_UNUSABLE)
     assert run.result.read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("added", "code"), [("# other\n", Code.RUN_CHANGED), ("wf = Workflow(\n", Code.WORKFLOW_WRONG)]
+)
+def test_what_is_wrong_with_the_files_of_a_run_has_its_own_code(
+    tmp_path: Path, folders: Folders, added: str, code: Code
+) -> None:
+    lab = laboratory(tmp_path / "lab")
+    assert lab.type("run").returncode == 0
+    run = of_node(lab.run(), tmp_path)
+    run.result.unlink()
+    with (lab.folder / "workflow.py").open("a") as file:
+        file.write(added)
+    opening = folders.open(run, again=True)
+    assert opening.problem is not None and (opening.problem.over, opening.problem.code) == (False, code)
+    assert "workflow.py" in opening.problem.sentence
 
 
 def test_an_open_run_that_nobody_claimed_is_let_go(tmp_path: Path, folders: Folders) -> None:
