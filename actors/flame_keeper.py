@@ -22,6 +22,7 @@ from actors.flame_plans import limits_of
 from actors.machine_shell import MachineActor
 from actors.ports import Clock
 from actors.timers import TimerService
+from flame.run.run_folder import RunFolder
 from protocol import kinds
 from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.limits import CHILD_END_MS, FLAME_CRASH_SUSPEND_MS, FLAME_SUSPEND_MS, STOP_LIMIT_MS
@@ -42,6 +43,7 @@ class _Executor:
 
     handle: ActorHandle
     context: Context
+    python: str
     kill: Callable[[], object]  # it and its flame nodes
 
 
@@ -79,8 +81,9 @@ class FlameKeeperActor(MachineActor):
                 if fault:
                     _log.warning("the archive of run %s could not be written: %s", result.id, fault)
                 super().handle(RunEnded(run=result.id))
-            case ChildEnded(name=run):
-                self._release(run)
+            case ChildEnded(name=run):  # it has its result: only `end` suspends a run, and hears nothing more
+                python = self._executors[run].python
+                self._opener.drop(python, self._release(run))
             case ChildFailed(name=run, error=error, story=story):
                 self._release(run)
                 _log.error("The executor of run %s failed: %s", run, error if isinstance(error, FlottaError) else story)
@@ -139,13 +142,15 @@ class FlameKeeperActor(MachineActor):
             limits=limits_of(held.document),
             python=python,
         )
-        self._executors[run] = _Executor(handle, context, functools.partial(ref.stop, block=False))
+        self._executors[run] = _Executor(handle, context, python, functools.partial(ref.stop, block=False))
         ref.tell(Begin())
 
-    def _release(self, run: str) -> None:
+    def _release(self, run: str) -> RunFolder:
         """Its executor has ended, and let go of all that it had."""
         del self._executors[run]
-        self._open_runs.pop(run).lock.release()
+        held = self._open_runs.pop(run)
+        held.lock.release()
+        return held.folder
 
     def _kill_executors(self) -> None:
         """Those that did not stop in order: their flame nodes are killed, and made safe by their guard."""

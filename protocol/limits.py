@@ -392,5 +392,7 @@ FLAME_GUARD_MS: Final = 1_000  # for a guard to start safe programs and to end, 
 FLAME_TAKE_UP_MS: Final = 600_000  # for a look at what would run now; 256 node files of large libraries take minutes
 FLAME_TAKE_UPS_MAX: Final = 4  # such looks at once, after a start with many runs; each imports what node files import
 FLAME_ARCHIVE_MS: Final = 1_800_000  # for an archive; a day of a fast camera is some hundred GiB
+FLAME_DROP_MS: Final = 1_800_000  # to take values out of the journals of earlier runs, which are as large
+FLAME_DROPS_MAX: Final = 4  # such chores at once; who runs many short runs grows it
 FLAME_CHORE_BYTES_MAX: Final = 64 * KIB  # of what a chore of a run answers; a list of differences is a page
 FLAME_PATH_CHARS_MAX: Final = 4_096  # of a path that a command hands over; as long as Linux takes one

@@ -16,6 +16,7 @@ import pytest
 from actors.adapters.flame_files import hold
 from actors.adapters.flame_opening import Opening, RunOpener
 from actors.flame_executor import FlameExecutorActor
+from flame.journal import JournalReader
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import to_json
 from flame.run.runs import load
@@ -59,6 +60,12 @@ def runs(node: RunningNode) -> list[tuple[str, str]]:
 
 def wait_for_archive(run: RunFolder) -> None:
     wait_until(lambda: run.result.exists() and json.loads(run.result.read_bytes())["archive"], END_S)
+
+
+def values_kept(run: RunFolder, node: str, stream: str) -> int:
+    with JournalReader(run.journal(node)) as reader:
+        info = reader.streams()[stream]
+    return info.last_seq - info.first_seq + 1
 
 
 def crash_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +151,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, node: RunningNode) -
         node.ask(take)
     assert refused.value.code is Code.FOLDER_UNUSABLE
     assert runs(node) == []
+
+
+def test_after_a_run_of_a_node_finite_values_of_the_run_before_it_go(tmp_path: Path, node: RunningNode) -> None:
+    lab = laboratory(tmp_path / "lab", last=20)
+    counter = lab.folder / "counter.py"
+    counter.write_text(counter.read_text().replace("outputs.permanent", "outputs.finite"))
+    first = lab.run()
+    hand_over(lab, node)
+    wait_until(lambda: runs(node) == [], END_S)
+    assert (values_kept(first, "counter", "count"), values_kept(first, "sum", "total")) == (20, 20)
+    assert lab.json("run", "--background", "--workdir", str(node.workdir))["run"] == "j2"
+    wait_until(lambda: values_kept(first, "counter", "count") == 1, END_S)
+    assert values_kept(first, "sum", "total") == 20
 
 
 # --- folders -----------------------------------------------------------------------------------------------------
