@@ -92,10 +92,11 @@ class RunProgress(Answer, frozen=True):
 
 
 class RunOver(Answer, frozen=True):
-    """The result is on the disk; None: the run was stopped only for now. `fault`: why there is no archive, "" when
-    there is one or none was wanted.
+    """`run`: its id. The result is on the disk; None: the run was stopped only for now. `fault`: why there is no
+    archive, "" when there is one or none was wanted.
     """
 
+    run: str
     result: Any  # flame.run.run_record.RunResult | None
     fault: str = ""
 
@@ -313,7 +314,7 @@ class FlameExecutorActor(SupervisedActor):
         self.end()
         self._show()
         if finish.suspended:
-            self._watcher.tell(RunOver(result=None))
+            self._watcher.tell(RunOver(run=self._run.document.id, result=None))
             self.stop()
             return
         result = self._result(finish)
@@ -325,7 +326,7 @@ class FlameExecutorActor(SupervisedActor):
             keep_result(self._run.folder, result)
         except FlottaError as error:
             fault = str(error)
-        self._watcher.tell(RunOver(result=result, fault=fault))
+        self._watcher.tell(RunOver(run=result.id, result=result, fault=fault))
         self.stop()
 
     def _result(self, finish: Finish) -> RunResult:

@@ -77,10 +77,12 @@ class FlameKeeperActor(MachineActor):
                 self._opened(message)
             case RunProgress() | ChildReady() | ChildAlive():
                 return  # who watches a run reads its folder
-            case RunOver(result=result, fault=fault):
+            case RunOver(result=None):
+                return  # its row stays
+            case RunOver(run=run, fault=fault):
                 if fault:
-                    _log.warning("the archive of run %s could not be written: %s", result.id, fault)
-                super().handle(RunEnded(run=result.id))
+                    _log.warning("the archive of run %s could not be written: %s", run, fault)
+                super().handle(RunEnded(run=run))
             case ChildEnded(name=run):  # it has its result: only `end` suspends a run, and hears nothing more
                 python = self._executors[run].python
                 self._opener.drop(python, self._release(run))

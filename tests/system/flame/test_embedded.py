@@ -58,6 +58,7 @@ def test_a_run_hands_back_its_result_and_shows_every_state(tmp_path: Path, own_r
         lambda progress: states.append(progress.view.nodes[0].state),
     )
     assert (over.result.end, over.result.archive, over.fault) == ("succeeded", "j1.h5", "")
+    assert over.run == over.result.id
     order = ["starting", "wiring", "running", "ended"]
     assert [state for state in dict.fromkeys(states) if state in order] == order
     assert load(RunFolder(tmp_path / RUNS_FOLDER, "j1")).result == over.result
