@@ -7,6 +7,7 @@ and what needs h5py or runs a person's files has a process of its own, `actors.f
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -19,10 +20,11 @@ from typing import Final
 
 import msgspec
 
-from actors.adapters.flame_files import HeldRun, hold, keep_result
+from actors.adapters.flame_files import HeldRun, hold
 from actors.adapters.flame_processes import environment
 from actors.adapters.folder_lock import FolderLock
 from actors.flame_chore import ARCHIVE, DROP, TAKE_UP, Answered
+from actors.flame_ending import with_archive
 from actors.inbox import Answer
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import RunDocument, RunResult
@@ -163,11 +165,9 @@ class RunOpener:
         if result is None:
             return
         if not result.archive:
-            try:
-                archive = self.archive(order.python, folder, run.document, result)
-                keep_result(folder, msgspec.structs.replace(result, archive=archive.name))
-            except FlottaError as error:
-                _log.warning("the archive of %s could not be written: %s", folder.path, error)
+            _, fault = with_archive(folder, run.document, result, functools.partial(self.archive, order.python))
+            if fault:
+                _log.warning("the archive of %s could not be written: %s", folder.path, fault)
         self.drop(order.python, folder)
         raise _Over(f"it has {result.end}")
 
