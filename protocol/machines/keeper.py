@@ -50,21 +50,21 @@ from protocol.wire.control import RunStopping, RunTaken, StopRun, TakeRun
 TRANSITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "opening": {
         "RunOpened": "running",
-        "StopWanted": "stopping",
-        "NotNow": "waiting",
-        "RunRefused": "refused",
-        "RunOver": "over",
+        "StopOrdered": "stopping",
+        "Hindered": "waiting",
+        "Refused": "refused",
+        "Ended": "over",
     },
     "running": {
-        "StopWanted": "stopping",
-        "RunOver": "over",
+        "StopOrdered": "stopping",
+        "Ended": "over",
         "ExecutorCrashed": "waiting",
         "CrashedTooOften": "given-up",
     },
-    "stopping": {"RunOver": "over"},
-    "waiting": {"TimerFired": "opening", "RunTaken": "opening", "RunOver": "over"},
-    "refused": {"RunTaken": "opening", "RunOver": "over"},
-    "given-up": {"RunTaken": "opening", "RunOver": "over"},
+    "stopping": {"Ended": "over"},
+    "waiting": {"TimerFired": "opening", "TakenAgain": "opening", "Ended": "over"},
+    "refused": {"TakenAgain": "opening", "Ended": "over"},
+    "given-up": {"TakenAgain": "opening", "Ended": "over"},
     "over": {},
 }
 RUN_TIMER: Final = "run:"
@@ -228,8 +228,8 @@ class Keeper:
                 return (tell(event, RunTaken(run=take.run)),)
             earlier, kept.asker = kept.asker, event
             return (refused(earlier, _in_progress(take.alias, "was handed over by another request")),)
-        elif "RunTaken" in TRANSITIONS[kept.state]:
-            self._move(take.run, kept, "RunTaken")
+        elif "TakenAgain" in TRANSITIONS[kept.state]:
+            self._move(take.run, kept, "TakenAgain")
             kept.row, kept.tries, kept.faults, kept.crashed_ns = _row(take), 0, 0, []
         else:
             raise _in_progress(kept.row.alias, "is being stopped")
@@ -265,7 +265,7 @@ class Keeper:
         kept.row = msgspec.structs.replace(kept.row, stop=True)
         if kept.state == "opening":
             return (self._put(run, kept), answer)
-        self._move(run, kept, "StopWanted")
+        self._move(run, kept, "StopOrdered")
         return (self._put(run, kept), EndRun(run=run), answer)
 
     # --- its folder -------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ class Keeper:
     def _opened(self, run: str) -> Effects:
         """One that was to stop is executed all the same: that makes its hardware safe and writes its result."""
         kept = self._runs[run]
-        self._move(run, kept, "StopWanted" if kept.row.stop else "RunOpened")
+        self._move(run, kept, "StopOrdered" if kept.row.stop else "RunOpened")
         kept.reason, kept.tries, kept.faults = "", 0, 0
         execute: list[Effect] = [ExecuteRun(run=run, python=kept.row.python)]
         if kept.row.stop:
@@ -303,9 +303,9 @@ class Keeper:
             return self._over(event.run)
         kept.reason = event.sentence[:FLAME_REASON_CHARS_MAX]
         if is_refused:
-            self._move(event.run, kept, "RunRefused")
+            self._move(event.run, kept, "Refused")
             return ()
-        self._move(event.run, kept, "NotNow")
+        self._move(event.run, kept, "Hindered")
         kept.tries += 1
         return (self._pause(event.run, kept, kept.tries, now),)
 
@@ -332,7 +332,7 @@ class Keeper:
 
     def _over(self, run: str) -> Effects:
         kept = self._runs.pop(run)
-        self._move(run, kept, "RunOver")
+        self._move(run, kept, "Ended")
         return (Persist(writes=(Drop(kind=kinds.FLAME_RUN, key=run.encode()),)),)
 
     # --- small ------------------------------------------------------------------------------------
