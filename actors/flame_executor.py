@@ -23,7 +23,8 @@ from actors.adapters.flame_processes import Program, cpu_ms
 from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_ending import WriteArchive, with_archive
-from actors.flame_plans import plans_of, progress_of
+from actors.flame_plans import plans_of
+from actors.flame_progress import progress_of
 from actors.flame_writing import FlameWriting
 from actors.inbox import Answer
 from actors.ports import Clock
