@@ -1,4 +1,4 @@
-"""What is done for runs in a process of its own: `python -m actors.flame_chore take-up|archive|drop FOLDER …`.
+"""What is done for runs in a process of its own: `python -m actors.flame_chore WHAT FOLDER …`.
 
 It runs under the interpreter of the run. The node neither loads what this loads nor waits for a program of a person.
 The answer is one JSON document on standard output, `Answered`.
@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from actors.adapters.flame_processes import environment
 from actors.child_bootstrap import adopt_parent_death, parent_pid
 from flame.run.run_folder import RunFolder
 from protocol.errors import Code, FlottaError, WorkflowError
-from protocol.limits import FLAME_REASON_CHARS_MAX
+from protocol.limits import FLAME_DROP_MS, FLAME_REASON_CHARS_MAX
 
 TAKE_UP = "take-up"
 ARCHIVE = "archive"
@@ -39,10 +40,8 @@ def main(what: str, folder: str, *words: str) -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     run = RunFolder(Path(folder).parent, Path(folder).name)
     try:
-        if what == TAKE_UP:
-            take_up(run, *words)
-        elif what == ARCHIVE:
-            archive(run)
+        chores: dict[str, Callable[..., None]] = {TAKE_UP: take_up, ARCHIVE: archive, DROP: drop}
+        chores[what](run, *words)
         answered = Answered()
     except FlottaError as error:
         answered = Answered(error.code.value, error.sentence[:FLAME_REASON_CHARS_MAX], error.next_step)
@@ -67,27 +66,36 @@ def take_up(folder: RunFolder, parameters: str) -> None:
 
 
 def archive(folder: RunFolder) -> None:
-    from actors.adapters.flame_files import load_result
+    """Of what is on the disk."""
     from flame.archive import write_archive
     from flame.run.runs import load
 
-    write_archive(folder, load(folder).document, load_result(folder))
+    run = load(folder)
+    write_archive(folder, run.document, run.result)
 
 
 def drop(folder: RunFolder) -> None:
-    """What follows the end of every run: finite values whose time is over go."""
+    """What follows the end of every run: finite values of earlier ones go, whose time is over."""
     from flame.run.keeping import drop_finite_values
     from flame.run.runs import load
 
-    with contextlib.suppress(FlottaError, OSError):  # they stay, and go another time
-        drop_finite_values(folder, load(folder).document.graph)
+    drop_finite_values(folder, load(folder).graph)
 
 
 def drop_apart(folder: RunFolder) -> None:
-    """The same, in a process of its own; waits for it. Raises OSError."""
+    """`drop` in a process of its own, which is waited for, and killed after FLAME_DROP_MS: what stays goes another time."""
     words = (sys.executable, "-P", "-m", "actors.flame_chore", DROP, str(folder.path))
     nowhere = subprocess.DEVNULL
-    subprocess.run(words, env=environment({}), stdin=nowhere, stdout=nowhere, start_new_session=True, check=False)
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            words,
+            env=environment({}),
+            stdin=nowhere,
+            stdout=nowhere,
+            start_new_session=True,
+            check=False,
+            timeout=FLAME_DROP_MS / 1000,
+        )
 
 
 if __name__ == "__main__":

@@ -28,10 +28,16 @@ def drop_finite_values(after: RunFolder, graph: Graph) -> None:
     is over go; their newest values stay.
 
     Left alone: a run that goes on or was broken off, what a run that could be resumed still has to take, a journal that
-    is damaged, of somebody else, or on a full disk, and a run in which a link leads elsewhere.
+    is damaged, of somebody else, or on a full disk, and a run in which a link leads elsewhere. Raises nothing for what
+    the disk refuses: the end of the next run looks again.
 
     An index that is torn may end the process that opens it: for a process of its own, `actors.flame_chore`.
     """
+    with contextlib.suppress(FlottaError, OSError):
+        _drop_before(after, graph)
+
+
+def _drop_before(after: RunFolder, graph: Graph) -> None:
     for run in looked_through(after.path.parent):
         if isinstance(run, Run) and run.folder.number < after.number:
             for node in run.graph.nodes:

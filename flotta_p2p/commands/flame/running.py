@@ -145,7 +145,8 @@ def _execute(held: HeldRun, as_json: bool) -> int:
     if not as_json:
         _tell_faults(result, over.fault)
     if has_finite_values(held.folder, held.document.graph):
-        drop_apart(held.folder)
+        with suppress(KeyboardInterrupt):  # the next run does it
+            drop_apart(held.folder)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
 
