@@ -121,7 +121,7 @@ def _with_writes(run: Run, node: GraphNode, port: InputPort, entry: Entry) -> En
         with open_written(run, node, port) as stream:
             extent = None if stream is None else stream.extent()
             newest = None if stream is None or extent is None else next(stream.read(extent.last_seq, extent.last_seq))
-    except StorageError:  # of another user, who may write all the same; `cat` tells what is wrong
+    except (DeniedError, StorageError):  # of another user, or damaged: it can be written all the same, and `cat` tells
         return entry
     if extent is None or newest is None:
         return entry

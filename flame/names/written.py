@@ -15,6 +15,7 @@ from flame.names import rooms
 from flame.names.selectors import Position, Selector
 from flame.names.streams import Extent, Stream, Value, select
 from flame.ports import InputPort
+from flame.run.owners import belongs_to_another, is_closed
 from flame.run.runs import Run
 
 if TYPE_CHECKING:
@@ -65,8 +66,11 @@ class _ArchiveStream:
 
 @contextmanager
 def open_written(run: Run, node: GraphNode, port: InputPort) -> Iterator[Stream | None]:
-    """From the journal, else from the archive; None when nothing was written to this input. Raises StorageError."""
-    if run.folder.writes.is_dir():
+    """From the journal, else from the archive; None when nothing was written to this input. Raises StorageError, and
+    DeniedError where it lies in the journal of another user alone.
+    """
+    closed = is_closed(run.folder.writes)
+    if run.folder.writes.is_dir() and not closed:
         from flame.journal import JournalReader  # lmdb is loaded where the first journal is opened
 
         name = f"{node.name}/{port.name}"
@@ -79,8 +83,12 @@ def open_written(run: Run, node: GraphNode, port: InputPort) -> Iterator[Stream 
 
         name = f"{node.name}/in/{port.name}"
         with Archive(run.folder.archive) as archive:
-            yield _ArchiveStream(archive, name) if name in archive.written() else None
-            return
+            if name in archive.written():
+                yield _ArchiveStream(archive, name)
+                return
+    if closed:
+        what = "what is written to its inputs is read by that user alone"
+        raise belongs_to_another(run.folder, what, "it can be read from its archive, when the run has ended")
     yield None
 
 
