@@ -46,8 +46,8 @@ class Keeping(NamedTuple):
         return min((taker.taken() for taker in self.takers), default=None)
 
 
-class Writer(Protocol):
-    """The journal, as its keeper needs it."""
+class Droppable(Protocol):
+    """The journal, as dropping needs it."""
 
     def drop(self, lasts: Mapping[str, int]) -> Drop: ...
 
@@ -139,15 +139,25 @@ class Choice:
         return self._spans[number]
 
 
-class Keeper:
+def drop_next(folder: Path, choice: Choice, journal: Droppable, now_s: float) -> bool:
+    """Let the values of one segment go; False: none may. Raises what `Choice.next`, `Journal.drop`, `rewrite` raise."""
+    going = choice.next(segment_numbers(folder)[:-1], journal.last_seqs(), now_s)
+    if going is None:
+        return False
+    rewrite(folder, going.segment, journal.drop(going.lasts))
+    choice.gone(going)
+    return True
+
+
+class Dropping:
     """A thread that looks now and then, and lets the values of one segment go after another."""
 
-    def __init__(self, folder: Path, choice: Choice, journal: Writer) -> None:
+    def __init__(self, folder: Path, choice: Choice, journal: Droppable) -> None:
         self._folder = folder
         self._choice = choice
         self._journal = journal
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"keeper of {folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"dropping in {folder.name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -163,14 +173,4 @@ class Keeper:
             went = False
             with contextlib.suppress(StorageError, OSError, TornError, LocalProtocolError):
                 # A full disk, damage, a journal that is being closed: what may go stays, and the next look may do it.
-                went = self.look(time.time())
-
-    def look(self, now_s: float) -> bool:
-        """Whether values went. Raises what `Choice.next`, `Journal.drop` and `rewrite` raise."""
-        numbers = segment_numbers(self._folder)[:-1]
-        going = self._choice.next(numbers, self._journal.last_seqs(), now_s)
-        if going is None:
-            return False
-        rewrite(self._folder, going.segment, self._journal.drop(going.lasts))
-        self._choice.gone(going)
-        return True
+                went = drop_next(self._folder, self._choice, self._journal, time.time())

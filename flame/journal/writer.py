@@ -20,7 +20,7 @@ import msgspec
 from flame.journal.contents import NOWHERE, Entry, Stream
 from flame.journal.dropping import Drop
 from flame.journal.index import contents_bytes
-from flame.journal.keeping import Choice, Keeper, Keeping
+from flame.journal.keeping import Choice, Dropping, Keeping
 from flame.journal.lock import lock_folder
 from flame.journal.positions import Positions, read_positions
 from flame.journal.recovery import Recovery, recover, remembered
@@ -74,7 +74,7 @@ class Journal:
         keep_s = min((one.keep_s for one in keeping.values()), default=inf)
         self._segment_s_max = max(SEGMENT_S_MIN, keep_s / KEEP_PARTS)
         self._segment_ends_s = 0.0
-        self._keeper = Keeper(folder, Choice(folder, keeping), self) if keeping else None
+        self._dropping = Dropping(folder, Choice(folder, keeping), self) if keeping else None
         self._indexed_at = time.monotonic()
         self._index_behind = False
         self._unsynced = False
@@ -143,8 +143,8 @@ class Journal:
         self._index_behind = self._unsynced = False
         self._wake.clear()
         self._thread.start()
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._dropping is not None:
+            self._dropping.start()
 
     def append(
         self,
@@ -255,8 +255,8 @@ class Journal:
             if self._closed:
                 return
             self._closed = True
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._dropping is not None:
+            self._dropping.stop()
         self._closing.set()
         self._wake.set()
         self._thread.join()
