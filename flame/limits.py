@@ -56,9 +56,9 @@ DESCRIBING_AT_ONCE_MAX: Final = 4  # processes that describe node files: they sh
 WRITE_BYTES_MAX: Final = 256 * KIB  # of a request; who writes; a command line of Linux takes 128 KiB
 WRITE_REQUEST_S: Final = 5.0  # from a connection to its whole request; who connects; a program sends it at once
 WRITE_ANSWER_S: Final = 60.0  # for the answer; a disk that takes so long has failed
-WRITERS_MAX: Final = 32  # connections at a time; who writes; each is a descriptor and at most one request
-WRITERS_EACH_MAX: Final = 8  # of them for one user, and for all without a grant; so that no one shuts others out
-WRITERS_NAMED_MAX: Final = 100  # authors of one input in a result, and users who were refused; more are only counted
+WRITES_WAITING_MAX: Final = 32  # connections at a time; authors; each is a descriptor and at most one request
+WRITES_WAITING_EACH_MAX: Final = 8  # of them for one user, and for all without a grant; so that no one shuts others out
+AUTHORS_NAMED_MAX: Final = 100  # authors of one input in a result, and users who were refused; more are only counted
 
 # edges
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end

@@ -14,9 +14,9 @@ import msgspec
 
 from flame import values
 from flame.journal import Journal, JournalReader, Stored
-from flame.limits import WRITERS_NAMED_MAX
+from flame.limits import AUTHORS_NAMED_MAX
 from flame.run.run_record import WriteCount
-from flame.run.writes import Writer
+from flame.run.writes import Author
 from flame.types import portable
 
 
@@ -46,15 +46,15 @@ class WriteJournal:
         """Raises StorageError, ConfigError(FOLDER_LOCKED)."""
         self._journal = Journal.open(folder, tuple(streams))
 
-    def append(self, stream: str, held: Any, writer: Writer) -> WrittenValue:
+    def append(self, stream: str, held: Any, author: Author) -> WrittenValue:
         """On the disk when it returns. `held`: in the form of `flame.types.portable`. Raises StorageError, and
         WorkflowError(VALUE_WRONG) for what no journal keeps.
         """
         value = portable.load(held)
         time_ns = time.time_ns()
-        data = values.encode({"value": value, "author": writer.name, "uid": writer.uid})
+        data = values.encode({"value": value, "author": author.name, "uid": author.uid})
         seq = self._journal.append({stream: data}, time_ns, durable=True)[stream]
-        return WrittenValue(seq, time_ns, value, writer.name, writer.uid)
+        return WrittenValue(seq, time_ns, value, author.name, author.uid)
 
     def close(self) -> None:
         self._journal.close()
@@ -82,6 +82,6 @@ def counted(folder: Path) -> dict[str, WriteCount]:
 
 def _with(count: WriteCount, value: WrittenValue) -> WriteCount:
     authors = dict(count.authors)
-    if value.author in authors or len(authors) < WRITERS_NAMED_MAX:
+    if value.author in authors or len(authors) < AUTHORS_NAMED_MAX:
         authors[value.author] = authors.get(value.author, 0) + 1
     return WriteCount(count.values + 1, value.time_ns, authors)

@@ -13,15 +13,15 @@ from actors.adapters.flame_writes import WriteAsked
 from actors.flame_writing import FlameWriting
 from flame.control import Written
 from flame.graph import Graph, GraphNode, Parameter, Writable
-from flame.limits import WRITERS_NAMED_MAX
+from flame.limits import AUTHORS_NAMED_MAX
 from flame.ports import InputPort, NodeSchema
 from flame.run.run_record import WriteCount
-from flame.run.writes import Writer, WriteRequest
+from flame.run.writes import Author, WriteRequest
 from flame.run.written import counted, newest_values
 from protocol.errors import Code, StorageError
 
-ME = Writer(os.geteuid(), "tom")
-OTHER = Writer(4_711, "other")
+ME = Author(os.geteuid(), "tom")
+OTHER = Author(4_711, "other")
 
 
 def graph(folder: Path, kind: str = "float", *writable: str) -> Graph:
@@ -40,9 +40,9 @@ class Executor:
         self.writing = FlameWriting(run, lambda asked: None)
         self.number = 0
 
-    def take(self, value: object, name: str = "target", writer: Writer = ME, node: str = "lock") -> Written | None:
+    def take(self, value: object, name: str = "target", author: Author = ME, node: str = "lock") -> Written | None:
         self.number += 1
-        asked = WriteAsked(number=self.number, writer=writer, request=WriteRequest(node, name, value))
+        asked = WriteAsked(number=self.number, author=author, request=WriteRequest(node, name, value))
         return self.writing.take(asked, has_ended=False)
 
 
@@ -136,7 +136,7 @@ def test_an_input_that_is_open_no_more_has_its_parameter(executor: Executor, tmp
 
 def test_who_was_refused_is_noted_and_counted(executor: Executor, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
-        assert executor.take(1, writer=OTHER) is None
+        assert executor.take(1, author=OTHER) is None
     assert executor.take("no number") is None  # a slip of the user who runs it is no attempt
     assert list(executor.writing.notes("lock")) == ["other (uid 4711) was refused to write target, 3 times"]
     assert [record.getMessage() for record in caplog.records] == ["other (uid 4711) was refused to write lock/target"]
@@ -145,11 +145,11 @@ def test_who_was_refused_is_noted_and_counted(executor: Executor, caplog: pytest
 def test_notes_of_refusals_hold_no_name_that_a_stranger_made_up_and_are_bounded(
     executor: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for uid in range(10_000, 10_000 + 2 * WRITERS_NAMED_MAX):
-        executor.take(1, "made\nup", Writer(uid, f"s{uid}"))
-    executor.take(1, writer=OTHER)
+    for uid in range(10_000, 10_000 + 2 * AUTHORS_NAMED_MAX):
+        executor.take(1, "made\nup", Author(uid, f"s{uid}"))
+    executor.take(1, author=OTHER)
     assert list(executor.writing.notes("lock")) == []
-    assert len(caplog.records) == WRITERS_NAMED_MAX
+    assert len(caplog.records) == AUTHORS_NAMED_MAX
     assert "made" not in caplog.text
 
 

@@ -17,7 +17,7 @@ from flame.archive import write_archive
 from flame.graph import Writable
 from flame.names.name_space import NameSpace
 from flame.run.run_folder import all_runs
-from flame.run.writes import Writer
+from flame.run.writes import Author
 from flame.run.written import WriteJournal
 from protocol.errors import Code, DeniedError, StorageError
 from tests.flame.saved_runs import SavedRun, graph
@@ -58,7 +58,7 @@ def saved(runs: Path) -> SavedRun:
     lock = msgspec.structs.replace(made.node("lock"), writable=(Writable("gain"),))
     run = SavedRun(runs, msgspec.structs.replace(made, nodes=(made.node("scope"), lock)))
     written = WriteJournal(run.folder.writes, ["lock/gain"])
-    written.append("lock/gain", 0.5, Writer(1001, "anna"))
+    written.append("lock/gain", 0.5, Author(1001, "anna"))
     written.close()
     run.set_values("lock", {"beat": [80.0, 80.1], "piezo": [0.5]}, memory={"integral": 1.5})
     return run

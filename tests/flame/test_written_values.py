@@ -16,14 +16,14 @@ from flame.graph import Graph, Writable
 from flame.names.name_space import NameSpace
 from flame.names.saved_inputs import saved_inputs
 from flame.run.run_record import WriteCount
-from flame.run.writes import Writer
+from flame.run.writes import Author
 from flame.run.written import WriteJournal, counted
 from flame.types.portable import dump
 from protocol.errors import Code, StorageError, WorkflowError
 from tests.flame.saved_runs import BEGAN_NS, SavedRun, graph
 
-ANNA = Writer(1001, "anna")
-TOM = Writer(1002, "tom")
+ANNA = Author(1001, "anna")
+TOM = Author(1002, "tom")
 
 
 def opened(*names: str) -> Graph:
@@ -33,10 +33,10 @@ def opened(*names: str) -> Graph:
     return msgspec.structs.replace(made, nodes=(made.node("scope"), lock))
 
 
-def write(run: SavedRun, *values: tuple[object, Writer], stream: str = "lock/gain") -> None:
+def write(run: SavedRun, *values: tuple[object, Author], stream: str = "lock/gain") -> None:
     journal = WriteJournal(run.folder.writes, [stream])
-    for value, writer in values:
-        journal.append(stream, dump(value), writer)
+    for value, author in values:
+        journal.append(stream, dump(value), author)
     journal.close()
 
 
