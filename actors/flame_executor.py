@@ -50,7 +50,7 @@ from flame.run.run_folder import RunFolder
 from flame.run.run_record import NodeResult, RunDocument, RunResult, WriteCount
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
-from flame.run.written import counted
+from flame.run.write_journal import counted
 from protocol.errors import FlottaError, StorageError, WorkflowError
 from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired

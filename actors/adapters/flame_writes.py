@@ -30,7 +30,7 @@ from flame.limits import (
     WRITES_WAITING_EACH_MAX,
     WRITES_WAITING_MAX,
 )
-from flame.run.write_wire import Accepted, Refused, encode, read_request
+from flame.run.write_request import Accepted, Refused, encode, read_request
 from flame.run.writes import Author
 from protocol.errors import Code, ConfigError
 from protocol.limits import KIB

@@ -12,7 +12,7 @@ from flame.graph import GraphNode
 from flame.names import rooms
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
-from flame.names.written import is_writable, open_written
+from flame.names.written_inputs import is_writable, open_written
 from flame.ports import InputPort, OutputPort
 from flame.run.run_folder import RunFolder
 from flame.run.runs import Run, load

@@ -15,7 +15,7 @@ from flame.names import rooms
 from flame.names.address import Address, to_text
 from flame.names.selectors import Position, Selector
 from flame.names.streams import Stream, Value, open_stream, select
-from flame.names.written import WrittenSource, is_writable
+from flame.names.written_inputs import WrittenInput, is_writable
 from flame.ports import OutputPort
 from flame.run.owners import belongs_to_another, is_closed
 from flame.run.runs import Run, nothing_there
@@ -145,7 +145,7 @@ class Source(msgspec.Struct, frozen=True):
         return nothing_there(f"{self.place}: {why}", to_text(self.run.alias, self.node.name))
 
 
-def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenSource | None:
+def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenInput | None:
     """None for what is no stream: a parameter, or a room without streams. Raises WorkflowError(NOTHING_THERE)."""
     place = to_text(run.alias, node.name, address.room, address.name)
     if address.room == "out":
@@ -156,7 +156,7 @@ def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenSo
     given = rooms.chosen(run, node, "in", address.name, {port.name: port for port in node.schema.inputs})
     edge = _edge(run, node, address.name)
     if edge is None:
-        return WrittenSource(run, node, given) if is_writable(node, given) else None
+        return WrittenInput(run, node, given) if is_writable(node, given) else None
     producer = run.node(edge.source)
     port = producer.schema.output(edge.output)
     assert port is not None, "every reference of a graph is whole"

@@ -16,8 +16,8 @@ from flame.graph import Graph, GraphNode, Parameter, Writable
 from flame.limits import AUTHORS_NAMED_MAX
 from flame.ports import InputPort, NodeSchema
 from flame.run.run_record import WriteCount
+from flame.run.write_journal import counted, newest_values
 from flame.run.writes import Author, WriteRequest
-from flame.run.written import counted, newest_values
 from protocol.errors import Code, StorageError
 
 ME = Author(os.geteuid(), "tom")
@@ -94,7 +94,7 @@ def test_a_write_that_the_disk_refuses_is_given_to_nobody(executor: Executor, mo
 
     executor.take(1)
     with monkeypatch.context() as patched:
-        patched.setattr("flame.run.written.WriteJournal.append", full)
+        patched.setattr("flame.run.write_journal.WriteJournal.append", full)
         assert executor.take(2) is None
     assert [one.value for one in executor.writing.newest("lock").values()] == [1.0]
     written = executor.take(3)

@@ -17,8 +17,8 @@ from flame.archive import write_archive
 from flame.graph import Writable
 from flame.names.name_space import NameSpace
 from flame.run.run_folder import all_runs
+from flame.run.write_journal import WriteJournal
 from flame.run.writes import Author
-from flame.run.written import WriteJournal
 from protocol.errors import Code, DeniedError, StorageError
 from tests.flame.saved_runs import SavedRun, graph
 from tests.users import without_privileges

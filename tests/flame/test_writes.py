@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from flame.graph import Edge, Graph, GraphNode, Writable
 from flame.ports import InputPort, NodeSchema, OutputPort
-from flame.run import write_wire
+from flame.run import write_request
 from flame.run.writes import (
     Author,
     WriteRequest,
@@ -230,17 +230,17 @@ def test_a_schema_tells_why_an_input_is_never_written() -> None:
 
 def test_a_request_and_answers_are_one_line_each() -> None:
     request = WriteRequest("lock", "label", dump("two\nlines"))
-    line = write_wire.encode(request)
+    line = write_request.encode(request)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
-    assert write_wire.read_request(line.rstrip()) == request
-    assert write_wire.encode(write_wire.Accepted(3, 7, "anna")).count(b"\n") == 1
+    assert write_request.read_request(line.rstrip()) == request
+    assert write_request.encode(write_request.Accepted(3, 7, "anna")).count(b"\n") == 1
 
 
 @given(some.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_a_request_or_are_refused(data: bytes) -> None:
     try:
-        request = write_wire.read_request(data)
+        request = write_request.read_request(data)
     except ValueError:
         return
     with pytest.raises(FlottaError):
@@ -263,9 +263,9 @@ def test_any_bytes_are_a_request_or_are_refused(data: bytes) -> None:
 )
 def test_what_is_no_request_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        write_wire.read_request(line)
+        write_request.read_request(line)
 
 
 def test_unknown_keys_of_a_request_are_passed_over_and_no_name_in_it_counts() -> None:
-    request = write_wire.read_request(b'{"node":"lock","input":"target","value":1.5,"author":"anna","uid":1001}')
+    request = write_request.read_request(b'{"node":"lock","input":"target","value":1.5,"author":"anna","uid":1001}')
     assert request == WriteRequest("lock", "target", 1.5)

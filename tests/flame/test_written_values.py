@@ -16,8 +16,8 @@ from flame.graph import Graph, Writable
 from flame.names.name_space import NameSpace
 from flame.names.saved_inputs import saved_inputs
 from flame.run.run_record import WriteCount
+from flame.run.write_journal import WriteJournal, counted
 from flame.run.writes import Author
-from flame.run.written import WriteJournal, counted
 from flame.types.portable import dump
 from protocol.errors import Code, StorageError, WorkflowError
 from tests.flame.saved_runs import BEGAN_NS, SavedRun, graph

@@ -18,7 +18,7 @@ import pytest
 from actors.adapters import flame_writes
 from actors.adapters.flame_writes import FlameWrites, WriteAsked
 from flame.limits import WRITE_BYTES_MAX, WRITES_WAITING_EACH_MAX, WRITES_WAITING_MAX
-from flame.run.write_wire import Accepted, Refused, encode
+from flame.run.write_request import Accepted, Refused, encode
 from flame.run.writes import Author, WriteRequest
 from protocol.errors import ConfigError
 from tests.users import NOBODY, without_privileges

@@ -21,7 +21,7 @@ import pytest
 from flame import control
 from flame.archive import Archive
 from flame.run.run_record import read_result
-from flame.run.write_wire import ask
+from flame.run.write_request import ask
 from flame.run.writes import WriteRequest
 from protocol.errors import Code, DeniedError, UnreachableError
 from tests.flame.executor_stand_in import StandIn

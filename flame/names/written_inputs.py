@@ -33,7 +33,7 @@ class _JournalStream:
         return Extent(info.first_seq, info.last_seq, info.last_time_ns)
 
     def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
-        from flame.run.written import written_value
+        from flame.run.write_journal import written_value
 
         for stored in self._reader.read(self._name, first_seq, last_seq):
             value = written_value(stored)
@@ -96,7 +96,7 @@ def is_writable(node: GraphNode, port: InputPort) -> bool:
     return any(one.input == port.name for one in node.writable)
 
 
-class WrittenSource(msgspec.Struct, frozen=True):
+class WrittenInput(msgspec.Struct, frozen=True):
     """An input without an edge that may be written. Before the first write it is its parameter alone."""
 
     run: Run
