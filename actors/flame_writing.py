@@ -16,7 +16,7 @@ from actors.adapters.flame_writes import FlameWrites, WriteAsked
 from flame.control import Written
 from flame.limits import AUTHORS_NAMED_MAX
 from flame.run.write_journal import WriteJournal, WrittenValue, newest_values, stream_name
-from flame.run.write_request import Accepted, refusal
+from flame.run.write_request import Accepted, refused
 from flame.run.writes import Author, WriteRequest, checked, is_known, judge, names_others, writable_inputs
 from flame.types import portable
 from protocol.errors import FlottaError, StorageError, WorkflowError
@@ -60,7 +60,7 @@ class FlameWriting:
             value = self._journal.append(stream_name(request.node, request.input), held, author)
         except FlottaError as error:
             self._note_refusal(author, request)
-            self._socket.answer(asked.number, refusal(error))
+            self._socket.answer(asked.number, refused(error))
             return None
         written = Written(request.input, held, value.seq, value.time_ns)
         self._newest[request.node][request.input] = written
