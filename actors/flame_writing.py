@@ -15,9 +15,18 @@ from actors.adapters.flame_files import HeldRun, hide_link, show_link
 from actors.adapters.flame_writes import FlameWrites, WriteAsked
 from flame.control import Written
 from flame.limits import AUTHORS_NAMED_MAX
-from flame.run.write_journal import WriteJournal, WrittenValue, newest_values, stream_name
+from flame.run.write_journal import WriteJournal, WrittenValue, newest_values
 from flame.run.write_request import Accepted, refused
-from flame.run.writes import Author, WriteRequest, checked, is_known, judge, names_others, writable_inputs
+from flame.run.writes import (
+    Author,
+    WriteRequest,
+    checked,
+    is_known,
+    judge,
+    names_others,
+    stream_name,
+    writable_inputs,
+)
 from flame.types import portable
 from protocol.errors import FlottaError, StorageError, WorkflowError
 

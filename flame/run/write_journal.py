@@ -1,6 +1,6 @@
 """The journal of what was written to the inputs of a run: each value with its author, before anybody acts on it.
 
-Streams are named "node/input". The executor is the one writer; any process reads.
+Streams are named by `flame.run.writes.stream_name`. The executor is the one writer; any process reads.
 """
 
 from __future__ import annotations
@@ -33,10 +33,6 @@ class WrittenValue(msgspec.Struct, frozen=True):
 def written_value(stored: Stored) -> WrittenValue:
     held = values.decode(stored.data)
     return WrittenValue(stored.seq, stored.time_ns, held["value"], str(held["author"]), int(held["uid"]))
-
-
-def stream_name(node: str, name: str) -> str:
-    return f"{node}/{name}"
 
 
 class WriteJournal:

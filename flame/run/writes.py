@@ -145,6 +145,16 @@ def writable_inputs(graph: Graph) -> Iterator[tuple[GraphNode, InputPort]]:
                 yield node, port
 
 
+def is_writable(graph: Graph, node: str, name: str) -> bool:
+    """Whether it is one of these."""
+    return any((one.name, port.name) == (node, name) for one, port in writable_inputs(graph))
+
+
+def stream_name(node: str, name: str) -> str:
+    """Of an input, in the journal of writes."""
+    return f"{node}/{name}"
+
+
 def names_others(graph: Graph) -> bool:
     """Whether somebody besides the user who runs it may write anything."""
     return any(grant.by for node in graph.nodes for grant in node.writable)

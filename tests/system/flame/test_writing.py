@@ -137,7 +137,7 @@ def test_a_write_reaches_the_program_and_is_kept_over_a_kill_and_in_the_archive(
     with Archive(run.archive) as archive:
         assert sorted(archive.written()) == ["lock/in/mode", "lock/in/target"]
         times = [one.time_ns for one in archive.read("lock/in/target", 1)]
-        assert times == sorted(times) and archive.authors("lock/in/target") == [ME, ME]
+        assert times == sorted(times) and [one.author for one in archive.read("lock/in/target", 1)] == [ME, ME]
         assert json.loads(archive.facts()["written"])["lock/target"]["values"] == 2
         assert archive.attributes("lock/in/target")["unit"] == "MHz"
 
