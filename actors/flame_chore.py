@@ -1,4 +1,4 @@
-"""What a node has done for its runs in a process of its own: `python -m actors.flame_chore take-up|archive FOLDER …`.
+"""What a node has done for its runs in a process of its own: `python -m actors.flame_chore WHAT FOLDER …`.
 
 It runs under the interpreter of the run. The node neither loads what this loads nor waits for a program of a person.
 The answer is one JSON document on standard output, `Answered`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from protocol.limits import FLAME_REASON_CHARS_MAX
 
 TAKE_UP = "take-up"
 ARCHIVE = "archive"
+DROP = "drop"
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -35,10 +37,8 @@ def main(what: str, folder: str, *words: str) -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     run = RunFolder(Path(folder).parent, Path(folder).name)
     try:
-        if what == TAKE_UP:
-            take_up(run, *words)
-        else:
-            archive(run)
+        chores: dict[str, Callable[..., None]] = {TAKE_UP: take_up, ARCHIVE: archive, DROP: drop}
+        chores[what](run, *words)
         answered = Answered()
     except FlottaError as error:
         answered = Answered(error.code.value, error.sentence[:FLAME_REASON_CHARS_MAX], error.next_step)
@@ -61,15 +61,20 @@ def take_up(folder: RunFolder, parameters: str) -> None:
 
 
 def archive(folder: RunFolder) -> None:
-    """And what follows the end of every run: finite values whose time is over go."""
-    from actors.adapters.flame_files import load_result
+    """Of what is on the disk."""
     from flame.archive import write_archive
+    from flame.run.runs import load
+
+    run = load(folder)
+    write_archive(folder, run.document, run.result)
+
+
+def drop(folder: RunFolder) -> None:
+    """What follows the end of every run: finite values of earlier ones go, whose time is over."""
     from flame.run.keeping import drop_finite_values
     from flame.run.runs import load
 
-    document = load(folder).document
-    write_archive(folder, document, load_result(folder))
-    drop_finite_values(folder, document.graph)
+    drop_finite_values(folder, load(folder).graph)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from types import FrameType
 from actors.adapters.clock import SystemClock
 from actors.adapters.flame_files import HeldRun
 from actors.base import ActorHandle, Begin, ChildEnded, ChildFailed, Context
-from actors.flame_executor import FlameExecutorActor, RunOver, RunProgress, WriteArchive
+from actors.flame_ending import WriteArchive
+from actors.flame_executor import FlameExecutorActor, RunOver, RunProgress
 from actors.inbox import Inbox
 from actors.timers import TimerService
 from protocol.errors import LocalProtocolError

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -21,6 +21,7 @@ from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make
 from actors.adapters.flame_processes import Program, cpu_ms
 from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
+from actors.flame_ending import WriteArchive, with_archive
 from actors.flame_plans import plans_of, progress_of
 from actors.flame_writing import FlameWriting
 from actors.inbox import Answer
@@ -46,12 +47,11 @@ from flame.limits import LOG_TOLD_BYTES
 from flame.ports import NodeSchema
 from flame.run.declared import check_declared
 from flame.run.provenance import safe_program
-from flame.run.run_folder import RunFolder
-from flame.run.run_record import NodeResult, RunDocument, RunResult, WriteCount
+from flame.run.run_record import NodeResult, RunResult, WriteCount
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
 from flame.run.write_journal import counted
-from protocol.errors import FlottaError, StorageError, WorkflowError
+from protocol.errors import StorageError, WorkflowError
 from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
@@ -81,7 +81,6 @@ from protocol.machines.flame_run import NODE_TIMER, FlameRun
 
 _log = logging.getLogger(__name__)
 _RAISED: Final = 1  # Python's exit code after an error that nobody caught; its traceback is the last in the log
-WriteArchive = Callable[[RunFolder, RunDocument, RunResult], Path]
 
 
 class RunProgress(Answer, frozen=True):
@@ -92,10 +91,11 @@ class RunProgress(Answer, frozen=True):
 
 
 class RunOver(Answer, frozen=True):
-    """The result is on the disk; None: the run was stopped only for now. `fault`: why there is no archive, "" when
-    there is one or none was wanted.
+    """`run`: its id. The result is on the disk; None: the run was stopped only for now. `fault`: why there is no
+    archive, "" when there is one or none was wanted.
     """
 
+    run: str
     result: Any  # flame.run.run_record.RunResult | None
     fault: str = ""
 
@@ -313,19 +313,13 @@ class FlameExecutorActor(SupervisedActor):
         self.end()
         self._show()
         if finish.suspended:
-            self._watcher.tell(RunOver(result=None))
+            self._watcher.tell(RunOver(run=self._run.document.id, result=None))
             self.stop()
             return
         result = self._result(finish)
         keep_result(self._run.folder, result)
-        fault = ""
-        try:
-            archive = self._write_archive(self._run.folder, self._run.document, result)
-            result = msgspec.structs.replace(result, archive=archive.name)
-            keep_result(self._run.folder, result)
-        except FlottaError as error:
-            fault = str(error)
-        self._watcher.tell(RunOver(result=result, fault=fault))
+        result, fault = with_archive(self._run.folder, self._run.document, result, self._write_archive)
+        self._watcher.tell(RunOver(run=result.id, result=result, fault=fault))
         self.stop()
 
     def _result(self, finish: Finish) -> RunResult:

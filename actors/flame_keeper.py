@@ -22,6 +22,7 @@ from actors.flame_plans import limits_of
 from actors.machine_shell import MachineActor
 from actors.ports import Clock
 from actors.timers import TimerService
+from flame.run.run_folder import RunFolder
 from protocol import kinds
 from protocol.errors import Code, FlottaError, UnreachableError
 from protocol.limits import CHILD_END_MS, FLAME_CRASH_SUSPEND_MS, FLAME_SUSPEND_MS, STOP_LIMIT_MS
@@ -42,6 +43,7 @@ class _Executor:
 
     handle: ActorHandle
     context: Context
+    python: str
     kill: Callable[[], object]  # it and its flame nodes
 
 
@@ -66,7 +68,6 @@ class FlameKeeperActor(MachineActor):
         self._ours = ActorHandle(f"{self.name} {context.generation}")
         self._ours.attach(self.actor_inbox)
         self._opener = RunOpener(workdir, self._ours.tell)
-        self._pythons: dict[str, str] = {}  # limits.FLAME_KEPT_RUNS_MAX: of those that are open or being opened
         self._open_runs: dict[str, HeldRun] = {}  # limits.FLAME_KEPT_RUNS_MAX
         self._executors: dict[str, _Executor] = {}  # limits.FLAME_KEPT_RUNS_MAX
 
@@ -76,12 +77,15 @@ class FlameKeeperActor(MachineActor):
                 self._opened(message)
             case RunProgress() | ChildReady() | ChildAlive():
                 return  # who watches a run reads its folder
-            case RunOver(result=result, fault=fault):
+            case RunOver(result=None):
+                return  # its row stays
+            case RunOver(run=run, fault=fault):
                 if fault:
-                    _log.warning("the archive of run %s could not be written: %s", result.id, fault)
-                super().handle(RunEnded(run=result.id))
-            case ChildEnded(name=run):
-                self._release(run)
+                    _log.warning("the archive of run %s could not be written: %s", run, fault)
+                super().handle(RunEnded(run=run))
+            case ChildEnded(name=run):  # it has its result: only `end` suspends a run, and hears nothing more
+                python = self._executors[run].python
+                self._opener.drop(python, self._release(run))
             case ChildFailed(name=run, error=error, story=story):
                 self._release(run)
                 _log.error("The executor of run %s failed: %s", run, error if isinstance(error, FlottaError) else story)
@@ -105,11 +109,10 @@ class FlameKeeperActor(MachineActor):
 
     def perform_run(self, effect: FlameEffect) -> None:
         match effect:
-            case OpenRun(run=run):
-                self._pythons[run] = effect.python
+            case OpenRun():
                 self._opener.open(effect)
-            case ExecuteRun(run=run):
-                self._execute(run)
+            case ExecuteRun():
+                self._execute(effect.run, effect.python)
             case EndRun(run=run):
                 executor = self._executors.get(run)  # None: it has ended meanwhile
                 if executor is not None and not executor.handle.tell(StopOrdered(reason=_STOPPED)):
@@ -123,12 +126,11 @@ class FlameKeeperActor(MachineActor):
             super().handle(RunOpened(run=opening.run))
         else:
             problem = opening.problem
-            del self._pythons[opening.run]
             _log.info("run %s in %s is not executed: %s", opening.run, opening.folder, problem.sentence)
             super().handle(problem)
 
-    def _execute(self, run: str) -> None:
-        held, python = self._open_runs[run], self._pythons.pop(run)
+    def _execute(self, run: str, python: str) -> None:
+        held = self._open_runs[run]
         _log.info("run %s in %s is executed", run, held.folder.path)
         handle = ActorHandle(run)
         context = Context(handle, self.context.generation, self._ours)
@@ -142,13 +144,15 @@ class FlameKeeperActor(MachineActor):
             limits=limits_of(held.document),
             python=python,
         )
-        self._executors[run] = _Executor(handle, context, functools.partial(ref.stop, block=False))
+        self._executors[run] = _Executor(handle, context, python, functools.partial(ref.stop, block=False))
         ref.tell(Begin())
 
-    def _release(self, run: str) -> None:
+    def _release(self, run: str) -> RunFolder:
         """Its executor has ended, and let go of all that it had."""
         del self._executors[run]
-        self._open_runs.pop(run).lock.release()
+        held = self._open_runs.pop(run)
+        held.lock.release()
+        return held.folder
 
     def _kill_executors(self) -> None:
         """Those that did not stop in order: their flame nodes are killed, and made safe by their guard."""

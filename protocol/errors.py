@@ -117,6 +117,7 @@ class Code(StrEnum):
     RUN_UNKNOWN = "run-unknown"
     RUN_IN_PROGRESS = "run-in-progress"
     RUN_FOREIGN = "run-foreign"
+    RUN_CHANGED = "run-changed"
     RUN_FAILED = "run-failed"
     NOTHING_THERE = "nothing-there"
     WRITE_REFUSED = "write-refused"

@@ -20,7 +20,7 @@ from flame.run.provenance import copy_sources, hashes, provenance, source_files
 from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
 from flame.run.run_progress import Progress, progress_file
-from flame.run.run_record import RunDocument, RunResult, read_result, to_json
+from flame.run.run_record import RunDocument, RunResult, to_json
 from flame.run.runs import load
 from flame.run.whole_files import like_its_folder
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
@@ -122,8 +122,8 @@ def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False, workdir: s
     """Hold a run that has ended badly, or whose executor died, to go on with it. `graph`: what would run now;
     `workdir`: of the node that is to execute it.
 
-    Raises WorkflowError: RUN_IN_PROGRESS; RUN_FAILED when it has succeeded, or, save `anyway`, when code or parameters
-    are others; StorageError.
+    Raises WorkflowError: RUN_IN_PROGRESS; RUN_FAILED when it has succeeded; save `anyway`, RUN_CHANGED when code or
+    parameters are others; StorageError.
     """
     lock = hold(folder)
     try:
@@ -142,15 +142,17 @@ def taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> 
 
 
 def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
-    document, result = load(folder).document, load_result(folder)
+    run = load(folder)
+    document, result = run.document, run.result
     if result is not None and result.end == "succeeded":
-        raise _not_resumed(folder, "it has succeeded", "start a new run with `flame run`")
+        raise _not_resumed(Code.RUN_FAILED, folder, "it has succeeded", "start a new run with `flame run`")
     files = source_files(graph)
     sources = hashes(files)
     differing = differences(document, graph, sources)
     if differing and not anyway:
         listed = "".join(f"\n  {one}" for one in differing[:DIFFERENCES_SHOWN_MAX])
         raise _not_resumed(
+            Code.RUN_CHANGED,
             folder,
             f"what would run now is not what ran then:{listed}",
             "restore that, start a new run with `flame run`, or add --anyway to go on with what is there now",
@@ -166,16 +168,8 @@ def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) ->
     return document
 
 
-def _not_resumed(folder: RunFolder, reason: str, next_step: str) -> WorkflowError:
-    return WorkflowError(Code.RUN_FAILED, f"run {folder.alias} is not resumed: {reason}", next_step=next_step)
-
-
-def load_result(folder: RunFolder) -> RunResult | None:
-    """None: the run has not ended in order."""
-    try:
-        return read_result(folder.result.read_bytes())
-    except (OSError, ValueError):
-        return None
+def _not_resumed(code: Code, folder: RunFolder, reason: str, next_step: str) -> WorkflowError:
+    return WorkflowError(code, f"run {folder.alias} is not resumed: {reason}", next_step=next_step)
 
 
 def keep_result(folder: RunFolder, result: RunResult) -> None:

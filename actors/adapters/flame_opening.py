@@ -1,4 +1,4 @@
-"""Folders of the runs that a node executes: locked, looked at, taken up again, archived.
+"""Folders of the runs that a node executes: locked, looked at, taken up again, archived, tidied.
 
 All of that may take long or hang, on a slow disk or in a program of a person. So each opening has a thread of its own,
 and what needs h5py or runs a person's files has a process of its own, `actors.flame_chore`, with a limit.
@@ -7,6 +7,7 @@ and what needs h5py or runs a person's files has a process of its own, `actors.f
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -15,20 +16,29 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from actors.adapters.flame_files import HeldRun, hold, keep_result, load_result
+from actors.adapters.flame_files import HeldRun, hold
 from actors.adapters.flame_processes import environment
 from actors.adapters.folder_lock import FolderLock
-from actors.flame_chore import ARCHIVE, TAKE_UP, Answered
+from actors.flame_chore import ARCHIVE, DROP, TAKE_UP, Answered
+from actors.flame_ending import with_archive
 from actors.inbox import Answer
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import RunDocument, RunResult
-from flame.run.runs import load
+from flame.run.runs import Run, load
 from protocol.errors import Code, FlottaError, StorageError, UnreachableError, WorkflowError
-from protocol.limits import CHILD_END_MS, FLAME_ARCHIVE_MS, FLAME_CHORE_BYTES_MAX, FLAME_TAKE_UP_MS, FLAME_TAKE_UPS_MAX
+from protocol.limits import (
+    CHILD_END_MS,
+    FLAME_ARCHIVE_MS,
+    FLAME_CHORE_BYTES_MAX,
+    FLAME_DROP_MS,
+    FLAME_DROPS_MAX,
+    FLAME_TAKE_UP_MS,
+    FLAME_TAKE_UPS_MAX,
+)
 from protocol.machines.contract import OpenRun
 from protocol.machines.keeper import RunNotOpened
 
@@ -55,18 +65,17 @@ class RunOpener:
     def __init__(self, workdir: Path, tell: Callable[[Opening], object]) -> None:
         self._workdir = str(workdir.resolve())
         self._tell = tell
-        self._lock = threading.Lock()  # of the three below
+        self._lock = threading.Lock()  # of the four below
         self._stopping = False
         self._opened: dict[str, HeldRun] = {}  # limits.FLAME_KEPT_RUNS_MAX
-        self._chores: set[subprocess.Popen[bytes]] = set()  # limits.FLAME_KEPT_RUNS_MAX
+        self._chores: set[subprocess.Popen[bytes]] = set()  # limits.FLAME_KEPT_RUNS_MAX, limits.FLAME_DROPS_MAX
+        self._threads: list[threading.Thread] = []  # limits.FLAME_KEPT_RUNS_MAX, limits.FLAME_DROPS_MAX
         self._take_ups = threading.Semaphore(FLAME_TAKE_UPS_MAX)
-        self._threads: list[threading.Thread] = []  # limits.FLAME_KEPT_RUNS_MAX
+        self._drops = threading.Semaphore(FLAME_DROPS_MAX)
 
     def open(self, order: OpenRun) -> None:
         """`Opening` tells how it went."""
-        thread = threading.Thread(target=self._open, args=(order,), name=f"opens {order.folder}", daemon=True)
-        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-        thread.start()
+        self._begin(f"opens {order.folder}", lambda: self._open(order))
 
     def claim(self, run: str) -> HeldRun:
         """One that was told to be open. Its lock is the caller's from now on."""
@@ -80,6 +89,14 @@ class RunOpener:
         self._do(python, (ARCHIVE, str(run.path)), run.path, FLAME_ARCHIVE_MS)
         return run.archive
 
+    def drop(self, python: str, after: RunFolder) -> None:
+        """`after`, a run that has ended: of the runs before it, finite values whose time is over go. Returns at once; a
+        fault is logged. Nothing goes while many such chores are under way, or this object stops: the end of the next
+        run does it.
+        """
+        if self._drops.acquire(blocking=False):
+            self._begin(f"drops before {after.path}", lambda: self._drop(python, after))
+
     def stop(self) -> None:
         """Kills what is under way, lets go of what nobody claimed, and waits a moment for its threads."""
         with self._lock:
@@ -88,9 +105,17 @@ class RunOpener:
                 _kill(chore)
             while self._opened:
                 self._opened.popitem()[1].lock.release()
+            threads = self._threads
         deadline_s = time.monotonic() + CHILD_END_MS / 1_000
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._stopping:
+                thread = threading.Thread(target=work, name=name, daemon=True)
+                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+                thread.start()
 
     # --- one opening, in its thread ---------------------------------------------------------------
 
@@ -120,29 +145,39 @@ class RunOpener:
             raise
 
     def _document(self, run: RunFolder, lock: FolderLock, order: OpenRun) -> RunDocument:
-        document = load(run).document
+        found = load(run)
+        document = found.document
         if document.id != order.run or document.workdir != self._workdir:
             raise _Over("it is not a run of this node, or no longer")
         if not order.again:
             return document
-        self._check_goes_on(run, document, order)
+        self._check_goes_on(found, order)
         words = (TAKE_UP, str(run.path), order.parameters)
         with self._take_ups:
             self._do(order.python, words, run.path, FLAME_TAKE_UP_MS, pass_fds=(lock.fileno(),))
         return load(run).document
 
-    def _check_goes_on(self, run: RunFolder, document: RunDocument, order: OpenRun) -> None:
-        """A run that has its result is over; it gets the archive that a crash kept it from. Raises _Over."""
-        result = load_result(run)
+    def _check_goes_on(self, run: Run, order: OpenRun) -> None:
+        """A run that has its result is over; it gets the archive that a crash kept it from. Raises _Over, and
+        StorageError for a result that cannot be read.
+        """
+        folder, result = run.folder, run.result
         if result is None:
             return
         if not result.archive:
-            try:
-                archive = self.archive(order.python, run, document, result)
-                keep_result(run, msgspec.structs.replace(result, archive=archive.name))
-            except FlottaError as error:
-                _log.warning("the archive of %s could not be written: %s", run.path, error)
+            _, fault = with_archive(folder, run.document, result, functools.partial(self.archive, order.python))
+            if fault:
+                _log.warning("the archive of %s could not be written: %s", folder.path, fault)
+        self.drop(order.python, folder)
         raise _Over(f"it has {result.end}")
+
+    def _drop(self, python: str, after: RunFolder) -> None:
+        try:
+            self._do(python, (DROP, str(after.path)), after.path, FLAME_DROP_MS)
+        except FlottaError as error:
+            _log.warning("finite values of the runs before %s stay for now: %s", after.path, error)
+        finally:
+            self._drops.release()
 
     # --- processes --------------------------------------------------------------------------------
 
@@ -204,16 +239,15 @@ def _kill(chore: subprocess.Popen[bytes]) -> None:
 
 
 def _problem(order: OpenRun, error: Exception) -> RunNotOpened:
-    why: Literal["over", "refused", "later"] = "later"
     code, sentence, next_step = Code.INTERNAL, f"{type(error).__name__}: {error}", ""
     match error:
         case _Over():
-            why, code, sentence = "over", Code.RUN_UNKNOWN, str(error)
+            code, sentence = Code.RUN_UNKNOWN, str(error)
         case FlottaError():
-            why = "refused" if error.code is Code.RUN_FAILED else "later"
             code, sentence, next_step = error.code, error.sentence, error.next_step
         case OSError():
             code, sentence = Code.FOLDER_UNUSABLE, f"{order.folder} cannot be read: {error.strerror or error}"
         case _:
             _log.error("while %s was opened: %r", order.folder, error)
-    return RunNotOpened(run=order.run, why=why, code=code, sentence=sentence, next_step=next_step)
+    over = isinstance(error, _Over)
+    return RunNotOpened(run=order.run, code=code, sentence=sentence, next_step=next_step, over=over)

@@ -23,8 +23,14 @@ def drop_finite_values(after: RunFolder, graph: Graph) -> None:
     is over go; their newest values stay.
 
     Left alone: a run that goes on or was broken off, what a run that could be resumed still has to take, a journal that
-    is damaged, of somebody else, or on a full disk.
+    is damaged, of somebody else, or on a full disk. Raises nothing for what the disk refuses: the end of the next run
+    looks again.
     """
+    with contextlib.suppress(FlottaError, OSError):
+        _drop_before(after, graph)
+
+
+def _drop_before(after: RunFolder, graph: Graph) -> None:
     for run in looked_through(after.path.parent):
         if isinstance(run, Run) and run.folder.number < after.number:
             for node in run.graph.nodes:

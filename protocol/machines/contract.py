@@ -164,9 +164,12 @@ class OpenRun(Record, frozen=True):
 
 
 class ExecuteRun(Record, frozen=True):
-    """Start the executor of a run that is open; RunEnded or ExecutorCrashed of the keeper follows."""
+    """Start the executor of a run that is open, with the interpreter `python` for its flame nodes; RunEnded or
+    ExecutorCrashed of the keeper follows.
+    """
 
     run: str
+    python: str
 
 
 class EndRun(Record, frozen=True):

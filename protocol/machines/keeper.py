@@ -7,7 +7,7 @@ no more. Whether a run is over, and whether it may go on, stands in its own fold
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -19,6 +19,7 @@ from protocol.limits import (
     FLAME_KEPT_PAUSE_MS_MAX,
     FLAME_KEPT_PAUSE_MS_MIN,
     FLAME_KEPT_RUNS_MAX,
+    FLAME_KEPT_TRIES_MAX,
     FLAME_KEPT_WINDOW_MS,
     FLAME_PATH_CHARS_MAX,
     FLAME_REASON_CHARS_MAX,
@@ -49,24 +50,35 @@ from protocol.wire.control import RunStopping, RunTaken, StopRun, TakeRun
 TRANSITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "opening": {
         "RunOpened": "running",
-        "StopWanted": "stopping",
-        "NotNow": "waiting",
-        "RunRefused": "refused",
-        "RunOver": "over",
+        "StopOrdered": "stopping",
+        "Hindered": "waiting",
+        "Refused": "refused",
+        "Ended": "over",
     },
     "running": {
-        "StopWanted": "stopping",
-        "RunOver": "over",
+        "StopOrdered": "stopping",
+        "Ended": "over",
         "ExecutorCrashed": "waiting",
         "CrashedTooOften": "given-up",
     },
-    "stopping": {"RunOver": "over"},
-    "waiting": {"TimerFired": "opening", "RunTaken": "opening", "RunOver": "over"},
-    "refused": {"RunTaken": "opening", "RunOver": "over"},
-    "given-up": {"RunTaken": "opening", "RunOver": "over"},
+    "stopping": {"Ended": "over"},
+    "waiting": {"TimerFired": "opening", "TakenAgain": "opening", "Ended": "over"},
+    "refused": {"TakenAgain": "opening", "Ended": "over"},
+    "given-up": {"TakenAgain": "opening", "Ended": "over"},
     "over": {},
 }
 RUN_TIMER: Final = "run:"
+# What hinders a run only for now. It is tried for ever: a disk may be mounted an hour after the power is back.
+PASSING: Final = frozenset(
+    (
+        Code.RUN_IN_PROGRESS,
+        Code.FOLDER_UNUSABLE,
+        Code.DISK_FULL,
+        Code.DATABASE_FAILED,
+        Code.TIMED_OUT,
+        Code.NODE_STOPPING,
+    )
+)
 
 
 class RunRow(Record, frozen=True):
@@ -105,15 +117,13 @@ class RunOpened(Record, frozen=True):
 
 
 class RunNotOpened(Record, frozen=True):
-    """`why`: "over": it has its result, or another node or a command has it; "refused": what would run now is not what
-    ran; "later": what hinders it may pass.
-    """
+    """`over`: it has its result, or another node or a command has it. `code`: of what hinders it."""
 
     run: str
-    why: Literal["over", "refused", "later"]
     code: Code
     sentence: str
     next_step: str = ""
+    over: bool = False
 
 
 class RunEnded(Record, frozen=True):
@@ -139,8 +149,9 @@ class _Kept:
         self.row = row
         self.state = "opening"
         self.reason = ""
-        self.asker: Received | None = None  # waits to hear that the run is taken
+        self.asker: Received | None = None  # waits to hear that the run, which it hands over, is taken
         self.tries = 0  # in a row, that did not open it
+        self.faults = 0  # of these the last, in a row, that found something wrong which does not pass by itself
         self.crashed_ns: list[int] = []  # limits.FLAME_KEPT_CRASHES_MAX
         self.timer = 0  # generation
 
@@ -205,7 +216,7 @@ class Keeper:
         raise unexpected(event.message)
 
     def _take(self, event: Received, take: TakeRun) -> Effects:
-        """Answered when it is opened. The same request may come twice."""
+        """Answered when it is opened. The same request may come twice: a connection that was cut is made anew."""
         kept = self._runs.get(take.run)
         if kept is None:
             self._check(take)
@@ -213,15 +224,15 @@ class Keeper:
         elif kept.state == "running":
             return (tell(event, RunTaken(run=take.run)),)
         elif kept.state == "opening" and not kept.row.stop:
-            kept.asker = event
-            return ()
-        elif "RunTaken" in TRANSITIONS[kept.state]:
-            self._move(take.run, kept, "RunTaken")
-            kept.row, kept.tries, kept.crashed_ns = _row(take), 0, []
+            if kept.asker is None:  # opened again: it is this node's, whatever hinders it
+                return (tell(event, RunTaken(run=take.run)),)
+            earlier, kept.asker = kept.asker, event
+            return (refused(earlier, _in_progress(take.alias, "was handed over by another request")),)
+        elif "TakenAgain" in TRANSITIONS[kept.state]:
+            self._move(take.run, kept, "TakenAgain")
+            kept.row, kept.tries, kept.faults, kept.crashed_ns = _row(take), 0, 0, []
         else:
-            raise DeniedError(
-                Code.RUN_IN_PROGRESS, f"run {kept.row.alias} is being stopped", next_step="`flame ps`, and try again"
-            )
+            raise _in_progress(kept.row.alias, "is being stopped")
         kept.asker = event
         return (self._put(take.run, kept), self._open(take.run, kept, again=False))
 
@@ -254,7 +265,7 @@ class Keeper:
         kept.row = msgspec.structs.replace(kept.row, stop=True)
         if kept.state == "opening":
             return (self._put(run, kept), answer)
-        self._move(run, kept, "StopWanted")
+        self._move(run, kept, "StopOrdered")
         return (self._put(run, kept), EndRun(run=run), answer)
 
     # --- its folder -------------------------------------------------------------------------------
@@ -273,9 +284,9 @@ class Keeper:
     def _opened(self, run: str) -> Effects:
         """One that was to stop is executed all the same: that makes its hardware safe and writes its result."""
         kept = self._runs[run]
-        self._move(run, kept, "StopWanted" if kept.row.stop else "RunOpened")
-        kept.reason, kept.tries = "", 0
-        execute: list[Effect] = [ExecuteRun(run=run)]
+        self._move(run, kept, "StopOrdered" if kept.row.stop else "RunOpened")
+        kept.reason, kept.tries, kept.faults = "", 0, 0
+        execute: list[Effect] = [ExecuteRun(run=run, python=kept.row.python)]
         if kept.row.stop:
             execute.append(EndRun(run=run))
         return (*execute, *self._answered(kept, RunTaken(run=run)))
@@ -286,13 +297,15 @@ class Keeper:
             error = DeniedError(event.code, event.sentence, next_step=event.next_step)
             asker, kept.asker = kept.asker, None
             return (*self._over(event.run), refused(asker, error))
-        if event.why == "over" or kept.row.stop:
+        kept.faults = 0 if event.code in PASSING else kept.faults + 1
+        is_refused = event.code is Code.RUN_CHANGED or kept.faults >= FLAME_KEPT_TRIES_MAX
+        if event.over or (is_refused and kept.row.stop):
             return self._over(event.run)
         kept.reason = event.sentence[:FLAME_REASON_CHARS_MAX]
-        if event.why == "refused":
-            self._move(event.run, kept, "RunRefused")
+        if is_refused:
+            self._move(event.run, kept, "Refused")
             return ()
-        self._move(event.run, kept, "NotNow")
+        self._move(event.run, kept, "Hindered")
         kept.tries += 1
         return (self._pause(event.run, kept, kept.tries, now),)
 
@@ -319,7 +332,7 @@ class Keeper:
 
     def _over(self, run: str) -> Effects:
         kept = self._runs.pop(run)
-        self._move(run, kept, "RunOver")
+        self._move(run, kept, "Ended")
         return (Persist(writes=(Drop(kind=kinds.FLAME_RUN, key=run.encode()),)),)
 
     # --- small ------------------------------------------------------------------------------------
@@ -337,6 +350,10 @@ class Keeper:
             raise self._stories.broken(run, f"{event} cannot follow in state {kept.state}")
         self._stories.add(run, kept.state, event, after)
         kept.state = after
+
+
+def _in_progress(alias: str, how: str) -> DeniedError:
+    return DeniedError(Code.RUN_IN_PROGRESS, f"run {alias} {how}", next_step="`flame ps`, and try again")
 
 
 def _row(take: TakeRun) -> RunRow:

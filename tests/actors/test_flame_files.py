@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from actors.adapters import flame_files
-from actors.adapters.flame_files import HeldRun, hold, keep_result, load_result, make_shared, new_run, take_up
+from actors.adapters.flame_files import HeldRun, hold, keep_result, make_shared, new_run, take_up
 from flame.run.run_folder import RUNS_FOLDER
 from flame.run.run_record import NodeResult, RunEnd, RunResult, read_document
+from flame.run.runs import load
 from protocol.errors import Code, StorageError, WorkflowError
 from protocol.limits import FLAME_NODES_MAX
 from tests.flame.runs import AT_ONCE, graph, graph_node
@@ -53,9 +54,9 @@ def test_a_result_is_kept_and_what_was_on_its_way_is_removed(tmp_path: Path) -> 
     with run.lock:
         run.folder.shared.mkdir()
         (run.folder.shared / "payload").touch()
-        assert load_result(run.folder) is None
+        assert load(run.folder).result is None
         keep_result(run.folder, result_of(run, "failed"))
-        assert load_result(run.folder) == result_of(run, "failed")
+        assert load(run.folder).result == result_of(run, "failed")
         assert not run.folder.shared.exists()
         assert not list(run.folder.path.glob(".*"))
 
@@ -86,7 +87,7 @@ def test_a_run_that_has_not_succeeded_is_taken_up(tmp_path: Path, end: RunEnd | 
     with again.lock:
         assert (again.document.resumes, again.document.id) == (1, run.document.id)
         assert read_document(run.folder.document.read_bytes()) == again.document
-        assert load_result(run.folder) is None
+        assert load(run.folder).result is None
 
 
 def test_a_refused_run_is_not_held_and_not_changed(tmp_path: Path) -> None:
@@ -96,7 +97,17 @@ def test_a_refused_run_is_not_held_and_not_changed(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match="it has succeeded"):
         take_up(run.folder, run.document.graph)
     hold(run.folder).release()
-    assert load_result(run.folder) == result_of(run, "succeeded")
+    assert load(run.folder).result == result_of(run, "succeeded")
+
+
+def test_a_run_whose_result_cannot_be_read_is_not_taken_up_and_keeps_it(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    run.folder.result.write_text("{")
+    run.lock.release()
+    with pytest.raises(StorageError, match="cannot be read"):
+        take_up(run.folder, run.document.graph)
+    hold(run.folder).release()
+    assert run.folder.result.read_text() == "{" and load(run.folder).document == run.document
 
 
 def test_changed_code_goes_on_only_anyway_and_what_ran_then_stays(tmp_path: Path) -> None:
@@ -104,8 +115,9 @@ def test_changed_code_goes_on_only_anyway_and_what_ran_then_stays(tmp_path: Path
     run.lock.release()
     before = (tmp_path / "a.py").read_text()
     (tmp_path / "a.py").write_text("another\n")
-    with pytest.raises(WorkflowError, match="has changed"):
+    with pytest.raises(WorkflowError, match="has changed") as refused:
         take_up(run.folder, run.document.graph)
+    assert refused.value.code is Code.RUN_CHANGED
     again = take_up(run.folder, run.document.graph, anyway=True)
     with again.lock:
         assert (run.folder.sources / "a.py").read_text() == "another\n"

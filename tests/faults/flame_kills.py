@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from actors.adapters.flame_files import load_result
 from flame.run.runs import load
 from flotta_p2p.demo.fleet import free_ports
 from simulations.report import Report
@@ -92,7 +91,7 @@ def kept_round(folder: Path, chance: random.Random) -> int:
 
 
 def _archived(lab: Laboratory) -> bool:
-    result = load_result(lab.run())
+    result = load(lab.run()).result
     return result is not None and bool(result.archive)
 
 

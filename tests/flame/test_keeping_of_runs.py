@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from flame.graph import Edge, Graph
 from flame.journal import Journal, JournalReader
 from flame.names.name_space import NameSpace
+from flame.run import keeping
 from flame.run.keeping import drop_finite_values
 from flame.run.run_record import RunEnd
+from protocol.errors import Code, StorageError
 from tests.flame.journal.builders import segments_of
 from tests.flame.saved_runs import SavedRun, graph
 
@@ -82,6 +85,17 @@ def test_runs_of_another_workflow_and_those_that_go_on_or_were_broken_off_are_le
     with running.running():
         drop_finite_values(last.folder, lab())
         assert kept(other) == kept(broken) == kept(running) == kept(last) == PIEZO
+
+
+def test_runs_that_cannot_be_listed_or_looked_at_are_no_fault_of_the_run_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ended(tmp_path, lab()), ended(tmp_path, lab())
+    for error in (StorageError(Code.FOLDER_UNUSABLE, "no"), OSError(5, "Input/output error")):
+        with monkeypatch.context() as refusing:
+            refusing.setattr(keeping, "looked_through", Mock(side_effect=error))
+            drop_finite_values(second.folder, lab())
+    assert kept(first) == PIEZO
 
 
 @pytest.mark.parametrize(("end", "there"), [("stopped", PIEZO), ("succeeded", PIEZO[-1:])])

@@ -143,7 +143,8 @@ def _execute(held: HeldRun, as_json: bool) -> int:
         show(msgspec.to_builtins(result), lines, as_json=as_json)
     if not as_json:
         _tell_faults(result, over.fault)
-    drop_finite_values(held.folder, held.document.graph)
+    with suppress(KeyboardInterrupt):  # the next run does it
+        drop_finite_values(held.folder, held.document.graph)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
 

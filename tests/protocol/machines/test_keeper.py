@@ -14,6 +14,7 @@ from protocol.limits import (
     FLAME_KEPT_PAUSE_MS_MAX,
     FLAME_KEPT_PAUSE_MS_MIN,
     FLAME_KEPT_RUNS_MAX,
+    FLAME_KEPT_TRIES_MAX,
     FLAME_KEPT_WINDOW_MS,
     FLAME_PATH_CHARS_MAX,
 )
@@ -30,6 +31,7 @@ from protocol.machines.contract import (
     TimerFired,
 )
 from protocol.machines.keeper import (
+    PASSING,
     RUN_TIMER,
     TRANSITIONS,
     ExecutorCrashed,
@@ -46,9 +48,11 @@ __all__ = ["taken"]
 
 RUN = format_job_id(b"r" * 32)
 TAKE = TakeRun(run=RUN, alias="j1", folder="/lab/flame_runs/j1", python="/venv/bin/python", parameters="/lab/a.json")
-LATER = RunNotOpened(run=RUN, why="later", code=Code.RUN_IN_PROGRESS, sentence="a guard is at work")
-REFUSED = RunNotOpened(run=RUN, why="refused", code=Code.RUN_FAILED, sentence="workflow.py has changed")
-OVER = RunNotOpened(run=RUN, why="over", code=Code.RUN_UNKNOWN, sentence="it has succeeded")
+EXECUTE = ExecuteRun(run=RUN, python=TAKE.python)
+LATER = RunNotOpened(run=RUN, code=Code.RUN_IN_PROGRESS, sentence="a guard is at work")
+REFUSED = RunNotOpened(run=RUN, code=Code.RUN_CHANGED, sentence="workflow.py has changed")
+WRONG = RunNotOpened(run=RUN, code=Code.NODE_FILE_WRONG, sentence="scope.py raises ImportError")
+OVER = RunNotOpened(run=RUN, code=Code.RUN_UNKNOWN, sentence="it has succeeded", over=True)
 
 
 class Node:
@@ -179,20 +183,29 @@ def test_a_run_is_stored_before_it_is_opened_and_acknowledged_when_it_is_open() 
     node = Node()
     first, *rest = node.ask(TAKE)
     assert isinstance(first, Persist) and rest == [opened(again=False)]
-    assert node.step(RunOpened(run=RUN))[0] == ExecuteRun(run=RUN)
+    assert node.step(RunOpened(run=RUN))[0] == EXECUTE
     assert node.state == "running"
 
 
-def test_the_answer_goes_to_who_asked_last_and_once() -> None:
+def test_the_answer_goes_to_who_asked_last_and_once_and_the_earlier_does_not_wait() -> None:
     node = Node()
     node.ask(TAKE, 1)
-    assert node.ask(TAKE, 2) == ()  # the command's connection was cut, and it asked again
-    answers = [one for one in node.step(RunOpened(run=RUN)) if one != ExecuteRun(run=RUN)]
+    (earlier,) = node.ask(TAKE, 2)  # the command's connection was cut, and it asked again
+    assert isinstance(earlier, Refuse)
+    assert (earlier.session, earlier.code) == (b"control:1", Code.RUN_IN_PROGRESS)
+    answers = [one for one in node.step(RunOpened(run=RUN)) if one != EXECUTE]
     assert [one.session for one in answers] == [b"control:2"]  # type: ignore[union-attr]
     assert messages(node.ask(TAKE, 3)) == [RunTaken(run=RUN)]
 
 
-@pytest.mark.parametrize("hindrance", [LATER, REFUSED, OVER])
+def test_a_run_that_the_node_takes_up_again_is_not_given_back_to_who_hands_it_over_meanwhile() -> None:
+    node = running().again()
+    assert messages(node.ask(TAKE)) == [RunTaken(run=RUN)]
+    node.step(LATER)
+    assert node.state == "waiting" and RUN.encode() in node.rows
+
+
+@pytest.mark.parametrize("hindrance", [LATER, REFUSED, WRONG, OVER])
 def test_a_run_that_cannot_be_opened_is_given_back_to_who_handed_it_over(hindrance: RunNotOpened) -> None:
     node = Node()
     node.ask(TAKE)
@@ -251,6 +264,26 @@ def test_a_run_whose_files_have_changed_is_refused_and_named_until_it_is_handed_
     assert RUN.encode() in node.rows
     node.ask(TAKE)
     assert messages(node.step(RunOpened(run=RUN))) == [RunTaken(run=RUN)]
+
+
+def test_a_run_whose_files_are_wrong_is_tried_some_times_and_then_needs_a_person() -> None:
+    node = running().again()
+    for _ in range(FLAME_KEPT_TRIES_MAX - 1):
+        node.step(WRONG)
+        assert (node.state, node.reason) == ("waiting", WRONG.sentence)
+        node.fire()
+    assert node.step(WRONG) == ()
+    assert (node.state, node.reason) == ("refused", WRONG.sentence) and RUN.encode() in node.rows
+
+
+@pytest.mark.parametrize("code", sorted(PASSING))
+def test_what_passes_by_itself_is_never_refused_and_what_was_wrong_before_does_not_count(code: Code) -> None:
+    node = running().again()
+    for _ in range(3 * FLAME_KEPT_TRIES_MAX):
+        for hindrance in (WRONG, RunNotOpened(run=RUN, code=code, sentence="")):
+            node.step(hindrance)
+            assert node.state == "waiting"
+            node.fire()
 
 
 def test_a_run_that_has_its_result_or_is_anothers_is_forgotten() -> None:
@@ -314,18 +347,28 @@ def test_a_run_that_was_to_stop_when_its_node_died_is_opened_only_to_be_stopped(
     node = running()
     node.ask(StopRun(run=RUN))
     later = node.again()
-    assert later.step(RunOpened(run=RUN)) == (ExecuteRun(run=RUN), EndRun(run=RUN))
+    assert later.step(RunOpened(run=RUN)) == (EXECUTE, EndRun(run=RUN))
     assert later.state == "stopping"
     hindered = node.again()
     hindered.step(REFUSED)
     assert (hindered.state, hindered.rows) == ("over", {})
 
 
+def test_a_run_that_was_to_stop_and_is_hindered_for_now_is_stopped_once_it_can_be_opened() -> None:
+    node = running()
+    node.ask(StopRun(run=RUN))
+    hindered = node.again()
+    hindered.step(LATER)
+    assert (hindered.state, hindered.reason) == ("waiting", "a guard is at work") and RUN.encode() in hindered.rows
+    assert hindered.fire() == (opened(again=True),)
+    assert hindered.step(RunOpened(run=RUN)) == (EXECUTE, EndRun(run=RUN))
+
+
 def test_a_run_that_is_stopped_while_it_is_opened_is_executed_and_stopped() -> None:
     node = Node()
     node.ask(TAKE)
     assert messages(node.ask(StopRun(run=RUN), 2)) == [RunStopping(run=RUN, state="opening")]
-    assert node.step(RunOpened(run=RUN))[:2] == (ExecuteRun(run=RUN), EndRun(run=RUN))
+    assert node.step(RunOpened(run=RUN))[:2] == (EXECUTE, EndRun(run=RUN))
 
 
 @pytest.mark.parametrize("make", [waiting, refused, given_up])

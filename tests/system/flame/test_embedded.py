@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from actors.adapters.flame_files import load_result, new_run
+from actors.adapters.flame_files import new_run
 from actors.flame_embedded import execute
 from actors.flame_executor import FlameExecutorActor, RunOver, RunProgress
 from actors.flame_plans import limits_of
 from flame.graph import Graph
 from flame.run.run_folder import RUNS_FOLDER, RunFolder
 from flame.run.run_record import RunDocument, RunResult
+from flame.run.runs import load
 from protocol.errors import Code, StorageError
 from tests.flame.runs import AT_ONCE, TO_THE_END, graph, graph_node
 from tests.system.flame.executions import PID, wait_gone
@@ -27,7 +28,7 @@ Archive = Callable[[RunFolder, RunDocument, RunResult], Path]
 
 
 def written(run: RunFolder, document: RunDocument, result: RunResult) -> Path:
-    assert load_result(run) == result  # an archive that is cut off takes nothing from it
+    assert load(run).result == result  # an archive that is cut off takes nothing from it
     run.archive.touch()
     return run.archive
 
@@ -57,9 +58,10 @@ def test_a_run_hands_back_its_result_and_shows_every_state(tmp_path: Path, own_r
         lambda progress: states.append(progress.view.nodes[0].state),
     )
     assert (over.result.end, over.result.archive, over.fault) == ("succeeded", "j1.h5", "")
+    assert over.run == over.result.id
     order = ["starting", "wiring", "running", "ended"]
     assert [state for state in dict.fromkeys(states) if state in order] == order
-    assert load_result(RunFolder(tmp_path / RUNS_FOLDER, "j1")) == over.result
+    assert load(RunFolder(tmp_path / RUNS_FOLDER, "j1")).result == over.result
     assert not list((own_runtime / f"flotta-p2p-{os.getuid()}").iterdir())
 
 
@@ -67,13 +69,13 @@ def test_an_archive_that_cannot_be_written_is_told_and_the_result_is_kept(tmp_pa
     over = executed(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", AT_ONCE)), full_disk)
     assert (over.result.end, over.result.archive) == ("succeeded", "")
     assert "the disk is full" in over.fault
-    assert load_result(RunFolder(tmp_path / RUNS_FOLDER, "j1")) == over.result
+    assert load(RunFolder(tmp_path / RUNS_FOLDER, "j1")).result == over.result
 
 
 def test_a_mistake_of_ours_is_told_as_one_and_the_result_is_kept(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="mistake"):
         executed(tmp_path, graph(tmp_path, graph_node(tmp_path, "a", AT_ONCE)), our_own_mistake)
-    result = load_result(RunFolder(tmp_path / RUNS_FOLDER, "j1"))
+    result = load(RunFolder(tmp_path / RUNS_FOLDER, "j1")).result
     assert result is not None and result.end == "succeeded"
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.adapters.flame_files import hold, load_result
+from actors.adapters.flame_files import hold
 from actors.adapters.flame_opening import Opening, RunOpener
 from actors.flame_executor import FlameExecutorActor
+from flame.journal import JournalReader
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import to_json
 from flame.run.runs import load
@@ -59,6 +60,12 @@ def runs(node: RunningNode) -> list[tuple[str, str]]:
 
 def wait_for_archive(run: RunFolder) -> None:
     wait_until(lambda: run.result.exists() and json.loads(run.result.read_bytes())["archive"], END_S)
+
+
+def values_kept(run: RunFolder, node: str, stream: str) -> int:
+    with JournalReader(run.journal(node)) as reader:
+        info = reader.streams()[stream]
+    return info.last_seq - info.first_seq + 1
 
 
 def crash_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +153,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, node: RunningNode) -
     assert runs(node) == []
 
 
+def test_after_a_run_of_a_node_finite_values_of_the_run_before_it_go(tmp_path: Path, node: RunningNode) -> None:
+    lab = laboratory(tmp_path / "lab", last=20)
+    counter = lab.folder / "counter.py"
+    counter.write_text(counter.read_text().replace("outputs.permanent", "outputs.finite"))
+    first = lab.run()
+    hand_over(lab, node)
+    wait_until(lambda: runs(node) == [], END_S)
+    assert (values_kept(first, "counter", "count"), values_kept(first, "sum", "total")) == (20, 20)
+    assert lab.json("run", "--background", "--workdir", str(node.workdir))["run"] == "j2"
+    wait_until(lambda: values_kept(first, "counter", "count") == 1, END_S)
+    assert values_kept(first, "sum", "total") == 20
+
+
 # --- folders -----------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +200,7 @@ def of_node(run: RunFolder, workdir: Path) -> RunFolder:
 
 
 def without_archive(run: RunFolder) -> None:
-    result = load_result(run)
+    result = load(run).result
     assert result is not None and result.archive
     run.archive.unlink()
     run.result.write_bytes(to_json(msgspec.structs.replace(result, archive="")))
@@ -192,8 +212,8 @@ def test_a_run_whose_archive_was_cut_off_gets_it_and_is_over(tmp_path: Path, fol
     run = of_node(lab.run(), tmp_path)
     without_archive(run)
     opening = folders.open(run, again=True)
-    assert opening.problem is not None and opening.problem.why == "over"
-    result = load_result(run)
+    assert opening.problem is not None and opening.problem.over
+    result = load(run).result
     assert result is not None and result.archive == "j1.h5"
     check_whole(run, 20)
     hold(run).release()
@@ -203,7 +223,7 @@ def test_a_run_that_a_command_has_taken_over_is_not_the_nodes_any_more(tmp_path:
     lab = laboratory(tmp_path / "lab")
     assert lab.type("run").returncode == 0
     opening = folders.open(lab.run(), again=True)
-    assert opening.problem is not None and opening.problem.why == "over"
+    assert opening.problem is not None and opening.problem.over
 
 
 def test_a_run_that_somebody_holds_is_tried_later(tmp_path: Path, folders: Folders) -> None:
@@ -212,7 +232,35 @@ def test_a_run_that_somebody_holds_is_tried_later(tmp_path: Path, folders: Folde
     with hold(of_node(lab.run(), tmp_path)):
         opening = folders.open(lab.run(), again=True)
     assert opening.problem is not None
-    assert (opening.problem.why, opening.problem.code) == ("later", Code.RUN_IN_PROGRESS)
+    assert (opening.problem.over, opening.problem.code) == (False, Code.RUN_IN_PROGRESS)
+
+
+def test_a_run_whose_result_cannot_be_read_is_tried_later_and_keeps_it(tmp_path: Path, folders: Folders) -> None:
+    lab = laboratory(tmp_path / "lab")
+    assert lab.type("run").returncode == 0
+    run = of_node(lab.run(), tmp_path)
+    run.result.write_text("{")
+    opening = folders.open(run, again=True)
+    assert opening.problem is not None
+    assert (opening.problem.over, opening.problem.code) == (False, Code.FOLDER_UNUSABLE)
+    assert run.result.read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("added", "code"), [("# other\n", Code.RUN_CHANGED), ("wf = Workflow(\n", Code.WORKFLOW_WRONG)]
+)
+def test_what_is_wrong_with_the_files_of_a_run_has_its_own_code(
+    tmp_path: Path, folders: Folders, added: str, code: Code
+) -> None:
+    lab = laboratory(tmp_path / "lab")
+    assert lab.type("run").returncode == 0
+    run = of_node(lab.run(), tmp_path)
+    run.result.unlink()
+    with (lab.folder / "workflow.py").open("a") as file:
+        file.write(added)
+    opening = folders.open(run, again=True)
+    assert opening.problem is not None and (opening.problem.over, opening.problem.code) == (False, code)
+    assert "workflow.py" in opening.problem.sentence
 
 
 def test_an_open_run_that_nobody_claimed_is_let_go(tmp_path: Path, folders: Folders) -> None:

@@ -7,13 +7,16 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from flame.journal import Journal, JournalReader
+from flame.run import keeping
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import read_result
 from flame.values import encode
+from flotta_p2p.commands.flame import flame
 from tests.system.flame.counting import COUNTER, ENDLESS, RESTART, SUM, WORKFLOW, check_whole, laboratory, values
 from tests.system.flame.laboratory import Laboratory
 from tests.system.processes import wait_until
@@ -123,6 +126,19 @@ def check_whole_so_far(run: RunFolder) -> None:
     counted, summed = values(run, "counter/count"), values(run, "sum/total")
     assert counted == list(range(1, len(counted) + 1)) and counted
     assert summed == [number * (number + 1) // 2 for number in range(1, len(summed) + 1)]
+
+
+def test_ctrl_c_while_values_of_earlier_runs_are_dropped_takes_nothing_from_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_runtime: Path
+) -> None:
+    lab = laboratory(tmp_path)
+    monkeypatch.chdir(lab.folder)
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(keeping, "drop_finite_values", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(SystemExit) as end:
+            flame(["run"])
+    assert end.value.code == 0
+    check_whole(lab.run(), 20)
 
 
 def test_bug_16_a_workflow_in_another_folder_runs_there(tmp_path: Path) -> None:
