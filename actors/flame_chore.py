@@ -47,8 +47,6 @@ def main(what: str, folder: str, *words: str) -> None:
         answered = Answered(error.code.value, error.sentence[:FLAME_REASON_CHARS_MAX], error.next_step)
     answer.write(msgspec.json.encode(answered))
     answer.close()
-    if what != TAKE_UP:
-        drop(run)  # when all is answered: an old journal that is damaged may end this process
 
 
 def take_up(folder: RunFolder, parameters: str) -> None:
@@ -83,7 +81,9 @@ def drop(folder: RunFolder) -> None:
 
 
 def drop_apart(folder: RunFolder) -> None:
-    """`drop` in a process of its own, which is waited for, and killed after FLAME_DROP_MS: what stays goes another time."""
+    """`drop` in a process of its own, which an old journal that is damaged may end. It is waited for, and killed after
+    FLAME_DROP_MS: what stays goes another time.
+    """
     words = (sys.executable, "-P", "-m", "actors.flame_chore", DROP, str(folder.path))
     nowhere = subprocess.DEVNULL
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):

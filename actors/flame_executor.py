@@ -52,7 +52,7 @@ from flame.run.provenance import safe_program
 from flame.run.run_record import NodeResult, RunResult, WriteCount
 from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
-from flame.run.written import counted
+from flame.run.write_journal import counted
 from protocol.errors import StorageError, WorkflowError
 from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired

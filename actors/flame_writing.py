@@ -14,10 +14,19 @@ from collections.abc import Callable, Iterator, Mapping
 from actors.adapters.flame_files import HeldRun, hide_link, show_link
 from actors.adapters.flame_writes import FlameWrites, WriteAsked
 from flame.control import Written
-from flame.limits import WRITERS_NAMED_MAX, WRITTEN_BYTES_MAX
-from flame.run.write_wire import Accepted, refusal
-from flame.run.writes import Writer, WriteRequest, checked, is_known, judge, names_others, writable_inputs
-from flame.run.written import WriteJournal, WrittenValue, newest_values, stream_name
+from flame.limits import AUTHORS_NAMED_MAX, WRITTEN_BYTES_MAX
+from flame.run.write_journal import WriteJournal, WrittenValue, newest_values
+from flame.run.write_request import Accepted, refused
+from flame.run.writes import (
+    Author,
+    WriteRequest,
+    checked,
+    is_known,
+    judge,
+    names_others,
+    stream_name,
+    writable_inputs,
+)
 from flame.types import portable
 from protocol.errors import Code, DeniedError, FlottaError, StorageError, WorkflowError
 from protocol.limits import MIB
@@ -32,10 +41,10 @@ class FlameWriting:
         """Takes up what was written before the run was resumed. Raises StorageError, ConfigError."""
         self._folder = run.folder
         self._graph = run.document.graph
-        self._runner_uid = os.geteuid()
+        self._owner_uid = os.geteuid()
         self._newest: dict[str, dict[str, Written]] = {node.name: {} for node in self._graph.nodes}
         self._notes: dict[str, list[str]] = {node.name: [] for node in self._graph.nodes}  # one for each input
-        self._refused: Counter[tuple[str, str]] = Counter()  # limits.WRITERS_NAMED_MAX
+        self._refused: Counter[tuple[str, str]] = Counter()  # limits.AUTHORS_NAMED_MAX
         self._journal: WriteJournal | None = None
         self._socket: FlameWrites | None = None
         hide_link(self._folder.write_socket)  # of an executor that was killed
@@ -55,14 +64,14 @@ class FlameWriting:
     def take(self, asked: WriteAsked, *, has_ended: bool) -> Written | None:
         """Answer a request. What its flame node is to be told, None when it was refused."""
         assert self._journal is not None and self._socket is not None
-        writer, request = asked.writer, asked.request
+        author, request = asked.author, asked.request
         try:
-            held = judge(self._graph, self._runner_uid, writer, request, has_ended=has_ended)
-            self._check_room(writer)
-            value = self._journal.append(stream_name(request.node, request.input), held, writer)
+            held = judge(self._graph, self._owner_uid, author, request, has_ended=has_ended)
+            self._check_room(author)
+            value = self._journal.append(stream_name(request.node, request.input), held, author)
         except FlottaError as error:
-            self._note_refusal(writer, request)
-            self._socket.answer(asked.number, refusal(error))
+            self._note_refusal(author, request)
+            self._socket.answer(asked.number, refused(error))
             return None
         written = Written(request.input, held, value.seq, value.time_ns)
         self._newest[request.node][request.input] = written
@@ -93,13 +102,13 @@ class FlameWriting:
             with contextlib.suppress(StorageError):  # who wrote was told when it was not on the disk
                 self._journal.close()
 
-    def _knows(self, writer: Writer) -> bool:
-        return is_known(self._graph, writer, self._runner_uid)
+    def _knows(self, author: Author) -> bool:
+        return is_known(self._graph, author, self._owner_uid)
 
-    def _check_room(self, writer: Writer) -> None:
+    def _check_room(self, author: Author) -> None:
         """The disk is that of the user who runs it. Raises DeniedError."""
         assert self._journal is not None
-        if writer.uid != self._runner_uid and self._journal.size_bytes >= WRITTEN_BYTES_MAX:
+        if author.uid != self._owner_uid and self._journal.size_bytes >= WRITTEN_BYTES_MAX:
             raise DeniedError(
                 Code.WRITE_REFUSED,
                 f"what was written into this run takes {self._journal.size_bytes // MIB} MiB, and others than the user "
@@ -124,16 +133,16 @@ class FlameWriting:
         self._newest[node][name] = Written(name, held, value.seq, value.time_ns)
         return f"{what} stands, and not its parameter"
 
-    def _note_refusal(self, writer: Writer, request: WriteRequest) -> None:
+    def _note_refusal(self, author: Author, request: WriteRequest) -> None:
         """Of others than the user who runs it; names are told where they are known to be names."""
-        if writer.uid == self._runner_uid:
+        if author.uid == self._owner_uid:
             return
         found = next((node for node in self._graph.nodes if node.name == request.node), None)
         is_there = found is not None and found.schema.input(request.input) is not None
-        key = (request.node, f"{writer} was refused to write {request.input}") if is_there else ("", str(writer))
-        if key not in self._refused and len(self._refused) >= WRITERS_NAMED_MAX:
+        key = (request.node, f"{author} was refused to write {request.input}") if is_there else ("", str(author))
+        if key not in self._refused and len(self._refused) >= AUTHORS_NAMED_MAX:
             return
         self._refused[key] += 1
         if self._refused[key] == 1:
             what = stream_name(request.node, request.input) if is_there else "what is not there"
-            _log.warning("%s was refused to write %s", writer, what)
+            _log.warning("%s was refused to write %s", author, what)

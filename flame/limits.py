@@ -60,9 +60,9 @@ WRITTEN_BYTES_MAX: Final = (
 WRITTEN_RECORD_BYTES: Final = 200  # beside the value, of one of them in the journal
 WRITE_REQUEST_S: Final = 5.0  # from a connection to its whole request; who connects; a program sends it at once
 WRITE_ANSWER_S: Final = 60.0  # for the answer; a disk that takes so long has failed
-WRITERS_MAX: Final = 32  # connections at a time; who writes; each is a descriptor and at most one request
-WRITERS_EACH_MAX: Final = 8  # of them for one user, and for all without a grant; so that no one shuts others out
-WRITERS_NAMED_MAX: Final = 100  # authors of one input in a result, and users who were refused; more are only counted
+WRITES_WAITING_MAX: Final = 32  # connections at a time; authors; each is a descriptor and at most one request
+WRITES_WAITING_EACH_MAX: Final = 8  # of them for one user, and for all without a grant; so that no one shuts others out
+AUTHORS_NAMED_MAX: Final = 100  # authors of one input in a result, and users who were refused; more are only counted
 
 # edges
 SLICE_MS: Final = 50  # a wait for a value or for room looks at the stop flag so often; nobody notices it at the end

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from flotta_p2p.interrupting import end_interrupted, end_quietly
-from flotta_p2p.streams import open_closed, write_nowhere
+from flotta_p2p.standard_streams import open_closed, write_nowhere
 
 if TYPE_CHECKING:
     from flotta_p2p.commands.group import Commands

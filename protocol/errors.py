@@ -229,3 +229,22 @@ class LocalProtocolError(ProtocolError):
 
 class InvariantBroken(LocalProtocolError):
     """A machine found itself in a state that cannot be; the message carries the story of the key."""
+
+
+_CLASSES: Final[dict[Code, type[FlottaError]]] = {
+    Code.WRITE_REFUSED: DeniedError,
+    Code.BUSY: UnreachableError,
+    Code.DISK_FULL: StorageError,
+    Code.DATABASE_FAILED: StorageError,
+}
+
+
+def error_of(code_text: str, sentence: str, next_step: str, *, otherwise: Code) -> FlottaError:
+    """What another process told of its error, as an error here. `otherwise`: for a code that a newer program knows.
+    A WorkflowError, except for a few codes whose class says what to do.
+    """
+    try:
+        code = Code(code_text)
+    except ValueError:
+        code = otherwise
+    return _CLASSES.get(code, WorkflowError)(code, sentence, next_step=next_step)

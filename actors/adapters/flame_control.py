@@ -68,7 +68,6 @@ class FlameControl:
         self._memory = memory_folder(SHARED_BYTES_MAX)
         self.memory = None if self._memory is None else self._memory.path  # for payloads of large arrays
         self.endpoint = f"ipc://{self.folder}/control"
-        self.malformed = 0  # messages that did not read
         self._commands: deque[Callable[[], None]] = deque()  # bounded by a few for each flame node
         self._stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -165,7 +164,6 @@ class FlameControl:
             message: FromNode = read_from_node(data)
             return NodeSaid(node=routing_id.decode("utf-8"), message=message)
         except (ValueError, msgspec.DecodeError) as error:
-            self.malformed += 1
             _log.warning("a flame node sent what is no message: %s", error)
             return None
 

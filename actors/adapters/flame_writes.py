@@ -23,33 +23,39 @@ from typing import Any, Final
 
 from actors.adapters.runtime_folder import PassableFolder, SocketFolder
 from actors.inbox import Answer
-from flame.limits import WRITE_BYTES_MAX, WRITE_REQUEST_S, WRITERS_EACH_MAX, WRITERS_MAX, WRITERS_NAMED_MAX
-from flame.run.write_wire import Accepted, Refused, encode, read_request
-from flame.run.writes import Writer
+from flame.limits import (
+    AUTHORS_NAMED_MAX,
+    WRITE_BYTES_MAX,
+    WRITE_REQUEST_S,
+    WRITES_WAITING_EACH_MAX,
+    WRITES_WAITING_MAX,
+)
+from flame.run.write_request import Accepted, Refused, encode, read_request
+from flame.run.writes import Author
 from protocol.errors import Code, ConfigError
 from protocol.limits import KIB
 
 _log = logging.getLogger(__name__)
 _READ_BYTES: Final = 64 * KIB
 _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid
-_STRANGERS: Final = -1  # the seat of all to whom nothing is granted
+_UNGRANTED: Final = -1  # the seat of all to whom nothing is granted
 _NAME: Final = "write"
 _AGAIN_S: Final = 0.1  # until the next connection is taken after one could not be
 
 
 class WriteAsked(Answer, frozen=True):
-    """Somebody asks to write; `FlameWrites.answer(number, …)` ends it. At most limits.WRITERS_MAX wait at a time."""
+    """Somebody asks to write; `FlameWrites.answer(number, …)` ends it. At most limits.WRITES_WAITING_MAX at a time."""
 
     number: int
-    writer: Any  # flame.run.writes.Writer
+    author: Any  # flame.run.writes.Author
     request: Any  # flame.run.writes.WriteRequest
 
 
 class _Client:
-    def __init__(self, number: int, sock: socket.socket, writer: Writer, seat: int) -> None:
+    def __init__(self, number: int, sock: socket.socket, author: Author, seat: int) -> None:
         self.number = number
         self.socket = sock
-        self.writer = writer
+        self.author = author
         self.seat = seat
         self.until_s = time.monotonic() + WRITE_REQUEST_S
         self.read = bytearray()  # limits.WRITE_BYTES_MAX and what is read at once
@@ -60,7 +66,7 @@ class FlameWrites:
     """Its thread hears connections, and calls `on_asked`. Other methods may be called by any thread."""
 
     def __init__(
-        self, *, for_others: bool, is_known: Callable[[Writer], bool], on_asked: Callable[[WriteAsked], object]
+        self, *, for_others: bool, is_known: Callable[[Author], bool], on_asked: Callable[[WriteAsked], object]
     ) -> None:
         """`for_others`: other users may reach it. `is_known`: whether anything is granted to a user at all.
 
@@ -70,7 +76,7 @@ class FlameWrites:
         self._on_asked = on_asked
         self._folder = PassableFolder() if for_others else SocketFolder()
         self.path = self._folder.path / _NAME
-        self._clients: dict[int, _Client] = {}  # limits.WRITERS_MAX
+        self._clients: dict[int, _Client] = {}  # limits.WRITES_WAITING_MAX
         self._answers: deque[tuple[int, bytes]] = deque()  # one for each client
         self._number = 0
         self._warned = 0
@@ -152,17 +158,17 @@ class FlameWrites:
             return
         sock.setblocking(False)
         try:
-            writer = writer_at(sock)
+            author = author_at(sock)
         except OSError as error:
             self._warn(f"a connection for writes was not taken: {error.strerror}")
             sock.close()
             return
         self._number += 1
-        client = _Client(self._number, sock, writer, writer.uid if self._is_known(writer) else _STRANGERS)
+        client = _Client(self._number, sock, author, author.uid if self._is_known(author) else _UNGRANTED)
         seats = sum(other.seat == client.seat for other in self._clients.values())
         self._clients[client.number] = client
         self._selector.register(sock, selectors.EVENT_READ, client)
-        if len(self._clients) > WRITERS_MAX or seats >= WRITERS_EACH_MAX:
+        if len(self._clients) > WRITES_WAITING_MAX or seats >= WRITES_WAITING_EACH_MAX:
             self._refuse(client, Code.BUSY, "too many writes wait already")
 
     def _read(self, client: _Client) -> None:
@@ -192,7 +198,7 @@ class FlameWrites:
             return
         client.has_asked = True
         client.read.clear()
-        self._on_asked(WriteAsked(number=client.number, writer=client.writer, request=request))
+        self._on_asked(WriteAsked(number=client.number, author=client.author, request=request))
 
     def _send_answers(self) -> None:
         while self._answers:
@@ -203,7 +209,7 @@ class FlameWrites:
                 self._drop(client)
 
     def _refuse(self, client: _Client, code: Code, sentence: str) -> None:
-        self._warn(f"a write by {client.writer} was refused: {sentence}")
+        self._warn(f"a write by {client.author} was refused: {sentence}")
         refused = Refused(code.value, sentence, "use `flame write`, one value after the other")
         with contextlib.suppress(OSError):
             client.socket.send(encode(refused))
@@ -212,7 +218,7 @@ class FlameWrites:
     def _warn(self, sentence: str) -> None:
         """The first of them: whoever connects could fill a disk."""
         self._warned += 1
-        if self._warned <= WRITERS_NAMED_MAX:
+        if self._warned <= AUTHORS_NAMED_MAX:
             _log.warning("%s", sentence)
 
     def _drop(self, client: _Client) -> None:
@@ -222,7 +228,7 @@ class FlameWrites:
             client.socket.close()
 
 
-def writer_at(sock: socket.socket) -> Writer:
+def author_at(sock: socket.socket) -> Author:
     """Who opened the other end. Raises OSError where the system does not tell."""
     if not hasattr(socket, "SO_PEERCRED"):
         raise OSError(0, "this system does not tell who is at the other end of a socket")
@@ -230,8 +236,8 @@ def writer_at(sock: socket.socket) -> Writer:
     try:
         user = pwd.getpwuid(uid)
     except KeyError:
-        return Writer(uid, f"user {uid}")  # has a space, so that nobody is called so
-    return Writer(uid, user.pw_name, frozenset(_group_names(os.getgrouplist(user.pw_name, user.pw_gid))))
+        return Author(uid, f"user {uid}")  # has a space, so that nobody is called so
+    return Author(uid, user.pw_name, frozenset(_group_names(os.getgrouplist(user.pw_name, user.pw_gid))))
 
 
 def _group_names(numbers: list[int]) -> list[str]:
@@ -249,7 +255,7 @@ def _listen(path: Path, mode: int) -> socket.socket:
         listener.setblocking(False)
         listener.bind(str(path))
         path.chmod(mode)
-        listener.listen(WRITERS_MAX)
+        listener.listen(WRITES_WAITING_MAX)
     except OSError:
         listener.close()
         raise

@@ -18,11 +18,12 @@ from flame.limits import ARCHIVE_BLOCK_BYTES, ARCHIVE_BLOCK_ROWS
 
 
 class Archived(NamedTuple):
-    """One value of an archive: its number, its time in ns UTC, itself."""
+    """One value of an archive: its number, its time in ns UTC, itself, and who wrote it, of a stream of `written`."""
 
     seq: int
     time_ns: int
     value: Any
+    author: str = ""
 
 
 class _Stream:
@@ -34,6 +35,7 @@ class _Stream:
         self.times = group[self.main.attrs["time"]]
         self.first_seq = int(self.main.attrs["first_seq"])
         self._seq = group[self.main.attrs["seq"]] if "seq" in self.main.attrs else None
+        self._authors = group[self.main.attrs["author"]].asstr() if "author" in self.main.attrs else None
 
     def seq(self, row: int) -> int:
         return self.first_seq + row if self._seq is None else int(self._seq[row])
@@ -48,13 +50,20 @@ class _Stream:
         end = count if last_seq is None else min(count, last_seq - self.first_seq + 1)
         return max(0, first_seq - self.first_seq), end
 
+    def info(self) -> StreamInfo:
+        count = len(self.times)
+        last_seq, last_time_ns = (self.seq(count - 1), int(self.times[-1])) if count else (0, 0)
+        return StreamInfo(self.first_seq, last_seq, last_time_ns)
+
     def values(self, first: int, last: int) -> Iterator[Archived]:
         row_bytes = self.main.dtype.itemsize * int(np.prod(self.main.shape[1:], dtype=np.int64))
         at_once = max(1, min(ARCHIVE_BLOCK_ROWS, ARCHIVE_BLOCK_BYTES // max(1, row_bytes)))
         for begin, end in blocks(first, last, at_once):
-            rows = zip(range(begin, end), self.times[begin:end].tolist(), self.column.read(begin, end), strict=True)
-            for row, time_ns, value in rows:
-                yield Archived(self.seq(row), time_ns, value)
+            authors = [""] * (end - begin) if self._authors is None else self._authors[begin:end]
+            times = self.times[begin:end].tolist()
+            rows = zip(range(begin, end), times, self.column.read(begin, end), authors, strict=True)
+            for row, time_ns, value, author in rows:
+                yield Archived(self.seq(row), time_ns, value, author)
 
 
 class Archive:
@@ -105,11 +114,10 @@ class Archive:
                 written.update({f"{node}/{IN}/{name}": info for name, info in _streams_in(group[IN])})
         return written
 
-    def authors(self, stream: str) -> list[str]:
-        """Who wrote each value of a stream of `written`, in the order of its values."""
-        main = self._stream(stream).main
-        names: list[str] = main.parent[main.attrs["author"]].asstr()[:].tolist()
-        return names
+    def info(self, stream: str) -> StreamInfo | None:
+        """Which values there are of a stream of `streams` or `written`; None: there is no such stream."""
+        dataset = self._file.get(stream)
+        return self._stream(stream).info() if dataset is not None and "lifetime" in dataset.attrs else None
 
     def count(self, stream: str) -> int:
         """How many values of it there are."""
@@ -144,10 +152,7 @@ class Archive:
 def _streams_in(group: h5py.Group) -> Iterator[tuple[str, StreamInfo]]:
     for name, dataset in group.items():
         if "lifetime" in dataset.attrs:
-            stream = _Stream(group, name)
-            count = len(stream.times)
-            last_seq, last_time_ns = (stream.seq(count - 1), int(stream.times[-1])) if count else (0, 0)
-            yield name, StreamInfo(stream.first_seq, last_seq, last_time_ns)
+            yield name, _Stream(group, name).info()
 
 
 def _plain(attributes: h5py.AttributeManager) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from flame.archive.disk_file import DiskFile
 from flame.archive.failures import named
 from flame.archive.layout import FORMAT, IN, RUN
 from flame.archive.reading import Archive
-from flame.archive.written import WrittenSource, write_authors
+from flame.archive.writes import WritesColumn, write_authors
 from flame.journal import JournalReader, Stored, StreamInfo
 from flame.journal.salvage import SalvagingReader
 from flame.journal.segments import sync_folder
@@ -107,7 +107,7 @@ class _Writing:
         with SalvagingReader(self._run.writes) if self._salvage else JournalReader(self._run.writes) as journal:
             for stream in (name for name, info in journal.streams().items() if info.last_seq):
                 node, _, name = stream.partition("/")
-                source = WrittenSource(journal, stream, name)
+                source = WritesColumn(journal, stream, name)
                 group = self._file.require_group(f"{node}/{IN}")
                 names = _Names(group, set(source.names(node)))
                 eui = EUI(first=self._document.id, node=node, room=IN, name=name)

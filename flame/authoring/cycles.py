@@ -33,7 +33,8 @@ def loops_that_wait(graph: Graph) -> Iterator[str]:
         if ring:
             told.update(ring)
             path = " → ".join((*ring, ring[0]))
-            yield f"{path}: each may wait for the first value of the other; one has to set its output before it reads"
+            why = f"{path}: each may wait for the first value of the one before it"
+            yield f"{why}; one has to set its output before it reads"
 
 
 class _Use:
@@ -82,12 +83,13 @@ class _Use:
 
 
 def _declared(node: ast.AST) -> tuple[str, str] | None:
-    """The variable and the name of an input, of `gain = inp.state("gain", …)`."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.Call):
-        called, args = node.value.func, node.value.args
-        if isinstance(called, ast.Attribute) and called.attr in ("flow", "state") and args:
-            name = args[0].value if isinstance(args[0], ast.Constant) else ""
-            return ast.unparse(node.targets[0]), str(name)
+    """The variable and the name of an input, of `gain = inp.state("gain", …)`, with a type or without."""
+    match node:
+        case (
+            ast.Assign(targets=[variable], value=ast.Call(func=ast.Attribute(attr="flow" | "state"), args=[name, *_]))
+            | ast.AnnAssign(target=variable, value=ast.Call(func=ast.Attribute(attr="flow" | "state"), args=[name, *_]))
+        ):
+            return ast.unparse(variable), str(name.value) if isinstance(name, ast.Constant) else ""
     return None
 
 

@@ -41,11 +41,6 @@ class NewestEnd(ReceivingEnd):
     def pollable(self) -> int:
         return self._wake_read
 
-    @property
-    def has_the_end(self) -> bool:
-        """Whether the thread has received all that its producer will ever send."""
-        return self._end_message is not None
-
     def close(self, *, in_order: bool) -> None:
         self._is_closing = True
         self._thread.join()

@@ -46,8 +46,8 @@ class Keeping(NamedTuple):
         return min((taker.taken() for taker in self.takers), default=None)
 
 
-class Writer(Protocol):
-    """The journal, as its keeper needs it."""
+class Droppable(Protocol):
+    """The journal, as dropping needs it."""
 
     def drop(self, lasts: Mapping[str, int]) -> Drop: ...
 
@@ -82,17 +82,18 @@ class Choice:
         self._has_ended = has_ended
         self._keep_s = min(one.keep_s for one in keeping.values())
         self._spans: dict[int, dict[str, Span]] = {}  # by segment that has values which may go one day
-        self._begin = 0  # no segment before has any
+        self._begin: int | None = None  # no segment before has any; None: it has not looked yet
 
     def next(self, segments: Sequence[int], newest: Mapping[str, int], now_s: float) -> Going | None:
-        """`segments`: those that are complete; `newest`: the last value of each stream, which stays.
+        """The oldest segment with values that may go, None for none. `segments`: those that are complete; `newest`: the
+        last value of each stream, which stays.
 
         Raises OSError, TornError for a damaged segment, StorageError.
         """
         taken: dict[str, int | None] = {}  # asked when something is old enough
         staying: set[str] = set()
         for number in segments:
-            if number < self._begin:
+            if self._begin is not None and number < self._begin:
                 continue
             age_s = now_s - (self._folder / segment_name(number)).stat().st_mtime
             if age_s < self._keep_s or len(staying) == len(self._keeping):
@@ -101,20 +102,33 @@ class Choice:
             if not here and number == self._begin:
                 self._begin += 1
                 del self._spans[number]
-            lasts: dict[str, int] = {}
-            for name, span in here.items():
-                last = 0
-                if age_s >= self._keeping[name].keep_s and name not in staying:
-                    if name not in taken:
-                        taken[name] = self._keeping[name].taken()
-                    last = self._last_to_go(span, newest[name], taken[name])
-                if last >= span.first:
-                    lasts[name] = last
-                if last < span.last:
-                    staying.add(name)
-            if lasts:
+            if lasts := self._going_here(here, newest, age_s, taken, staying):
                 return Going(number, lasts)
         return None
+
+    def _going_here(
+        self,
+        here: Mapping[str, Span],
+        newest: Mapping[str, int],
+        age_s: float,
+        taken: dict[str, int | None],
+        staying: set[str],
+    ) -> dict[str, int]:
+        """The last value to go of each stream that has some here. Adds to `taken` what it asked, and to `staying` the
+        streams of which something stays here: of them nothing goes in later segments.
+        """
+        lasts: dict[str, int] = {}
+        for name, span in here.items():
+            last = 0
+            if age_s >= self._keeping[name].keep_s and name not in staying:
+                if name not in taken:
+                    taken[name] = self._keeping[name].taken()
+                last = self._last_to_go(span, newest[name], taken[name])
+            if last >= span.first:
+                lasts[name] = last
+            if last < span.last:
+                staying.add(name)
+        return lasts
 
     def gone(self, going: Going) -> None:
         self._spans.pop(going.segment, None)  # to be looked at again: it may have others that go later
@@ -127,7 +141,7 @@ class Choice:
         return taken if self._has_ended else 0
 
     def _spans_in(self, number: int) -> dict[str, Span]:
-        if not self._begin:
+        if self._begin is None:
             self._begin = number
         if number not in self._spans:
             spans = self._spans[number] = {}
@@ -139,15 +153,25 @@ class Choice:
         return self._spans[number]
 
 
-class Keeper:
+def drop_next(folder: Path, choice: Choice, journal: Droppable, now_s: float) -> bool:
+    """Let the values of one segment go; False: none may. Raises what `Choice.next`, `Journal.drop`, `rewrite` raise."""
+    going = choice.next(segment_numbers(folder)[:-1], journal.last_seqs(), now_s)
+    if going is None:
+        return False
+    rewrite(folder, going.segment, journal.drop(going.lasts))
+    choice.gone(going)
+    return True
+
+
+class Dropping:
     """A thread that looks now and then, and lets the values of one segment go after another."""
 
-    def __init__(self, folder: Path, choice: Choice, journal: Writer) -> None:
+    def __init__(self, folder: Path, choice: Choice, journal: Droppable) -> None:
         self._folder = folder
         self._choice = choice
         self._journal = journal
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"keeper of {folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"dropping in {folder.name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -163,14 +187,4 @@ class Keeper:
             went = False
             with contextlib.suppress(StorageError, OSError, TornError, LocalProtocolError):
                 # A full disk, damage, a journal that is being closed: what may go stays, and the next look may do it.
-                went = self.look(time.time())
-
-    def look(self, now_s: float) -> bool:
-        """Whether values went. Raises what `Choice.next`, `Journal.drop` and `rewrite` raise."""
-        numbers = segment_numbers(self._folder)[:-1]
-        going = self._choice.next(numbers, self._journal.last_seqs(), now_s)
-        if going is None:
-            return False
-        rewrite(self._folder, going.segment, self._journal.drop(going.lasts))
-        self._choice.gone(going)
-        return True
+                went = drop_next(self._folder, self._choice, self._journal, time.time())

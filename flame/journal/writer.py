@@ -20,7 +20,7 @@ import msgspec
 from flame.journal.contents import NOWHERE, Entry, Stream
 from flame.journal.dropping import Drop
 from flame.journal.index import contents_bytes
-from flame.journal.keeping import Choice, Keeper, Keeping
+from flame.journal.keeping import Choice, Dropping, Keeping
 from flame.journal.lock import lock_folder
 from flame.journal.positions import Positions, read_positions
 from flame.journal.recovery import Recovery, recover, remembered
@@ -74,7 +74,7 @@ class Journal:
         keep_s = min((one.keep_s for one in keeping.values()), default=inf)
         self._segment_s_max = max(SEGMENT_S_MIN, keep_s / KEEP_PARTS)
         self._segment_ends_s = 0.0
-        self._keeper = Keeper(folder, Choice(folder, keeping), self) if keeping else None
+        self._dropping = Dropping(folder, Choice(folder, keeping), self) if keeping else None
         self._indexed_at = time.monotonic()
         self._index_behind = False
         self._unsynced = False
@@ -143,8 +143,8 @@ class Journal:
         self._index_behind = self._unsynced = False
         self._wake.clear()
         self._thread.start()
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._dropping is not None:
+            self._dropping.start()
 
     def append(
         self,
@@ -165,30 +165,30 @@ class Journal:
             raise LocalProtocolError(f"{time_ns} is no time in nanoseconds")
         with self._lock:
             self._check_open()
-            streams = self._contents.streams
-            record = Record(time_ns, time.time_ns())
-            parts: list[bytes] = []
-            sequence: dict[str, int] = {}
-            for name, data in values.items():
-                stream = streams.get(name)
-                if stream is None:
-                    raise LocalProtocolError(f"the journal {self._folder} was not opened for values of {name!r}")
-                seq = sequence[name] = stream.last_seq + 1
-                record.values.append(Piece(name, seq, len(data), zlib.crc32(data)))
-                parts.append(data)
-            if memory:
-                for name, data in memory.items():
-                    record.memory.append(Piece(name, 0, len(data), zlib.crc32(data)))
-                    parts.append(data)
-            if cursors or self._advanced:
-                record.cursors = {**self._advanced, **(cursors or {})}
+            record, parts = self._record(values, time_ns, memory or {}, cursors or {})
             try:
                 self._write(record, parts)
             except OSError as error:
                 raise _named(self._folder, error) from error
             if durable:
                 self._sync_now()
-        return sequence
+        return {piece.name: piece.seq for piece in record.values}
+
+    def _record(
+        self, values: Mapping[str, bytes], time_ns: int, memory: Mapping[str, bytes], cursors: Mapping[str, int]
+    ) -> tuple[Record, list[bytes]]:
+        """And the bytes that follow it."""
+        record = Record(time_ns, time.time_ns())
+        for name, data in values.items():
+            stream = self._contents.streams.get(name)
+            if stream is None:
+                raise LocalProtocolError(f"the journal {self._folder} was not opened for values of {name!r}")
+            record.values.append(Piece(name, stream.last_seq + 1, len(data), zlib.crc32(data)))
+        for name, data in memory.items():
+            record.memory.append(Piece(name, 0, len(data), zlib.crc32(data)))
+        if cursors or self._advanced:
+            record.cursors = {**self._advanced, **cursors}
+        return record, [*values.values(), *memory.values()]
 
     def advance(self, cursors: Mapping[str, int]) -> None:
         """As `append` of positions in `inputs` alone, for a fraction of its cost. Raises StorageError."""
@@ -255,8 +255,8 @@ class Journal:
             if self._closed:
                 return
             self._closed = True
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._dropping is not None:
+            self._dropping.stop()
         self._closing.set()
         self._wake.set()
         self._thread.join()
@@ -328,38 +328,39 @@ class Journal:
 
     def _sync_and_index(self, *, index: bool) -> None:
         with self._syncing:
-            self._sync_and_index_alone(index=index)
-
-    def _sync_and_index_alone(self, *, index: bool) -> None:
-        with self._lock:
-            if self._advanced and self._failure is None:
-                with contextlib.suppress(OSError):  # a full disk: they stand in their file, and the next sync may do it
-                    self._write(Record(written_ns=time.time_ns(), cursors=dict(self._advanced)), [])
-            writer, retired, self._retired = self._writer, self._retired, []
-            unsynced, self._unsynced = self._unsynced, False
-            entries: list[Entry] = []
-            snapshot, end = b"", self._indexed
-            if index and self._index_behind:
-                entries, self._entries = self._entries, []
-                snapshot, end = contents_bytes(self._contents), self._contents.end
-                self._index_behind = False
-        for old in retired:
-            old.close()
-        try:
-            if unsynced or snapshot:
-                writer.sync()
-        except OSError as error:
-            self._failure = error
-            return
-        if snapshot:
-            self._indexed_at = time.monotonic()
+            with self._lock:
+                if self._advanced and self._failure is None:
+                    with contextlib.suppress(OSError):  # a full disk: they stand in their file; the next sync may do it
+                        self._write(Record(written_ns=time.time_ns(), cursors=dict(self._advanced)), [])
+                writer, retired, self._retired = self._writer, self._retired, []
+                unsynced, self._unsynced = self._unsynced, False
+                entries: list[Entry] = []
+                snapshot, end = b"", self._indexed
+                if index and self._index_behind:
+                    entries, self._entries = self._entries, []
+                    snapshot, end = contents_bytes(self._contents), self._contents.end
+                    self._index_behind = False
+            for old in retired:
+                old.close()
             try:
-                self._index.store(snapshot, entries)
-                self._indexed = end
-            except (lmdb.Error, OSError):  # a full disk; the segments hold all of it, and the next commit may go well
-                with self._lock:
-                    self._entries = entries + self._entries
-                    self._index_behind = True
+                if unsynced or snapshot:
+                    writer.sync()
+            except OSError as error:
+                self._failure = error
+                return
+            if snapshot:
+                self._store(snapshot, entries, end)
+
+    def _store(self, snapshot: bytes, entries: list[Entry], end: Place) -> None:
+        """What is on the disk, into the index."""
+        self._indexed_at = time.monotonic()
+        try:
+            self._index.store(snapshot, entries)
+            self._indexed = end
+        except (lmdb.Error, OSError):  # a full disk; the segments hold all of it, and the next commit may go well
+            with self._lock:
+                self._entries = entries + self._entries
+                self._index_behind = True
 
 
 def _named(folder: Path, error: OSError | lmdb.Error) -> StorageError:

@@ -12,10 +12,11 @@ from flame.graph import GraphNode
 from flame.names import rooms
 from flame.names.address import to_text
 from flame.names.streams import open_stream, stored_memory
-from flame.names.written import is_writable, open_written
+from flame.names.written_inputs import open_written
 from flame.ports import InputPort, OutputPort
 from flame.run.run_folder import RunFolder
 from flame.run.runs import Run, load
+from flame.run.writes import is_writable
 from protocol.errors import DeniedError, FlottaError, StorageError
 
 ROOMS: Final = ("in", "params", "memory", "log", "status", "schema", "stats")  # "out" is what stands beside them
@@ -111,7 +112,8 @@ def of_input(run: Run, node: GraphNode, port: InputPort, room: str = "in") -> En
         source=source,
         doc=port.doc,
     )
-    return _with_writes(run, node, port, entry) if room == "in" and is_writable(node, port) else entry
+    can_be_written = room == "in" and is_writable(run.graph, node.name, port.name)
+    return _with_writes(run, node, port, entry) if can_be_written else entry
 
 
 def _with_writes(run: Run, node: GraphNode, port: InputPort, entry: Entry) -> Entry:
@@ -119,11 +121,10 @@ def _with_writes(run: Run, node: GraphNode, port: InputPort, entry: Entry) -> En
     entry = msgspec.structs.replace(entry, state=f"writable, also by {by}" if by else "writable")
     try:
         with open_written(run, node, port) as stream:
-            extent = None if stream is None else stream.extent()
-            newest = None if stream is None or extent is None else next(stream.read(extent.last_seq, extent.last_seq))
-    except StorageError:  # of another user, who may write all the same; `cat` tells what is wrong
-        return entry
-    if extent is None or newest is None:
+            if stream is None or not (extent := stream.extent()).last_seq:
+                return entry
+            newest = next(stream.read(extent.last_seq, extent.last_seq))
+    except (DeniedError, StorageError):  # of another user, or damaged: it can be written all the same, and `cat` tells
         return entry
     return msgspec.structs.replace(
         entry, source=f"written by {newest.author}", values=extent.last_seq, newest_ns=extent.last_time_ns

@@ -14,12 +14,13 @@ from flame.limits import LIVE_WAIT_S, WATCH_S
 from flame.names import rooms
 from flame.names.address import Address, to_text
 from flame.names.selectors import Position, Selector
-from flame.names.streams import Stream, Value, open_stream, select
-from flame.names.written import WrittenSource, is_writable
+from flame.names.streams import Stream, Value, end_ns, open_stream, select
+from flame.names.written_inputs import WrittenInput
 from flame.ports import OutputPort
 from flame.run.owners import belongs_to_another, is_closed
 from flame.run.runs import Run, nothing_there
 from flame.run.wires import journalled_outputs
+from flame.run.writes import is_writable
 from protocol.errors import WorkflowError
 
 
@@ -54,7 +55,7 @@ class Source(msgspec.Struct, frozen=True):
         with open_stream(self.run, self.node, self.port) as stream:
             if stream is None:
                 raise self.missing()
-            first, last = select(stream, selector, self.now_ns())
+            first, last = select(stream, selector, end_ns(self.run))
             first_kept = stream.extent().first_seq
             if 0 < first <= last < first_kept:
                 raise self._dropped(first_kept)
@@ -121,11 +122,6 @@ class Source(msgspec.Struct, frozen=True):
             return value
         return msgspec.structs.replace(value, value=value.value * self.factor + self.offset)
 
-    def now_ns(self) -> int:
-        """From where times are counted back: now, or the end of the run."""
-        result = self.run.result
-        return result.ended_ns if result is not None and not self.run.is_running else time.time_ns()
-
     def _dropped(self, first_kept: int) -> WorkflowError:
         return nothing_there(
             f"{self.place}: values before [{first_kept - 1}] were kept for a while only, and are gone",
@@ -145,7 +141,7 @@ class Source(msgspec.Struct, frozen=True):
         return nothing_there(f"{self.place}: {why}", to_text(self.run.alias, self.node.name))
 
 
-def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenSource | None:
+def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenInput | None:
     """None for what is no stream: a parameter, or a room without streams. Raises WorkflowError(NOTHING_THERE)."""
     place = to_text(run.alias, node.name, address.room, address.name)
     if address.room == "out":
@@ -156,7 +152,7 @@ def source_of(run: Run, node: GraphNode, address: Address) -> Source | WrittenSo
     given = rooms.chosen(run, node, "in", address.name, {port.name: port for port in node.schema.inputs})
     edge = _edge(run, node, address.name)
     if edge is None:
-        return WrittenSource(run, node, given) if is_writable(node, given) else None
+        return WrittenInput(run, node, given) if is_writable(run.graph, node.name, given.name) else None
     producer = run.node(edge.source)
     port = producer.schema.output(edge.output)
     assert port is not None, "every reference of a graph is whole"

@@ -1,4 +1,4 @@
-"""The values of one output of one run, wherever they are: in the journal of its flame node, or in the run's archive.
+"""The values of one stream of one run, wherever they are: in a journal of the run, or in its archive.
 
 A reader cannot tell which: numbers, times and values are the same in both. The journal comes first; the archive answers
 when the journal is gone.
@@ -6,9 +6,11 @@ when the journal is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,11 +20,10 @@ from flame.ports import OutputPort
 from flame.run.owners import belongs_to_another, is_closed
 from flame.run.runs import Run
 from flame.values import decode
-from protocol.errors import DeniedError
 
 if TYPE_CHECKING:
     from flame.archive import Archive
-    from flame.journal import JournalReader
+    from flame.journal import JournalReader, Stored, StreamInfo
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class Extent(msgspec.Struct, frozen=True):
 
 
 class Stream(Protocol):
-    """One output, opened for reading."""
+    """An output, or what was written to an input, opened for reading."""
 
     def extent(self) -> Extent:
         """As it is now: a stream of a running run grows."""
@@ -68,17 +69,17 @@ class Stream(Protocol):
 
 
 class _JournalStream:
-    def __init__(self, reader: JournalReader, name: str) -> None:
+    def __init__(self, reader: JournalReader, name: str, value_of: Callable[[Stored], Value]) -> None:
         self._reader = reader
         self._name = name
+        self._value_of = value_of
 
     def extent(self) -> Extent:
         info = self._reader.streams()[self._name]
         return Extent(info.first_seq, info.last_seq, info.last_time_ns)
 
     def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
-        for stored in self._reader.read(self._name, first_seq, last_seq):
-            yield Value(stored.seq, stored.time_ns, decode(stored.data))
+        return map(self._value_of, self._reader.read(self._name, first_seq, last_seq))
 
     def seq_at(self, time_ns: int) -> int:
         stored = self._reader.at(self._name, time_ns)
@@ -86,62 +87,88 @@ class _JournalStream:
 
 
 class _ArchiveStream:
-    def __init__(self, archive: Archive, name: str, extent: Extent) -> None:
+    def __init__(self, archive: Archive, name: str, info: StreamInfo) -> None:
         self._archive = archive
         self._name = name
-        self._extent = extent
+        self._extent = Extent(info.first_seq, info.last_seq, info.last_time_ns)
 
     def extent(self) -> Extent:
         return self._extent
 
     def read(self, first_seq: int, last_seq: int) -> Iterator[Value]:
         for stored in self._archive.read(self._name, first_seq, last_seq):
-            yield Value(stored.seq, stored.time_ns, stored.value)
+            yield Value(stored.seq, stored.time_ns, stored.value, stored.author)
 
     def seq_at(self, time_ns: int) -> int:
         stored = self._archive.at(self._name, time_ns)
         return 0 if stored is None else stored.seq
 
 
-@contextmanager
-def open_stream(run: Run, node: GraphNode, port: OutputPort) -> Iterator[Stream | None]:
-    """None when nothing of this output is kept anywhere. Raises StorageError, and DeniedError where it lies in the
-    journal of another user alone.
+class Kept(NamedTuple):
+    """Where the values of a stream lie. `name`: in the journal, `value_of`: what a value is there; `archived`: the name
+    in the archive, "" for what never comes there. `closed`: what another user is told, and the next step.
     """
-    journal = run.folder.journal(node.name)
-    closed = is_closed(journal)
-    if journal.is_dir() and not closed:
+
+    journal: Path
+    name: str
+    value_of: Callable[[Stored], Value]
+    archived: str
+    closed: tuple[str, str]
+
+
+@contextmanager
+def open_kept(run: Run, kept: Kept) -> Iterator[Stream | None]:
+    """From the journal, else from the archive; None when nothing is kept anywhere. Raises StorageError, and DeniedError
+    where it lies in the journal of another user alone.
+    """
+    closed = is_closed(kept.journal)
+    if kept.journal.is_dir() and not closed:
         from flame.journal import JournalReader  # lmdb is loaded where the first journal is opened
 
-        with JournalReader(journal) as reader:
-            if port.name in reader.streams():
-                yield _JournalStream(reader, port.name)
+        with JournalReader(kept.journal) as reader:
+            if kept.name in reader.streams():
+                yield _JournalStream(reader, kept.name, kept.value_of)
                 return
-    if port.lifetime == "permanent" and run.folder.archive.is_file():
+    if kept.archived and run.folder.archive.is_file():
         from flame.archive import Archive  # and h5py where the first archive is
 
-        name = f"{node.name}/{port.name}"
         with Archive(run.folder.archive) as archive:
-            info = archive.streams().get(name)
+            info = archive.info(kept.archived)
             if info is not None:
-                yield _ArchiveStream(archive, name, Extent(info.first_seq, info.last_seq, info.last_time_ns))
+                yield _ArchiveStream(archive, kept.archived, info)
                 return
     if closed:
-        raise _closed(run)
+        raise belongs_to_another(run.folder, *kept.closed)
     yield None
 
 
-def _closed(run: Run) -> DeniedError:
-    what = "the journals of its flame nodes are read by that user alone"
-    step = "what is permanent can be read from its archive, when the run has ended"
-    return belongs_to_another(run.folder, what, step)
+_CLOSED: Final = (
+    "the journals of its flame nodes are read by that user alone",
+    "what is permanent can be read from its archive, when the run has ended",
+)
+
+
+def open_stream(run: Run, node: GraphNode, port: OutputPort) -> AbstractContextManager[Stream | None]:
+    """The values of an output. See `open_kept`."""
+    archived = f"{node.name}/{port.name}" if port.lifetime == "permanent" else ""
+    return open_kept(run, Kept(run.folder.journal(node.name), port.name, _value_of, archived, _CLOSED))
+
+
+def _value_of(stored: Stored) -> Value:
+    return Value(stored.seq, stored.time_ns, decode(stored.data))
+
+
+def end_ns(run: Run) -> int:
+    """From where times are counted back: now, or the end of the run."""
+    result = run.result
+    return result.ended_ns if result is not None and not run.is_running else time.time_ns()
 
 
 def select(stream: Stream, selector: Selector | None, now_ns: int) -> tuple[int, int]:
     """First and last number of the values that are meant, also of such as are not kept any more; none when the first is
     above the second.
 
-    `now_ns`: now, or the end of the run.
+    `now_ns`: see `end_ns`.
     """
     extent = stream.extent()
     match selector:
@@ -161,7 +188,7 @@ def stored_memory(run: Run, node: GraphNode) -> dict[str, Any]:
     """What the flame node remembers, by name."""
     journal = run.folder.journal(node.name)
     if is_closed(journal):
-        raise _closed(run)
+        raise belongs_to_another(run.folder, *_CLOSED)
     if not journal.is_dir():
         return {}
     from flame.journal import JournalReader

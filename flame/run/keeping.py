@@ -15,7 +15,7 @@ import lmdb
 from flame.graph import Graph
 from flame.journal import Journal, JournalReader, Keeping, Taker
 from flame.journal.index import FOLDER as INDEX
-from flame.journal.keeping import Choice, Keeper
+from flame.journal.keeping import Choice, drop_next
 from flame.journal.segments import TornError, segment_name, segment_numbers
 from flame.run.run_folder import RunFolder
 from flame.run.runs import Run, looked_through
@@ -100,8 +100,7 @@ def _drop(run: Run, node: str) -> None:
     with Journal.open(folder, journalled_outputs(run.graph, node)) as journal:
         journal.end_segment()
         os.utime(last, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # the age of its values, not of this opening
-        keeper = Keeper(folder, choice, journal)
-        while keeper.look(time.time()):
+        while drop_next(folder, choice, journal, time.time()):
             pass
 
 

@@ -21,7 +21,7 @@ from protocol.errors import Code, DeniedError, WorkflowError
 GROUP_MARK: Final = "@"
 
 
-class Writer(msgspec.Struct, frozen=True):
+class Author(msgspec.Struct, frozen=True):
     """Who is at the other end of a connection, as the system says. `groups`: names of those the user belongs to."""
 
     uid: int
@@ -33,7 +33,7 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class WriteRequest(msgspec.Struct, frozen=True):
-    """What a writer asks for. `value`: in the form of `flame.types.portable`."""
+    """What an author asks for. `value`: in the form of `flame.types.portable`."""
 
     node: str
     input: str
@@ -87,20 +87,20 @@ def opened(graph: Graph, node: str, name: str) -> tuple[InputPort, Writable]:
     return port, grant
 
 
-def is_granted(grant: Writable, writer: Writer, runner_uid: int) -> bool:
+def is_granted(grant: Writable, author: Author, owner_uid: int) -> bool:
     """Whether the workflow lets this user write. Root has no right of its own."""
-    if writer.uid == runner_uid:
+    if author.uid == owner_uid:
         return True
-    is_named = writer.name in grant.by and not writer.name.startswith(GROUP_MARK)
-    return is_named or any(GROUP_MARK + group in grant.by for group in writer.groups)
+    is_named = author.name in grant.by and not author.name.startswith(GROUP_MARK)
+    return is_named or any(GROUP_MARK + group in grant.by for group in author.groups)
 
 
-def is_known(graph: Graph, writer: Writer, runner_uid: int) -> bool:
+def is_known(graph: Graph, author: Author, owner_uid: int) -> bool:
     """Whether anything at all is granted to this user."""
-    return any(is_granted(grant, writer, runner_uid) for node in graph.nodes for grant in node.writable)
+    return any(is_granted(grant, author, owner_uid) for node in graph.nodes for grant in node.writable)
 
 
-def judge(graph: Graph, runner_uid: int, writer: Writer, request: WriteRequest, *, has_ended: bool = False) -> Any:
+def judge(graph: Graph, owner_uid: int, author: Author, request: WriteRequest, *, has_ended: bool = False) -> Any:
     """The value as the input takes it, in the form of `flame.types.portable`. `has_ended`: the flame node has, or the
     run is ending.
 
@@ -108,10 +108,10 @@ def judge(graph: Graph, runner_uid: int, writer: Writer, request: WriteRequest, 
     """
     port, grant = opened(graph, request.node, request.input)
     place = f"{request.node}/{request.input}"
-    if not is_granted(grant, writer, runner_uid):
+    if not is_granted(grant, author, owner_uid):
         besides = f" and {', '.join(grant.by)}" if grant.by else ""
         _refuse(
-            f"{writer} may not write {place}: the workflow grants it to the user who runs it{besides}",
+            f"{author} may not write {place}: the workflow grants it to the user who runs it{besides}",
             "ask one of these to write it, or to be named in .writable(…, by=[…])",
         )
     if has_ended:
@@ -144,6 +144,16 @@ def writable_inputs(graph: Graph) -> Iterator[tuple[GraphNode, InputPort]]:
             port = node.schema.input(grant.input)
             if port is not None and not _why(graph, node, grant.input)[0]:
                 yield node, port
+
+
+def is_writable(graph: Graph, node: str, name: str) -> bool:
+    """Whether it is one of these."""
+    return any((one.name, port.name) == (node, name) for one, port in writable_inputs(graph))
+
+
+def stream_name(node: str, name: str) -> str:
+    """Of an input, in the journal of writes."""
+    return f"{node}/{name}"
 
 
 def names_others(graph: Graph) -> bool:

@@ -14,15 +14,15 @@ from actors.adapters.flame_writes import WriteAsked
 from actors.flame_writing import FlameWriting
 from flame.control import Written
 from flame.graph import Graph, GraphNode, Parameter, Writable
-from flame.limits import WRITERS_NAMED_MAX
+from flame.limits import AUTHORS_NAMED_MAX
 from flame.ports import InputPort, NodeSchema
 from flame.run.run_record import WriteCount
-from flame.run.writes import Writer, WriteRequest
-from flame.run.written import counted, newest_values
+from flame.run.write_journal import counted, newest_values
+from flame.run.writes import Author, WriteRequest
 from protocol.errors import Code, StorageError
 
-ME = Writer(os.geteuid(), "tom")
-OTHER = Writer(4_711, "other")
+ME = Author(os.geteuid(), "tom")
+OTHER = Author(4_711, "other")
 
 
 def graph(folder: Path, kind: str = "float", *writable: str) -> Graph:
@@ -41,9 +41,9 @@ class Executor:
         self.writing = FlameWriting(run, lambda asked: None)
         self.number = 0
 
-    def take(self, value: object, name: str = "target", writer: Writer = ME, node: str = "lock") -> Written | None:
+    def take(self, value: object, name: str = "target", author: Author = ME, node: str = "lock") -> Written | None:
         self.number += 1
-        asked = WriteAsked(number=self.number, writer=writer, request=WriteRequest(node, name, value))
+        asked = WriteAsked(number=self.number, author=author, request=WriteRequest(node, name, value))
         return self.writing.take(asked, has_ended=False)
 
 
@@ -95,7 +95,7 @@ def test_a_write_that_the_disk_refuses_is_given_to_nobody(executor: Executor, mo
 
     executor.take(1)
     with monkeypatch.context() as patched:
-        patched.setattr("flame.run.written.WriteJournal.append", full)
+        patched.setattr("flame.run.write_journal.WriteJournal.append", full)
         assert executor.take(2) is None
     assert [one.value for one in executor.writing.newest("lock").values()] == [1.0]
     written = executor.take(3)
@@ -111,15 +111,15 @@ def test_others_fill_no_disk_of_the_user_who_runs_it(
     node = msgspec.structs.replace(graph(tmp_path).nodes[0], writable=by_all)
     later = again(executor, msgspec.structs.replace(graph(tmp_path), nodes=(node,)))
     taken = 0
-    while later.take(taken, writer=OTHER) is not None:
+    while later.take(taken, author=OTHER) is not None:
         taken += 1
         assert taken < 10_000 / 100
     size = sum(file.stat().st_size for file in later.run.folder.writes.glob("*.seg"))
     assert taken > 10_000 / 400 and size < 2 * 10_000
-    assert later.take(5) is not None and later.take(5, writer=OTHER) is None
+    assert later.take(5) is not None and later.take(5, author=OTHER) is None
     after = again(later, msgspec.structs.replace(graph(tmp_path), nodes=(node,)))
     monkeypatch.setattr("actors.flame_writing.WRITTEN_BYTES_MAX", size // 2)
-    assert after.take(5) is not None and after.take(5, writer=OTHER) is None
+    assert after.take(5) is not None and after.take(5, author=OTHER) is None
     after.writing.close()
 
 
@@ -158,7 +158,7 @@ def test_an_input_that_is_open_no_more_has_its_parameter(executor: Executor, tmp
 
 def test_who_was_refused_is_noted_and_counted(executor: Executor, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
-        assert executor.take(1, writer=OTHER) is None
+        assert executor.take(1, author=OTHER) is None
     assert executor.take("no number") is None  # a slip of the user who runs it is no attempt
     assert list(executor.writing.notes("lock")) == ["other (uid 4711) was refused to write target, 3 times"]
     assert [record.getMessage() for record in caplog.records] == ["other (uid 4711) was refused to write lock/target"]
@@ -167,11 +167,11 @@ def test_who_was_refused_is_noted_and_counted(executor: Executor, caplog: pytest
 def test_notes_of_refusals_hold_no_name_that_a_stranger_made_up_and_are_bounded(
     executor: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for uid in range(10_000, 10_000 + 2 * WRITERS_NAMED_MAX):
-        executor.take(1, "made\nup", Writer(uid, f"s{uid}"))
-    executor.take(1, writer=OTHER)
+    for uid in range(10_000, 10_000 + 2 * AUTHORS_NAMED_MAX):
+        executor.take(1, "made\nup", Author(uid, f"s{uid}"))
+    executor.take(1, author=OTHER)
     assert list(executor.writing.notes("lock")) == []
-    assert len(caplog.records) == WRITERS_NAMED_MAX
+    assert len(caplog.records) == AUTHORS_NAMED_MAX
     assert "made" not in caplog.text
 
 

@@ -110,7 +110,7 @@ def test_latest_keeps_exactly_the_newest_n_values(depth: int) -> None:
         finish(source, 10)
         assert counts(sink) == (0, 10 - depth, depth)
         assert isinstance(sink, NewestEnd)
-        eventually(lambda: sink.has_the_end)
+        eventually(lambda: sink._end_message is not None)
         assert taken(sink, depth) == list(range(11 - depth, 11))
         assert counts(sink) == (depth, 10 - depth, 0)
         with pytest.raises(Stopped):

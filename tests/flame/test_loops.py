@@ -13,7 +13,7 @@ SCOPE = """
     import flame
     node = flame.Node("Scope")
     inp, out = node.inputs, node.outputs
-    gain = inp.state("gain", float)
+    {gain} = inp.state("gain", float)
     pause = inp.state("pause", float, default=0.1)
     trace = out.permanent("trace", float)
     node.register()
@@ -39,9 +39,9 @@ WORKFLOW = """
 IN_A_LOOP = "for _ in node.every(pause.get()): out.set(trace={read})"
 
 
-def warnings(folder: Path, program: str, kind: str = "flow") -> list[str]:
+def warnings(folder: Path, program: str, kind: str = "flow", gain: str = "gain") -> list[str]:
     lab = Lab(folder)
-    lab.write("scope.py", SCOPE.format(program=program))
+    lab.write("scope.py", SCOPE.format(program=program, gain=gain))
     lab.write("lock.py", LOCK.format(kind=kind))
     told: list[str] = []
     load(lab.write("workflow.py", WORKFLOW), warn=told.append).checked()
@@ -52,7 +52,7 @@ def warnings(folder: Path, program: str, kind: str = "flow") -> list[str]:
 def test_a_loop_in_which_each_reads_before_it_sets_is_told(tmp_path: Path, kind: str) -> None:
     told = warnings(tmp_path, IN_A_LOOP.format(read="gain.get()"), kind)
     (line,) = told
-    assert line.startswith("scope → lock → scope: each may wait for the first value of the other; ")
+    assert line.startswith("scope → lock → scope: each may wait for the first value of the one before it; ")
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,9 @@ def test_a_loop_in_which_each_reads_before_it_sets_is_told(tmp_path: Path, kind:
 )
 def test_a_loop_that_one_starts_by_itself_is_not_told(tmp_path: Path, program: str) -> None:
     assert warnings(tmp_path, program) == []
+
+
+@pytest.mark.parametrize("gain", ["gain", "gain: flame.State[float]"])
+def test_an_input_that_is_declared_with_a_type_is_known_as_well(tmp_path: Path, gain: str) -> None:
+    looks_first = IN_A_LOOP.format(read="gain.get() if gain.updated() else 0.0")
+    assert warnings(tmp_path, looks_first, gain=gain) == []

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.adapters.flame_files import take_up
 from flame.archive import write_archive
+from flame.graph import Writable
 from flame.names.name_space import NameSpace
 from flame.run.run_folder import all_runs
+from flame.run.write_journal import WriteJournal
+from flame.run.writes import Author
 from protocol.errors import Code, DeniedError, StorageError
 from tests.flame.saved_runs import SavedRun, graph
 from tests.users import without_privileges
@@ -35,7 +39,7 @@ def runs() -> Iterator[Path]:
 @contextmanager
 def as_another(run: SavedRun) -> Iterator[None]:
     """Root becomes somebody else; anybody else takes the rights away from himself."""
-    closed = [run.folder.lock, *run.folder.journal("lock").iterdir()]
+    closed = [run.folder.lock, *run.folder.journal("lock").iterdir(), *run.folder.writes.iterdir()]
     modes = [(path, path.stat().st_mode) for path in (run.folder.path, *closed)]
     for path in closed:
         path.chmod(0o600 if os.geteuid() == 0 else 0)
@@ -50,7 +54,12 @@ def as_another(run: SavedRun) -> Iterator[None]:
 
 @pytest.fixture
 def saved(runs: Path) -> SavedRun:
-    run = SavedRun(runs, graph(folder=runs.parent))
+    made = graph(folder=runs.parent)
+    lock = msgspec.structs.replace(made.node("lock"), writable=(Writable("gain"),))
+    run = SavedRun(runs, msgspec.structs.replace(made, nodes=(made.node("scope"), lock)))
+    written = WriteJournal(run.folder.writes, ["lock/gain"])
+    written.append("lock/gain", 0.5, Author(1001, "anna"))
+    written.close()
     run.set_values("lock", {"beat": [80.0, 80.1], "piezo": [0.5]}, memory={"integral": 1.5})
     return run
 
@@ -60,6 +69,7 @@ def test_what_is_permanent_is_read_from_the_archive_where_the_journal_is_closed(
     saved.folder.archive.chmod(0o644)
     with as_another(saved):
         assert [value.value for value in NameSpace(runs).read("#lock/beat")] == [80.0, 80.1]
+        assert [(one.value, one.author) for one in NameSpace(runs).read("#lock/in/gain")] == [(0.5, "anna")]
 
 
 @pytest.mark.parametrize("address", ["#lock/beat", "#lock/piezo", "#lock/memory"])
@@ -70,11 +80,19 @@ def test_a_closed_journal_names_its_owner(saved: SavedRun, runs: Path, address: 
     assert caught.value.code == Code.RUN_FOREIGN
 
 
+def test_what_was_written_there_names_its_owner(saved: SavedRun, runs: Path) -> None:
+    with as_another(saved), pytest.raises(DeniedError, match="what is written to its inputs is read by") as caught:
+        list(NameSpace(runs).read("#lock/in/gain"))
+    assert caught.value.code == Code.RUN_FOREIGN
+
+
 def test_what_it_has_is_listed_all_the_same(saved: SavedRun, runs: Path) -> None:
     with as_another(saved):
         listed = {entry.name: entry.values for entry in NameSpace(runs).list("#lock/out")}
         assert listed == {"beat": None, "error": None, "piezo": None}
         assert [entry.name for entry in NameSpace(runs).list("#lock/memory")] == ["integral"]
+        (written,) = NameSpace(runs).list("#lock/in/gain")
+        assert (written.state, written.source, written.values) == ("writable", "file", None)
 
 
 def test_a_runtime_output_is_not_waited_for_where_its_sockets_are_closed(saved: SavedRun, runs: Path) -> None:

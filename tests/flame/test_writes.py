@@ -15,9 +15,9 @@ from hypothesis import strategies as some
 
 from flame.graph import Edge, Graph, GraphNode, Writable
 from flame.ports import InputPort, NodeSchema, OutputPort
-from flame.run import write_wire
+from flame.run import write_request
 from flame.run.writes import (
-    Writer,
+    Author,
     WriteRequest,
     checked,
     is_granted,
@@ -33,11 +33,11 @@ from flame.values import encode
 from protocol.errors import Code, DeniedError, FlottaError, WorkflowError
 from tests.flame.test_any_input import KEYS, TYPES, VALUES
 
-RUNNER = Writer(1000, "tom", frozenset({"tom"}))
-ANNA = Writer(1001, "anna", frozenset({"anna"}))
-GUEST = Writer(1002, "guest", frozenset({"guest", "lab"}))
-ROOT = Writer(0, "root", frozenset({"root", "wheel"}))
-NAMELESS = Writer(4711, "user 4711")
+OWNER = Author(1000, "tom", frozenset({"tom"}))
+ANNA = Author(1001, "anna", frozenset({"anna"}))
+GUEST = Author(1002, "guest", frozenset({"guest", "lab"}))
+ROOT = Author(0, "root", frozenset({"root", "wheel"}))
+NAMELESS = Author(4711, "user 4711")
 
 SCHEMA = NodeSchema(
     "Lock",
@@ -73,33 +73,33 @@ GRAPH = Graph(
 
 
 @pytest.mark.parametrize(
-    ("writer", "name", "is_allowed"),
+    ("author", "name", "is_allowed"),
     [
-        (RUNNER, "target", True),
-        (RUNNER, "label", True),
+        (OWNER, "target", True),
+        (OWNER, "label", True),
         (ANNA, "target", True),
         (ANNA, "label", False),
         (GUEST, "target", True),
         (GUEST, "label", False),
         (ROOT, "target", False),
         (NAMELESS, "target", False),
-        (Writer(1003, "@lab"), "target", False),  # a user cannot be called like a group
-        (Writer(1004, "x", frozenset({"anna"})), "target", False),  # nor a group like a user
-        (Writer(1000, "somebody else's name"), "label", True),  # the number counts, and not the name
-        (Writer(1005, "tom"), "label", False),
+        (Author(1003, "@lab"), "target", False),  # a user cannot be called like a group
+        (Author(1004, "x", frozenset({"anna"})), "target", False),  # nor a group like a user
+        (Author(1000, "somebody else's name"), "label", True),  # the number counts, and not the name
+        (Author(1005, "tom"), "label", False),
     ],
 )
 def test_an_input_is_written_by_the_user_who_runs_it_and_by_those_who_are_named(
-    writer: Writer, name: str, is_allowed: bool
+    author: Author, name: str, is_allowed: bool
 ) -> None:
     request = WriteRequest("lock", name, 81.5 if name == "target" else "a")
     if is_allowed:
-        assert judge(GRAPH, RUNNER.uid, writer, request) == request.value
+        assert judge(GRAPH, OWNER.uid, author, request) == request.value
         return
     with pytest.raises(DeniedError) as refused:
-        judge(GRAPH, RUNNER.uid, writer, request)
+        judge(GRAPH, OWNER.uid, author, request)
     assert refused.value.code is Code.WRITE_REFUSED
-    assert f"{writer.name} (uid {writer.uid}) may not write lock/{name}" in refused.value.sentence
+    assert f"{author.name} (uid {author.uid}) may not write lock/{name}" in refused.value.sentence
     assert refused.value.next_step
 
 
@@ -118,9 +118,9 @@ def test_an_input_is_written_by_the_user_who_runs_it_and_by_those_who_are_named(
 def test_what_cannot_be_written_is_refused_to_everybody_with_the_reason(
     node: str, name: str, code: Code, words: str
 ) -> None:
-    for writer in (RUNNER, ROOT):
+    for author in (OWNER, ROOT):
         with pytest.raises(FlottaError) as refused:
-            judge(GRAPH, RUNNER.uid, writer, WriteRequest(node, name, 1.0))
+            judge(GRAPH, OWNER.uid, author, WriteRequest(node, name, 1.0))
         assert refused.value.code is code and words in refused.value.sentence and refused.value.next_step
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_written_is_refused_to_everybody_with_the_reason(
     ],
 )
 def test_a_value_is_taken_as_the_input_declares_it(name: str, held: Any, taken: Any) -> None:
-    answer = judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", name, held))
+    answer = judge(GRAPH, OWNER.uid, OWNER, WriteRequest("lock", name, held))
     assert msgspec.json.encode(answer) == msgspec.json.encode(taken)
 
 
@@ -163,7 +163,7 @@ def test_a_value_is_taken_as_the_input_declares_it(name: str, held: Any, taken: 
 )
 def test_a_value_outside_of_type_and_limits_is_refused(name: str, held: Any, words: str) -> None:
     with pytest.raises(WorkflowError) as refused:
-        judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", name, held))
+        judge(GRAPH, OWNER.uid, OWNER, WriteRequest("lock", name, held))
     assert refused.value.code is Code.VALUE_WRONG and words in refused.value.sentence and refused.value.next_step
 
 
@@ -191,14 +191,14 @@ def test_a_value_nested_without_end_is_refused() -> None:
     for _ in range(20_000):
         held = [held]
     with pytest.raises(WorkflowError, match="nested too deeply"):
-        judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "anything", held))
+        judge(GRAPH, OWNER.uid, OWNER, WriteRequest("lock", "anything", held))
 
 
 @pytest.mark.parametrize("shape", [[0, 2**62], [0, 2**70], [2**62], [-1, 0], [1.5], "x", None])
 def test_an_array_of_a_size_that_cannot_be_is_refused_or_taken(shape: Any) -> None:
     for name in ("anything", "curve"):
         with suppress(WorkflowError):
-            judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", name, {"$array": ["|b1", shape, []]}))
+            judge(GRAPH, OWNER.uid, OWNER, WriteRequest("lock", name, {"$array": ["|b1", shape, []]}))
     wide = InputPort("curve", "state", "f8[*]", limits=(0, 1))
     with suppress(WorkflowError):
         checked(wide, {"$array": ["|i1", shape, []]}, "lock/curve")
@@ -206,18 +206,18 @@ def test_an_array_of_a_size_that_cannot_be_is_refused_or_taken(shape: Any) -> No
 
 def test_a_text_with_a_unit_is_told_that_the_number_stands_alone() -> None:
     with pytest.raises(WorkflowError) as refused:
-        judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "target", "81.5 MHz"))
+        judge(GRAPH, OWNER.uid, OWNER, WriteRequest("lock", "target", "81.5 MHz"))
     assert refused.value.next_step == "write the number alone: it is taken in MHz"
 
 
 def test_a_flame_node_that_has_ended_is_not_written() -> None:
     with pytest.raises(DeniedError, match="has ended"):
-        judge(GRAPH, RUNNER.uid, RUNNER, WriteRequest("lock", "target", 1.0), has_ended=True)
+        judge(GRAPH, OWNER.uid, OWNER, WriteRequest("lock", "target", 1.0), has_ended=True)
 
 
 def test_who_is_not_granted_is_refused_before_the_value_is_looked_at() -> None:
     with pytest.raises(DeniedError):
-        judge(GRAPH, RUNNER.uid, ROOT, WriteRequest("lock", "target", "nonsense"))
+        judge(GRAPH, OWNER.uid, ROOT, WriteRequest("lock", "target", "nonsense"))
 
 
 def test_inputs_that_cannot_be_written_are_not_open_though_they_are_granted() -> None:
@@ -229,8 +229,8 @@ def test_a_run_is_open_to_others_only_where_somebody_is_named() -> None:
     closed = msgspec.structs.replace(GRAPH.nodes[0], writable=(Writable("target"),))
     assert names_others(GRAPH)
     assert not names_others(msgspec.structs.replace(GRAPH, nodes=(closed,)))
-    assert [is_known(GRAPH, one, RUNNER.uid) for one in (RUNNER, ANNA, GUEST, ROOT)] == [True, True, True, False]
-    assert not is_granted(Writable("target"), ANNA, RUNNER.uid)
+    assert [is_known(GRAPH, one, OWNER.uid) for one in (OWNER, ANNA, GUEST, ROOT)] == [True, True, True, False]
+    assert not is_granted(Writable("target"), ANNA, OWNER.uid)
 
 
 def test_a_schema_tells_why_an_input_is_never_written() -> None:
@@ -243,21 +243,21 @@ def test_a_schema_tells_why_an_input_is_never_written() -> None:
 
 def test_a_request_and_answers_are_one_line_each() -> None:
     request = WriteRequest("lock", "label", dump("two\nlines"))
-    line = write_wire.encode(request)
+    line = write_request.encode(request)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
-    assert write_wire.read_request(line.rstrip()) == request
-    assert write_wire.encode(write_wire.Accepted(3, 7, "anna")).count(b"\n") == 1
+    assert write_request.read_request(line.rstrip()) == request
+    assert write_request.encode(write_request.Accepted(3, 7, "anna")).count(b"\n") == 1
 
 
 @given(some.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_a_request_or_are_refused(data: bytes) -> None:
     try:
-        request = write_wire.read_request(data)
+        request = write_request.read_request(data)
     except ValueError:
         return
     with pytest.raises(FlottaError):
-        judge(GRAPH, RUNNER.uid, NAMELESS, request)
+        judge(GRAPH, OWNER.uid, NAMELESS, request)
 
 
 @pytest.mark.parametrize(
@@ -276,11 +276,11 @@ def test_any_bytes_are_a_request_or_are_refused(data: bytes) -> None:
 )
 def test_what_is_no_request_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        write_wire.read_request(line)
+        write_request.read_request(line)
 
 
 def test_unknown_keys_of_a_request_are_passed_over_and_no_name_in_it_counts() -> None:
-    request = write_wire.read_request(b'{"node":"lock","input":"target","value":1.5,"author":"anna","uid":1001}')
+    request = write_request.read_request(b'{"node":"lock","input":"target","value":1.5,"author":"anna","uid":1001}')
     assert request == WriteRequest("lock", "target", 1.5)
 
 
@@ -296,7 +296,7 @@ def test_a_socket_before_which_others_crowd_is_waited_for(tmp_path: Path, monkey
                 one.connect(path)
         late, mine = (crowd.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
         with pytest.raises(TimeoutError):
-            write_wire._connect(late, path, 0.0)
+            write_request._connect(late, path, 0.0)
         monkeypatch.setattr(time, "sleep", lambda _: crowd.enter_context(listener.accept()[0]))
-        write_wire._connect(mine, path, time.monotonic() + 60)
+        write_request._connect(mine, path, time.monotonic() + 60)
         assert mine.getpeername() == path

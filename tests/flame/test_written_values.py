@@ -16,14 +16,14 @@ from flame.graph import Graph, Writable
 from flame.names.name_space import NameSpace
 from flame.names.saved_inputs import saved_inputs
 from flame.run.run_record import WriteCount
-from flame.run.writes import Writer
-from flame.run.written import WriteJournal, counted
+from flame.run.write_journal import WriteJournal, counted
+from flame.run.writes import Author
 from flame.types.portable import dump
 from protocol.errors import Code, StorageError, WorkflowError
 from tests.flame.saved_runs import BEGAN_NS, SavedRun, graph
 
-ANNA = Writer(1001, "anna")
-TOM = Writer(1002, "tom")
+ANNA = Author(1001, "anna")
+TOM = Author(1002, "tom")
 
 
 def opened(*names: str) -> Graph:
@@ -33,11 +33,15 @@ def opened(*names: str) -> Graph:
     return msgspec.structs.replace(made, nodes=(made.node("scope"), lock))
 
 
-def write(run: SavedRun, *values: tuple[object, Writer], stream: str = "lock/gain") -> None:
+def write(run: SavedRun, *values: tuple[object, Author], stream: str = "lock/gain") -> None:
     journal = WriteJournal(run.folder.writes, [stream])
-    for value, writer in values:
-        journal.append(stream, dump(value), writer)
+    for value, author in values:
+        journal.append(stream, dump(value), author)
     journal.close()
+
+
+def authors(archive: Archive, stream: str) -> list[str]:
+    return [one.author for one in archive.read(stream, 1)]
 
 
 @pytest.fixture
@@ -157,7 +161,7 @@ def test_the_archive_has_value_time_author_and_number_of_the_user(run: SavedRun)
     result = msgspec.structs.replace(run.end(), written={"lock/gain": WriteCount(3, 7, {"anna": 2, "tom": 1})})
     with Archive(write_archive(run.folder, run.document, result)) as archive:
         assert [one.value for one in archive.read("lock/in/gain", 1)] == [0.5, 0.25, 0.125]
-        assert archive.authors("lock/in/gain") == ["anna", "tom", "anna"]
+        assert authors(archive, "lock/in/gain") == ["anna", "tom", "anna"]
         attributes = archive.attributes("lock/in/gain")
         assert attributes["eui"] == f"#/{run.document.id}/lock/in/gain" and attributes["dtype"] == "float"
         assert "lock/in/gain" not in archive.streams()
@@ -186,7 +190,9 @@ def test_inputs_whose_names_would_clash_beside_each_other_are_told_apart(tmp_pat
     write(saved, (1.0, ANNA))
     write(saved, (2.0, TOM), stream="lock/gain_author")
     with Archive(write_archive(saved.folder, saved.document, None)) as archive:
-        assert archive.authors("lock/in/gain") == ["anna"] and archive.authors("lock/in/gain_author") == ["tom"]
+        assert authors(archive, "lock/in/gain") == ["anna"] and [
+            one.author for one in archive.read("lock/in/gain_author", 1)
+        ] == ["tom"]
         assert [one.value for one in archive.read("lock/in/gain_author", 1)] == [2.0]
 
 
@@ -208,5 +214,5 @@ def test_a_damaged_journal_of_writes_is_told_and_salvaged(run: SavedRun) -> None
     assert damaged.value.code is Code.JOURNAL_DAMAGED
     with Archive(write_archive(run.folder, run.document, None, salvage=True)) as archive:
         assert [one.value for one in archive.read("lock/in/gain", 1)] == [0.5, 0.125]
-        assert archive.authors("lock/in/gain") == ["anna", "anna"]
+        assert authors(archive, "lock/in/gain") == ["anna", "anna"]
         assert archive.attributes("lock/in/gain")["missing"] == 1

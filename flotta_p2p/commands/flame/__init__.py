@@ -32,7 +32,7 @@ _MODULES: Final = {
     "watch": "data",
     "find": "data",
     "plot": "plotting",
-    "archive": "keeping",
+    "archive": "archiving",
     "diff": "comparing",
     "dry": "drying",
     "doctor": "doctor",

@@ -17,7 +17,7 @@ from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.showing import as_cell, as_text, as_time
 from flotta_p2p.commands.flame.which_run import run_word, space
 from flotta_p2p.commands.output import named, show, show_exactly, table
-from flotta_p2p.streams import end_with_reader
+from flotta_p2p.standard_streams import end_with_reader
 from protocol.errors import Code, WorkflowError
 
 if TYPE_CHECKING:

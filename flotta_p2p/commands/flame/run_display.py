@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from flame.control import Beat
-from flame.run.waits import FIRST, waits_for
+from flame.run.run_progress import NodeProgress, Progress, progress_at_end
+from flame.run.waits import Wait, wait_of
 from flotta_p2p.commands.output import clean
 
 if TYPE_CHECKING:
@@ -55,27 +56,22 @@ def _as_long_as_it_shows(show: OnProgress) -> OnProgress:
     return shown
 
 
-def counters(beat: Beat) -> tuple[str, str, str, str]:
+def counters(node: NodeProgress) -> tuple[str, str, str, str]:
     """Received, sent, dropped, waiting."""
-    inputs = beat.inputs.values()
+    inputs = node.inputs.values()
     received, dropped = sum(one.received for one in inputs), sum(one.dropped for one in inputs)
     waiting = sum(one.waiting for one in inputs)
-    return f"{received:,}", f"{sum(beat.sent.values()):,}", f"{dropped:,}", f"{waiting:,}"
+    return f"{received:,}", f"{sum(node.sent.values()):,}", f"{dropped:,}", f"{waiting:,}"
 
 
 def result_rows(result: RunResult) -> list[tuple[str, ...]]:
     """As the table while it ran, at its end."""
-    return [
-        (name, node.end, *counters(Beat(inputs=node.inputs, sent=node.sent)), str(node.restarts))
-        for name, node in result.nodes.items()
-    ]
+    return [row[:-1] for row in _rows(progress_at_end(result))]  # nobody waits any more
 
 
-def _rows(views: Iterable[NodeView], beats: Mapping[str, Beat]) -> Iterator[tuple[str, ...]]:
-    for view in views:
-        beat = beats.get(view.name, Beat())
-        state = view.end if view.state == "ended" and view.end is not None else view.state
-        yield view.name, state, *counters(beat), str(view.restarts), waits_for(beat) if view.state == "running" else ""
+def _rows(progress: Progress) -> Iterator[tuple[str, ...]]:
+    for name, node in progress.nodes.items():
+        yield name, node.state, *counters(node), str(node.restarts), node.waits_for
 
 
 class _Lines:
@@ -85,7 +81,7 @@ class _Lines:
         self._alias = alias
         self._phase = ""
         self._states: dict[str, str] = {}  # bounded by the flame nodes of the run
-        self._waits: dict[str, tuple[str, float]] = {}  # the same: what each waits for, and since when; 0.0: it is told
+        self._waits: dict[str, tuple[Wait | None, float]] = {}  # the same: for what, and since when; 0.0: it is told
 
     def __call__(self, progress: RunProgress) -> None:
         view = progress.view
@@ -98,17 +94,18 @@ class _Lines:
             if told and told != self._states.get(node.name):
                 self._states[node.name] = told
                 self._say(f"{self._alias} {node.name}: {told}")
-            self._tell_first(node.name, waits_for(progress.beats.get(node.name, Beat())))
+            is_running = node.state == "running"  # the last beat of one that is gone tells what it waited for then
+            self._tell_first(node.name, wait_of(progress.beats.get(node.name, Beat())) if is_running else None)
 
-    def _tell_first(self, name: str, waits: str) -> None:
+    def _tell_first(self, name: str, wait: Wait | None) -> None:
         """A first value that does not come may never come; that a flow pauses is usual."""
         now = time.monotonic()
-        told, since = self._waits.get(name, ("", now))
-        if waits != told:
-            self._waits[name] = waits, now
-        elif waits.startswith(FIRST) and since and now - since >= _FIRST_TOLD_S:
-            self._waits[name] = waits, 0.0
-            self._say(f"{self._alias} {name}: waits for {waits}")
+        seen, since = self._waits.get(name, (None, now))
+        if wait != seen:
+            self._waits[name] = wait, now
+        elif wait is not None and wait.kind == "first" and since and now - since >= _FIRST_TOLD_S:
+            self._waits[name] = wait, 0.0
+            self._say(f"{self._alias} {name}: waits for {wait}")
 
     def _say(self, line: str) -> None:
         click.echo(clean(line), err=True)
@@ -142,12 +139,14 @@ def _table(alias: str, progress: RunProgress) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from actors.flame_progress import progress_of
+
     view = progress.view
     title = f"{alias} {view.phase}" + (f": {view.reason}" if view.reason else "")
     hint = _HINTS.get(view.phase, "Ctrl-C stops it in order")
     table = Table(title=escape(clean(title)), caption=hint, title_justify="left", caption_justify="left")
     for at, header in enumerate(HEADERS):
         table.add_column(header, justify="right" if at in NUMBERS else "left")
-    for row in _rows(view.nodes, progress.beats):
+    for row in _rows(progress_of(view, progress.beats)):
         table.add_row(*(escape(clean(cell)) for cell in row), style=_COLOURS.get(row[1], ""))
     return table

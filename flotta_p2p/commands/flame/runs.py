@@ -15,7 +15,7 @@ from flame.ordinary_files import open_ordinary
 from flotta_p2p.commands.flame.options import RUNS, json_option
 from flotta_p2p.commands.flame.which_run import found_run, space
 from flotta_p2p.commands.output import clean, show, table
-from flotta_p2p.streams import end_with_reader
+from flotta_p2p.standard_streams import end_with_reader
 from protocol.errors import StorageError
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def write(address: str, value: str, runs: Path | None, as_json: bool) -> None:
       flame write '#lock/mode' fast
     """
     from flame.authoring.parameters import value_of_text
-    from flame.run.write_wire import ask
+    from flame.run.write_request import ask
     from flame.run.writes import WriteRequest, opened
 
     run, node, name = space(runs).input_at(address)

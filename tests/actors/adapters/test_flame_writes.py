@@ -17,9 +17,9 @@ import pytest
 
 from actors.adapters import flame_writes
 from actors.adapters.flame_writes import FlameWrites, WriteAsked
-from flame.limits import WRITE_BYTES_MAX, WRITERS_EACH_MAX, WRITERS_MAX
-from flame.run.write_wire import Accepted, Refused, encode
-from flame.run.writes import Writer, WriteRequest
+from flame.limits import WRITE_BYTES_MAX, WRITES_WAITING_EACH_MAX, WRITES_WAITING_MAX
+from flame.run.write_request import Accepted, Refused, encode
+from flame.run.writes import Author, WriteRequest
 from protocol.errors import ConfigError
 from tests.users import NOBODY, without_privileges
 
@@ -34,7 +34,7 @@ class Door:
         self.known: list[int] = []  # besides, by number
         self.writes = FlameWrites(
             for_others=for_others,
-            is_known=lambda writer: is_known or writer.uid in self.known,
+            is_known=lambda author: is_known or author.uid in self.known,
             on_asked=self.asked.put,
         )
 
@@ -50,8 +50,8 @@ class Door:
             sock.sendall(LINE)
             asked = self.asked.get(timeout=LIMIT_S)
             assert asked.request == REQUEST
-            self.writes.answer(asked.number, Accepted(1, 2, asked.writer.name))
-            assert told(sock) == Accepted(1, 2, asked.writer.name)
+            self.writes.answer(asked.number, Accepted(1, 2, asked.author.name))
+            assert told(sock) == Accepted(1, 2, asked.author.name)
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_who_asks_is_who_the_system_says(door: Door) -> None:
         sock.sendall(b'{"node": "lock", "input": "target", "value": 81.5, "author": "anna", "uid": 4711}\n')
         asked = door.asked.get(timeout=LIMIT_S)
         user = pwd.getpwuid(os.getuid())
-        assert (asked.writer.uid, asked.writer.name) == (user.pw_uid, user.pw_name)
-        assert grp.getgrgid(user.pw_gid).gr_name in asked.writer.groups
+        assert (asked.author.uid, asked.author.name) == (user.pw_uid, user.pw_name)
+        assert grp.getgrgid(user.pw_gid).gr_name in asked.author.groups
         assert asked.request == REQUEST
 
 
@@ -88,10 +88,10 @@ def test_another_user_is_seen_as_that_user() -> None:
             sock = door.connect()
         with sock:
             sock.sendall(LINE)
-            writer = door.asked.get(timeout=LIMIT_S).writer
+            author = door.asked.get(timeout=LIMIT_S).author
         user = pwd.getpwuid(NOBODY)
-        assert (writer.uid, writer.name) == (NOBODY, user.pw_name)
-        assert "root" not in writer.groups
+        assert (author.uid, author.name) == (NOBODY, user.pw_name)
+        assert "root" not in author.groups
     finally:
         door.writes.stop()
 
@@ -166,9 +166,9 @@ def test_who_says_nothing_is_let_go_after_a_while(door: Door, monkeypatch: pytes
 
 
 def test_one_user_cannot_shut_the_others_out(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    writers = iter([*[Writer(1, "greedy")] * (WRITERS_EACH_MAX + 1), Writer(2, "other")])
-    monkeypatch.setattr(flame_writes, "writer_at", lambda sock: next(writers))
-    held = [door.connect() for _ in range(WRITERS_EACH_MAX)]
+    authors = iter([*[Author(1, "greedy")] * (WRITES_WAITING_EACH_MAX + 1), Author(2, "other")])
+    monkeypatch.setattr(flame_writes, "author_at", lambda sock: next(authors))
+    held = [door.connect() for _ in range(WRITES_WAITING_EACH_MAX)]
     with door.connect() as sock:
         answer = told(sock)
     assert isinstance(answer, Refused) and answer.code == "busy"
@@ -181,9 +181,9 @@ def test_all_to_whom_nothing_is_granted_share_the_seats_of_one(monkeypatch: pyte
     door = Door(for_others=True, is_known=False)
     door.known = [1_000]
     try:
-        writers = iter([*(Writer(uid, f"s{uid}") for uid in range(WRITERS_EACH_MAX + 1)), Writer(1_000, "tom")])
-        monkeypatch.setattr(flame_writes, "writer_at", lambda sock: next(writers))
-        held = [door.connect() for _ in range(WRITERS_EACH_MAX)]
+        authors = iter([*(Author(uid, f"s{uid}") for uid in range(WRITES_WAITING_EACH_MAX + 1)), Author(1_000, "tom")])
+        monkeypatch.setattr(flame_writes, "author_at", lambda sock: next(authors))
+        held = [door.connect() for _ in range(WRITES_WAITING_EACH_MAX)]
         with door.connect() as sock:
             answer = told(sock)
         assert isinstance(answer, Refused) and answer.code == "busy"
@@ -195,9 +195,9 @@ def test_all_to_whom_nothing_is_granted_share_the_seats_of_one(monkeypatch: pyte
 
 
 def test_the_number_of_connections_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    writers = iter([Writer(uid, f"u{uid}") for uid in range(WRITERS_MAX + 1)])
-    monkeypatch.setattr(flame_writes, "writer_at", lambda sock: next(writers))
-    held = [door.connect() for _ in range(WRITERS_MAX)]
+    authors = iter([Author(uid, f"u{uid}") for uid in range(WRITES_WAITING_MAX + 1)])
+    monkeypatch.setattr(flame_writes, "author_at", lambda sock: next(authors))
+    held = [door.connect() for _ in range(WRITES_WAITING_MAX)]
     with door.connect() as sock:
         answer = told(sock)
     assert isinstance(answer, Refused) and answer.code == "busy"

@@ -16,7 +16,7 @@ import pytest
 from flame.journal import Journal, JournalReader, Keeping, Taker, writer
 from flame.journal.dropping import Drop
 from flame.journal.index import Index
-from flame.journal.keeping import Choice, Keeper
+from flame.journal.keeping import Choice, drop_next
 from flame.journal.segments import TornError
 from flame.values import encode
 from protocol.errors import StorageError
@@ -48,9 +48,9 @@ def written(folder: Path, count: int, *, with_permanent: bool = True) -> Iterato
 
 def drop(folder: Path, journal: Journal, keeping: Mapping[str, Keeping] = FINITE, *, after_s: float = 61.0) -> int:
     """How many segments lost values."""
-    keeper = Keeper(folder, Choice(folder, keeping), journal)
+    choice = Choice(folder, keeping)
     count = 0
-    while keeper.look(time.time() + after_s):
+    while drop_next(folder, choice, journal, time.time() + after_s):
         count += 1
     return count
 
@@ -214,7 +214,7 @@ def test_dropping_that_is_broken_off_loses_nothing_and_is_taken_up(
     with written(folder, 500) as journal:
         for _ in range(2):
             with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-                Keeper(folder, Choice(folder, FINITE), Refused(journal, call, patch)).look(time.time() + 61)
+                drop_next(folder, Choice(folder, FINITE), Refused(journal, call, patch), time.time() + 61)
         shutil.copytree(folder, killed)
     with JournalReader(killed) as reader:
         first = reader.streams()["f"].first_seq
@@ -246,10 +246,10 @@ def test_a_damaged_segment_is_left_as_it_is(tmp_path: Path) -> None:
         content = bytearray(damaged.read_bytes())
         content[500] ^= 1
         damaged.write_bytes(content)
-        keeper = Keeper(tmp_path, Choice(tmp_path, FINITE), journal)
-        keeper.look(time.time() + 61)
+        choice = Choice(tmp_path, FINITE)
+        drop_next(tmp_path, choice, journal, time.time() + 61)
         with pytest.raises(TornError):
-            keeper.look(time.time() + 61)
+            drop_next(tmp_path, choice, journal, time.time() + 61)
         assert damaged.read_bytes() == content
         with JournalReader(tmp_path) as reader, pytest.raises(StorageError, match="is damaged"):
             list(reader.read("p", 1))

@@ -18,7 +18,7 @@ import pytest
 
 from flame.journal import Journal, JournalReader, Keeping, writer
 from flame.journal.dropping import Drop
-from flame.journal.keeping import Choice, Keeper
+from flame.journal.keeping import Choice, drop_next
 from flame.values import decode, encode
 from protocol.errors import StorageError
 from tests.faults.disk_model import Disk
@@ -155,7 +155,7 @@ class Bench:
                 return told
 
         self.disk.on_call = lambda: self.judge(images) if self.chance.random() < 0.5 else None
-        Keeper(self.folder, Choice(self.folder, {"f": Keeping(0)}), Telling()).look(time.time())
+        drop_next(self.folder, Choice(self.folder, {"f": Keeping(0)}), Telling(), time.time())
         self.disk.on_call = None
 
     def judge(self, folder: Path) -> None:

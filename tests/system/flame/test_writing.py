@@ -21,7 +21,7 @@ import pytest
 from flame import control
 from flame.archive import Archive
 from flame.run.run_record import read_result
-from flame.run.write_wire import ask
+from flame.run.write_request import ask
 from flame.run.writes import WriteRequest
 from protocol.errors import Code, DeniedError, UnreachableError
 from tests.flame.executor_stand_in import StandIn
@@ -137,7 +137,7 @@ def test_a_write_reaches_the_program_and_is_kept_over_a_kill_and_in_the_archive(
     with Archive(run.archive) as archive:
         assert sorted(archive.written()) == ["lock/in/mode", "lock/in/target"]
         times = [one.time_ns for one in archive.read("lock/in/target", 1)]
-        assert times == sorted(times) and archive.authors("lock/in/target") == [ME, ME]
+        assert times == sorted(times) and [one.author for one in archive.read("lock/in/target", 1)] == [ME, ME]
         assert json.loads(archive.facts()["written"])["lock/target"]["values"] == 2
         assert archive.attributes("lock/in/target")["unit"] == "MHz"
 

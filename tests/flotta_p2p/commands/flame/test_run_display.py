@@ -10,6 +10,7 @@ from rich.console import Console
 
 from actors.flame_executor import RunProgress
 from flame.control import Beat, InputCount
+from flame.run.run_progress import NodeProgress
 from flame.run.run_record import NodeResult, RunResult
 from flotta_p2p.commands.flame import run_display
 from flotta_p2p.commands.flame.run_display import counters, displayed, result_rows
@@ -27,7 +28,7 @@ def progress(phase: str, *nodes: NodeView, reason: str = "") -> RunProgress:
 
 
 def test_counters_are_sums_over_inputs_and_outputs() -> None:
-    assert counters(BEAT) == ("1,001", "7", "2", "3")
+    assert counters(NodeProgress("running", inputs=BEAT.inputs, sent=BEAT.sent)) == ("1,001", "7", "2", "3")
     result = RunResult("j", "j1", "failed", "", {"lock": NodeResult("failed", 1, None, "x", 2, BEAT.inputs)}, 1, 2)
     assert result_rows(result) == [("lock", "failed", "1,001", "0", "2", "3", "2")]
 
@@ -51,6 +52,22 @@ def test_elsewhere_each_change_that_matters_is_a_line(capsys: pytest.CaptureFixt
         "j1 stopping: enough�[2J",
         "j1 lock: stopped",
     ]
+
+
+@pytest.mark.parametrize("state", ["running", "pausing", "ended"])
+def test_only_what_runs_waits_for_its_first_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    monkeypatch.setattr(run_display, "_FIRST_TOLD_S", 0.0)
+    at = view("lock", state, None if state == "running" else "failed", "exit code 1")
+    waiting = RunProgress(
+        view=progress("running", at).view, beats={"lock": Beat(awaits={"gain": "fit/centre", "trace": "scope/trace"})}
+    )
+    with displayed("j1", as_json=False) as show:
+        for _ in range(3):
+            show(waiting)
+    told = "j1 lock: waits for its first value of fit/centre or scope/trace"
+    assert capsys.readouterr().err.splitlines().count(told) == (state == "running")
 
 
 def test_with_json_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

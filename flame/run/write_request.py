@@ -19,7 +19,7 @@ import msgspec
 
 from flame.limits import WRITE_ANSWER_S, WRITE_BYTES_MAX
 from flame.run.writes import WriteRequest
-from protocol.errors import Code, DeniedError, FlottaError, StorageError, UnreachableError, WorkflowError
+from protocol.errors import Code, FlottaError, UnreachableError, WorkflowError, error_of
 from protocol.limits import KIB
 
 _NAME_CHARS_MAX: Final = 256  # more than any name of a flame node or an input
@@ -61,7 +61,7 @@ def read_request(line: bytes) -> WriteRequest:
     return request
 
 
-def refusal(error: FlottaError) -> Refused:
+def refused(error: FlottaError) -> Refused:
     return Refused(error.code.value, error.sentence, error.next_step)
 
 
@@ -97,7 +97,7 @@ def ask(link: Path, request: WriteRequest, alias: str) -> Accepted:
         ) from error
     if isinstance(answer, Accepted):
         return answer
-    raise _raised(answer)
+    raise error_of(answer.code, answer.sentence, answer.next_step, otherwise=Code.WRITE_REFUSED)
 
 
 def _exchange(link: Path, data: bytes) -> Answer:
@@ -133,17 +133,3 @@ def _connect(sock: socket.socket, path: str, deadline_s: float) -> None:
             time.sleep(_AGAIN_S)
         else:
             return
-
-
-def _raised(refused: Refused) -> FlottaError:
-    try:
-        code = Code(refused.code)
-    except ValueError:  # of a newer executor
-        code = Code.WRITE_REFUSED
-    kinds: dict[Code, type[FlottaError]] = {
-        Code.WRITE_REFUSED: DeniedError,
-        Code.BUSY: UnreachableError,
-        Code.DISK_FULL: StorageError,
-        Code.DATABASE_FAILED: StorageError,
-    }
-    return kinds.get(code, WorkflowError)(code, refused.sentence, next_step=refused.next_step)

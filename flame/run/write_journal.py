@@ -1,6 +1,6 @@
 """The journal of what was written to the inputs of a run: each value with its author, before anybody acts on it.
 
-Streams are named "node/input". The executor is the one writer; any process reads.
+Streams are named by `flame.run.writes.stream_name`. The executor is the one writer; any process reads.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 
 from flame import values
 from flame.journal import Journal, JournalReader, Stored
-from flame.limits import WRITERS_NAMED_MAX, WRITTEN_RECORD_BYTES
+from flame.limits import AUTHORS_NAMED_MAX, WRITTEN_RECORD_BYTES
 from flame.run.run_record import WriteCount
-from flame.run.writes import Writer
+from flame.run.writes import Author
 from flame.types import portable
 
 
@@ -35,10 +35,6 @@ def written_value(stored: Stored) -> WrittenValue:
     return WrittenValue(stored.seq, stored.time_ns, held["value"], str(held["author"]), int(held["uid"]))
 
 
-def stream_name(node: str, name: str) -> str:
-    return f"{node}/{name}"
-
-
 class WriteJournal:
     """The writer. One thread."""
 
@@ -47,16 +43,16 @@ class WriteJournal:
         self._journal = Journal.open(folder, tuple(streams))
         self.size_bytes = sum(file.stat().st_size for file in folder.glob("*.seg"))  # about
 
-    def append(self, stream: str, held: Any, writer: Writer) -> WrittenValue:
+    def append(self, stream: str, held: Any, author: Author) -> WrittenValue:
         """On the disk when it returns. `held`: in the form of `flame.types.portable`. Raises StorageError, and
         WorkflowError(VALUE_WRONG) for what no journal keeps.
         """
         value = portable.load(held)
         time_ns = time.time_ns()
-        data = values.encode({"value": value, "author": writer.name, "uid": writer.uid})
+        data = values.encode({"value": value, "author": author.name, "uid": author.uid})
         seq = self._journal.append({stream: data}, time_ns, durable=True)[stream]
         self.size_bytes += len(data) + WRITTEN_RECORD_BYTES
-        return WrittenValue(seq, time_ns, value, writer.name, writer.uid)
+        return WrittenValue(seq, time_ns, value, author.name, author.uid)
 
     def close(self) -> None:
         self._journal.close()
@@ -84,6 +80,6 @@ def counted(folder: Path) -> dict[str, WriteCount]:
 
 def _with(count: WriteCount, value: WrittenValue) -> WriteCount:
     authors = dict(count.authors)
-    if value.author in authors or len(authors) < WRITERS_NAMED_MAX:
+    if value.author in authors or len(authors) < AUTHORS_NAMED_MAX:
         authors[value.author] = authors.get(value.author, 0) + 1
     return WriteCount(count.values + 1, value.time_ns, authors)

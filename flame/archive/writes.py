@@ -12,7 +12,7 @@ from flame.archive.columns import create, grow
 from flame.graph import Graph
 from flame.journal import Stored, StreamInfo
 from flame.ports import InputPort, OutputPort
-from flame.run.written import written_value
+from flame.run.write_journal import written_value
 from flame.values import encode
 
 
@@ -24,7 +24,7 @@ class Journal(Protocol):
     def read(self, stream: str, first_seq: int, last_seq: int | None = None) -> Iterator[Stored]: ...
 
 
-class WrittenSource:
+class WritesColumn:
     """The values of one stream of the journal of writes, without their authors, under the name of the input."""
 
     def __init__(self, journal: Journal, stream: str, name: str) -> None:
@@ -58,7 +58,7 @@ class WrittenSource:
         return OutputPort(port.name, "permanent", port.type, port.unit, port.doc)
 
 
-def write_authors(group: h5py.Group, name: str, beside: Callable[[str, str], str], source: WrittenSource) -> None:
+def write_authors(group: h5py.Group, name: str, beside: Callable[[str, str], str], source: WritesColumn) -> None:
     """Datasets `author` and `uid`, a row for each value; attributes of the value's dataset say what they are called."""
     found = list(source.authors())
     text = h5py.string_dtype("utf-8")
