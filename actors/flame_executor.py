@@ -1,7 +1,8 @@
 """The executor of one run: drives the machine `protocol.machines.flame_run`, owns the folder of the run.
 
-It starts when it begins, and stops itself when every flame node has ended and the result is on the disk. Who watches
-hears `RunProgress` after every change of a state and a few times a second, and last `RunOver`.
+It starts when it begins, and stops itself when every flame node has ended and the result is on the disk; a run that is
+suspended gets none. Who watches hears `RunProgress` after every change of a state and a few times a second, and last
+`RunOver`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from actors.adapters.flame_processes import Program, cpu_ms
 from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
 from actors.flame_ending import WriteArchive, with_archive
-from actors.flame_plans import plans_of, progress_of
+from actors.flame_plans import plans_of
+from actors.flame_progress import progress_of
 from actors.flame_writing import FlameWriting
 from actors.inbox import Answer
 from actors.ports import Clock

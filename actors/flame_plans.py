@@ -1,18 +1,13 @@
-"""What of a run's document concerns its machine: which flame nodes there are, their policies, how long each wait is.
-And what of the machine concerns who looks at the run.
-"""
+"""What of a run's document concerns its machine: which flame nodes there are, their policies, how long each wait is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
-from flame.control import BEAT_MISSED_S, Beat
+from flame.control import BEAT_MISSED_S
 from flame.graph import GraphNode
-from flame.run.run_progress import NodeProgress, Progress
 from flame.run.run_record import RunDocument
-from flame.run.waits import waits_for
-from protocol.machines.flame_events import NodePlan, NodeView, RunLimits, RunView
+from protocol.machines.flame_events import NodePlan, RunLimits
 
 
 def plans_of(document: RunDocument) -> tuple[NodePlan, ...]:
@@ -39,21 +34,3 @@ def _consumes_flow(document: RunDocument, node: GraphNode) -> bool:
 def limits_of(document: RunDocument) -> RunLimits:
     """Those of the product, with the limit of the run."""
     return RunLimits(run_ms=math.ceil(document.limit_s * 1000), beat_ms=round(BEAT_MISSED_S * 1000))
-
-
-def progress_of(view: RunView, beats: Mapping[str, Beat]) -> Progress:
-    """How each flame node is, for who looks from outside."""
-    return Progress({one.name: _progress(one, beats.get(one.name, Beat())) for one in view.nodes})
-
-
-def _progress(view: NodeView, beat: Beat) -> NodeProgress:
-    return NodeProgress(
-        state=view.end if view.state == "ended" and view.end is not None else view.state,
-        restarts=view.restarts,
-        exit_code=view.code,
-        signal=view.signal,
-        problem=view.problem,
-        waits_for=waits_for(beat) if view.state == "running" else "",
-        inputs=beat.inputs,
-        sent=beat.sent,
-    )

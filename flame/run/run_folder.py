@@ -5,7 +5,8 @@
       last                 number of the newest run
       j41/
         run.json           RunDocument: written and synced before anything starts
-        result.json        RunResult: written when the run has ended, once
+        result.json        RunResult: written when the run has ended, and anew when its archive is there; removed
+                           when the run is taken up again
         lock               held by the executor as long as it lives
         logs/NODE.txt      what the flame node printed
         nodes/NODE/        its journal
@@ -15,12 +16,13 @@
                            where there is not enough; removed at the end
         sockets            link to the folder of its sockets; removed at the end
         sources/           the files that ran
+        sources-before-resume-2/   those that ran before, where the second resume was with others
         j41.h5             the archive
 
 Values of a laboratory: `claim` makes `flame_runs/` for this user alone, and a run as open as the folder is by then, so
 that its owner may let others in by `chmod`.
 
-Pure paths and names; `claim` alone touches the disk.
+Paths and names. `find_runs` and `all_runs` look at the disk; `claim` alone changes it.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 class RunDocument(msgspec.Struct, frozen=True):
-    """`id`: text of a job id. `resumes`: how often the run was taken up again after its executor had died. `workdir`:
-    the work directory of the node that executes it, "" when a command does.
+    """`id`: text of a job id. `resumes`: how often the run was taken up again, whatever had ended it before.
+    `workdir`: the work directory of the node that executes it, "" when a command does.
     """
 
     id: str

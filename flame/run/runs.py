@@ -27,7 +27,9 @@ from protocol.errors import Code, StorageError, WorkflowError
 
 
 class Run:
-    """One run. `document` never changes after its start; `result` and `is_running` are read anew each time."""
+    """One run. `document` is as it was when the run was looked up: only taking it up again changes it on the disk.
+    `result` and `is_running` are read anew each time.
+    """
 
     def __init__(self, folder: RunFolder, document: RunDocument) -> None:
         self.folder = folder

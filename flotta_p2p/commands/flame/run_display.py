@@ -139,7 +139,7 @@ def _table(alias: str, progress: RunProgress) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from actors.flame_plans import progress_of
+    from actors.flame_progress import progress_of
 
     view = progress.view
     title = f"{alias} {view.phase}" + (f": {view.reason}" if view.reason else "")
