@@ -71,7 +71,7 @@ def archive(folder: RunFolder) -> None:
 
 def drop(folder: RunFolder) -> None:
     """What follows the end of every run: finite values of earlier ones go, whose time is over."""
-    from flame.run.keeping import drop_finite_values
+    from flame.run.dropping import drop_finite_values
     from flame.run.runs import load
 
     drop_finite_values(folder, load(folder).graph)

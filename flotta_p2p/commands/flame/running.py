@@ -127,7 +127,7 @@ def _execute(held: HeldRun, *, as_json: bool) -> int:
     from actors.flame_embedded import execute
     from actors.flame_plans import limits_of
     from flame.archive import write_archive
-    from flame.run.keeping import drop_finite_values
+    from flame.run.dropping import drop_finite_values
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
