@@ -51,7 +51,7 @@ def main(what: str, folder: str, *words: str) -> None:
 
 def take_up(folder: RunFolder, parameters: str) -> None:
     """As `flame resume` does. The caller holds the lock of the run and gives it to this process too."""
-    from actors.adapters.flame_files import taken_up
+    from actors.adapters.flame_files import resume_document
     from flame.authoring.workflow import load_graph
     from flame.run.runs import load, workflow_of
 
@@ -60,7 +60,7 @@ def take_up(folder: RunFolder, parameters: str) -> None:
     except FileNotFoundError as error:
         raise WorkflowError(Code.RUN_UNKNOWN, f"{folder.path} is no run any more") from error
     graph = load_graph(workflow_of(run), Path(parameters) if parameters else None)
-    taken_up(folder, graph, anyway=False, workdir=run.document.workdir)
+    resume_document(folder, graph, anyway=False, workdir=run.document.workdir)
 
 
 def archive(folder: RunFolder) -> None:
@@ -74,7 +74,7 @@ def archive(folder: RunFolder) -> None:
 
 def drop(folder: RunFolder) -> None:
     """What follows the end of every run: finite values of earlier ones go, whose time is over."""
-    from flame.run.keeping import drop_finite_values
+    from flame.run.dropping import drop_finite_values
     from flame.run.runs import load
 
     drop_finite_values(folder, load(folder).graph)

@@ -7,31 +7,24 @@ suspended gets none. Who watches hears `RunProgress` after every change of a sta
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import sys
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, assert_never
-
-import msgspec
+from typing import Any, assert_never
 
 from actors.adapters.flame_control import ControlLost, FlameControl, NodeSaid, ProgramEnded
 from actors.adapters.flame_files import HeldRun, hide_sockets, keep_result, make_shared, show_progress, show_sockets
-from actors.adapters.flame_processes import Program, cpu_ms
 from actors.adapters.flame_writes import WriteAsked
 from actors.base import ActorHandle, Context, SupervisedActor
-from actors.flame_ending import WriteArchive, with_archive
+from actors.flame_ending import WriteArchive, result_of, with_archive
 from actors.flame_plans import plans_of
+from actors.flame_programs import FlamePrograms
 from actors.flame_progress import progress_of
 from actors.flame_writing import FlameWriting
 from actors.inbox import Answer
 from actors.ports import Clock
 from actors.timers import TimerService
 from flame.control import (
-    ENDPOINT_VARIABLE,
-    NODE_VARIABLE,
     Beat,
     Bye,
     Connect,
@@ -45,16 +38,11 @@ from flame.control import (
     Wire,
     Wired,
 )
-from flame.limits import LOG_TOLD_BYTES
 from flame.ports import NodeSchema
 from flame.run.declared import check_declared
-from flame.run.provenance import safe_program
-from flame.run.run_record import NodeResult, RunResult, WriteCount
-from flame.run.run_story import last_words, log_story
 from flame.run.wires import wire_of
-from flame.run.write_journal import counted
-from protocol.errors import StorageError, WorkflowError
-from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS, MIB
+from protocol.errors import WorkflowError
+from protocol.limits import FLAME_NOTES_MAX, FLAME_REASON_CHARS_MAX, FLAME_SHOWN_MS
 from protocol.machines.contract import ClearTimer, SetTimer, TimerFired
 from protocol.machines.flame_events import (
     Finish,
@@ -68,7 +56,6 @@ from protocol.machines.flame_events import (
     NodeMeasured,
     NodeWantsStop,
     NodeWired,
-    ProcessEnded,
     RunBegun,
     RunEffect,
     RunEvent,
@@ -80,9 +67,6 @@ from protocol.machines.flame_events import (
     Tell,
 )
 from protocol.machines.flame_run import NODE_TIMER, FlameRun
-
-_log = logging.getLogger(__name__)
-_RAISED: Final = 1  # Python's exit code after an error that nobody caught; its traceback is the last in the log
 
 
 class RunProgress(Answer, frozen=True):
@@ -121,7 +105,6 @@ class FlameExecutorActor(SupervisedActor):
     ) -> None:
         super().__init__(context)
         self._run = run
-        self._python = python
         self._clock = clock
         self._timers = timers
         self._watcher = watcher
@@ -129,10 +112,9 @@ class FlameExecutorActor(SupervisedActor):
         self._limits = limits
         self._nodes = {node.name: node for node in run.document.graph.nodes}  # limits.FLAME_NODES_MAX
         self._machine = FlameRun(plans_of(run.document), limits)
+        self._programs = FlamePrograms(run, python)
         self._beats: dict[str, Beat] = {}  # limits.FLAME_NODES_MAX
-        self._log_begins: dict[str, int] = {}  # limits.FLAME_NODES_MAX: where the log of the newest process begins
         self._restarts: dict[str, int] = {}  # limits.FLAME_NODES_MAX
-        self._pids: dict[str, int] = {}  # limits.FLAME_NODES_MAX
         self._notes: dict[str, tuple[str, ...]] = {}  # limits.FLAME_NODES_MAX
         self._shown: RunView | None = None
         self._shown_ns = 0
@@ -154,7 +136,7 @@ class FlameExecutorActor(SupervisedActor):
                 if message.node in self._nodes:
                     self._step(self._heard(message.node, message.message))
             case ProgramEnded():
-                self._step(self._ended(message))
+                self._step(self._programs.ended(message))
             case ControlLost(error=error):
                 raise error
             case TimerFired():
@@ -168,6 +150,10 @@ class FlameExecutorActor(SupervisedActor):
                 raise NotImplementedError(f"an executor takes no {type(message).__name__}")
 
     def end(self) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of processes, sockets and writes. Calling it again does nothing."""
         self._timers.clear_all(self.address)
         if self._control is not None:
             self._control.stop()
@@ -185,13 +171,13 @@ class FlameExecutorActor(SupervisedActor):
     def _heard(self, node: str, message: FromNode) -> NodeEvent:
         match message:
             case Hello(schema=schema, pid=pid):
-                self._pids[node] = pid
+                self._programs.greeted(node, pid)
                 return NodeGreeted(node=node, refusal=self._refusal(node, schema))
             case Wired(notes=notes):
                 self._note(node, notes)
                 return NodeWired(node=node)
             case Ready():
-                return NodeConnected(node=node, cpu_ms=cpu_ms(self._pids.get(node, 0)))
+                return NodeConnected(node=node, cpu_ms=self._programs.cpu_ms(node) or 0)
             case Beat():
                 self._beats[node] = message
                 self._write_again(node, message)
@@ -206,9 +192,8 @@ class FlameExecutorActor(SupervisedActor):
 
     def _write(self, asked: WriteAsked) -> None:
         assert self._control is not None and self._writing is not None
-        node, view = asked.request.node, self._machine.snapshot()
-        has_ended = view.end is not None or any(one.name == node and one.state == "ended" for one in view.nodes)
-        written = self._writing.take(asked, has_ended=has_ended)
+        node = asked.request.node
+        written = self._writing.take(asked, has_ended=not self._machine.takes_writes(node))
         if written is not None:
             self._control.send(node, written)
 
@@ -230,20 +215,8 @@ class FlameExecutorActor(SupervisedActor):
         self._notes[node] = noted[:FLAME_NOTES_MAX]
 
     def _measure(self, node: str) -> None:
-        if node in self._pids:
-            self._step(NodeMeasured(node=node, cpu_ms=cpu_ms(self._pids[node])))
-
-    def _ended(self, ended: ProgramEnded) -> ProcessEnded:
-        story = ended.fault or (self._last_of_log(ended.node, ended.code) if ended.code else "")
-        return ProcessEnded(node=ended.node, code=ended.code, signal=ended.signal, story=story)
-
-    def _last_of_log(self, node: str, code: int) -> str:
-        log, since = self._run.folder.log(node), self._log_begins.get(node, 0)
-        story = log_story(log, since, self._nodes[node].file) if code == _RAISED else ""
-        if story:
-            return story
-        words = last_words(log, since)
-        return f"its process ended with exit code {code}" + (f"; it printed last: {words}" if words else "")
+        if (computed_ms := self._programs.cpu_ms(node)) is not None:
+            self._step(NodeMeasured(node=node, cpu_ms=computed_ms))
 
     # --- effects ---------------------------------------------------------------------------------
 
@@ -252,11 +225,9 @@ class FlameExecutorActor(SupervisedActor):
         match effect:
             case StartProcess(node=node, restarts=restarts):
                 self._restarts[node] = restarts
-                self._start(node, self._program(node, {ENDPOINT_VARIABLE: self._control.endpoint}))
+                self._control.start(node, self._programs.of_node(node, self._control.endpoint))
             case RunSafe(node=node):
-                safe = self._safe_program(node)
-                assert safe is not None
-                self._start(node, msgspec.structs.replace(safe, safe=safe))
+                self._control.start(node, self._programs.safe(node))
             case KillProcess(node=node):
                 self._control.kill(node)
             case Tell():
@@ -269,27 +240,6 @@ class FlameExecutorActor(SupervisedActor):
                 self._finish(effect)
             case _:
                 assert_never(effect)
-
-    def _start(self, node: str, program: Program) -> None:
-        assert self._control is not None
-        log = Path(program.log)
-        self._log_begins[node] = log.stat().st_size if log.exists() else 0
-        self._control.start(node, program)
-
-    def _program(self, node: str, variables: Mapping[str, str], file: str = "") -> Program:
-        own_file = self._nodes[node].file
-        return Program(
-            file=file or own_file,
-            folder=str(Path(self._run.document.graph.workflow_file or own_file).parent),
-            log=str(self._run.folder.log(node)),
-            variables={NODE_VARIABLE: node, **variables},
-            safe=None if file else self._safe_program(node),
-            python=self._python,
-        )
-
-    def _safe_program(self, node: str) -> Program | None:
-        one = self._nodes[node]
-        return self._program(node, {}, str(safe_program(one.file, one.schema.safe))) if one.schema.safe else None
 
     def _message(self, effect: Tell) -> FromExecutor:
         match effect.order:
@@ -312,61 +262,24 @@ class FlameExecutorActor(SupervisedActor):
 
     def _finish(self, finish: Finish) -> None:
         """The result first: an archive that cannot be written takes nothing from it."""
-        self.end()
+        self._let_go()
         self._show()
         if finish.suspended:
             self._watcher.tell(RunOver(run=self._run.document.id, result=None))
             self.stop()
             return
-        result = self._result(finish)
+        notes = {node: tuple(self._all_notes(node)) for node in self._nodes}
+        result = result_of(self._run, finish, self._machine.snapshot(), self._beats, notes)
         keep_result(self._run.folder, result)
         result, fault = with_archive(self._run.folder, self._run.document, result, self._write_archive)
         self._watcher.tell(RunOver(run=result.id, result=result, fault=fault))
         self.stop()
 
-    def _result(self, finish: Finish) -> RunResult:
-        return RunResult(
-            id=self._run.document.id,
-            alias=self._run.folder.alias,
-            end=finish.end,
-            reason=finish.reason,
-            nodes={
-                view.name: NodeResult(
-                    end=view.end or "never-started",
-                    exit_code=view.code,
-                    signal=view.signal,
-                    problem=view.problem,
-                    restarts=view.restarts,
-                    inputs=self._beats.get(view.name, Beat()).inputs,
-                    sent=self._beats.get(view.name, Beat()).sent,
-                    notes=tuple(self._all_notes(view.name)),
-                )
-                for view in self._machine.snapshot().nodes
-            },
-            started_ns=self._run.document.started_ns,
-            ended_ns=time.time_ns(),
-            written=self._written(),
-        )
-
     def _all_notes(self, node: str) -> Iterable[str]:
         yield from self._notes.get(node, ())
         if self._writing is not None:
             yield from self._writing.notes(node)
-        yield from self._about_log(node)
-
-    def _written(self) -> dict[str, WriteCount]:
-        try:
-            return counted(self._run.folder.writes)
-        except StorageError as error:  # the result is worth more; the archive tells it
-            _log.warning("what was written is not in the result: %s", error)
-            return {}
-
-    def _about_log(self, node: str) -> Iterable[str]:
-        """Nothing cuts what a program prints, and it may fill a disk: so it is told."""
-        log = self._run.folder.log(node)
-        with contextlib.suppress(OSError):
-            if (size := log.stat().st_size) > LOG_TOLD_BYTES:
-                yield f"it printed {size / MIB:,.0f} MiB, which lie in {log}"
+        yield from self._programs.about_log(node)
 
     def _show(self) -> None:
         """Every change of a state at once; counters now and then."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, assert_never
 
+from actors.adapters.flame_chores import Chores
 from actors.adapters.flame_files import HeldRun
 from actors.adapters.flame_opening import Opening, RunOpener
 from actors.base import ActorHandle, Begin, ChildAlive, ChildEnded, ChildFailed, ChildReady, Context
@@ -67,7 +68,8 @@ class FlameKeeperActor(MachineActor):
         # What executors and openings tell goes to this incarnation alone.
         self._ours = ActorHandle(f"{self.name} {context.generation}")
         self._ours.attach(self.actor_inbox)
-        self._opener = RunOpener(workdir, self._ours.tell)
+        self._chores = Chores()
+        self._opener = RunOpener(workdir, self._chores, self._ours.tell)
         self._open_runs: dict[str, HeldRun] = {}  # limits.FLAME_KEPT_RUNS_MAX
         self._executors: dict[str, _Executor] = {}  # limits.FLAME_KEPT_RUNS_MAX
 
@@ -85,7 +87,7 @@ class FlameKeeperActor(MachineActor):
                 super().handle(RunEnded(run=run))
             case ChildEnded(name=run):  # it has its result: only `end` suspends a run, and hears nothing more
                 python = self._executors[run].python
-                self._opener.drop(python, self._release(run))
+                self._chores.drop(python, self._release(run))
             case ChildFailed(name=run, error=error, story=story):
                 self._release(run)
                 _log.error("The executor of run %s failed: %s", run, error if isinstance(error, FlottaError) else story)
@@ -140,7 +142,7 @@ class FlameKeeperActor(MachineActor):
             clock=self._clock,
             timers=self._timers,
             watcher=self._ours,
-            write_archive=functools.partial(self._opener.archive, python),
+            write_archive=functools.partial(self._chores.archive, python),
             limits=limits_of(held.document),
             python=python,
         )

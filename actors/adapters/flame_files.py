@@ -1,4 +1,6 @@
-"""The documents of a run on disk: each is written whole or not at all, and only by who holds the lock of the run."""
+"""What the executor of a run writes into its folder, and only while it holds the lock of the run: documents, each whole
+or not at all, and links to what there is while the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from flame.run.resuming import differences
 from flame.run.run_folder import RunFolder, claim
 from flame.run.run_progress import Progress, progress_file
 from flame.run.run_record import RunDocument, RunResult, to_json
-from flame.run.runs import load
+from flame.run.runs import Run, load
 from flame.run.whole_files import like_its_folder
 from protocol.errors import Code, ConfigError, FlottaError, StorageError, WorkflowError
 from protocol.ids import JOB_ID_BYTES, format_job_id
@@ -127,28 +130,37 @@ def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False, workdir: s
     """
     lock = hold(folder)
     try:
-        return HeldRun(folder, taken_up(folder, graph, anyway=anyway, workdir=workdir), lock)
+        return HeldRun(folder, resume_document(folder, graph, anyway=anyway, workdir=workdir), lock)
     except FlottaError:
         lock.release()
         raise
 
 
-def taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
-    """As `take_up`, for a caller whose lock is held."""
+def resume_document(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
+    """As `take_up`, for a caller whose lock is held: the run is resumed once its document says so."""
     try:
-        return _taken_up(folder, graph, anyway=anyway, workdir=workdir)
+        run = load(folder)
+        document, files = run.document, source_files(graph)
+        sources = hashes(files)
+        differing = differences(document, graph, sources)
+        _check_resumes(run, differing, anyway=anyway)
+        resumes = document.resumes + 1
+        if differing:
+            folder.sources.rename(folder.path / f"sources-before-resume-{resumes}")
+            copy_sources(files, folder.sources)
+            document = msgspec.structs.replace(document, graph=graph, provenance=provenance(graph, sources))
+        document = msgspec.structs.replace(document, resumes=resumes, workdir=workdir)
+        write_whole(folder.document, to_json(document))
+        folder.result.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritten(folder.path, error) from error
+    return document
 
 
-def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) -> RunDocument:
-    run = load(folder)
-    document, result = run.document, run.result
+def _check_resumes(run: Run, differing: Sequence[str], *, anyway: bool) -> None:
+    folder, result = run.folder, run.result
     if result is not None and result.end == "succeeded":
         raise _not_resumed(Code.RUN_FAILED, folder, "it has succeeded", "start a new run with `flame run`")
-    files = source_files(graph)
-    sources = hashes(files)
-    differing = differences(document, graph, sources)
     if differing and not anyway:
         listed = "".join(f"\n  {one}" for one in differing[:DIFFERENCES_SHOWN_MAX])
         raise _not_resumed(
@@ -157,15 +169,6 @@ def _taken_up(folder: RunFolder, graph: Graph, *, anyway: bool, workdir: str) ->
             f"what would run now is not what ran then:{listed}",
             "restore that, start a new run with `flame run`, or add --anyway to go on with what is there now",
         )
-    resumes = document.resumes + 1
-    if differing:
-        folder.sources.rename(folder.path / f"sources-before-resume-{resumes}")
-        copy_sources(files, folder.sources)
-        document = msgspec.structs.replace(document, graph=graph, provenance=provenance(graph, sources))
-    document = msgspec.structs.replace(document, resumes=resumes, workdir=workdir)
-    write_whole(folder.document, to_json(document))
-    folder.result.unlink(missing_ok=True)
-    return document
 
 
 def _not_resumed(code: Code, folder: RunFolder, reason: str, next_step: str) -> WorkflowError:

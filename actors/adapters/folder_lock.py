@@ -6,13 +6,14 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from actors.adapters.private_files import make_private_folder, remove_unfinished
-from flame.locks import is_locked
+from flame.locks import is_file_locked, is_locked
 from protocol.errors import Code, ConfigError, StorageError
 from protocol.limits import DISK_FREE_BYTES_MIN, MIB
 
@@ -94,6 +95,34 @@ def lock_holder(path: Path) -> LockHolder | None:
         return LockHolder(pid=int(process) if process.isdigit() else 0, node=node)
     finally:
         os.close(descriptor)
+
+
+def signal_holder(path: Path, number: int) -> None:
+    """Send a signal to the process that holds the lock of the folder `path`; it holds it, so the process that is named
+    there lives. Does nothing where nobody holds it any more. Raises PermissionError where it does not let us.
+    """
+    with suppress(FileNotFoundError, ProcessLookupError):
+        holder = lock_holder(path)
+        if holder is None and not is_file_locked(path / "lock"):
+            return
+        if holder is None or not holder.pid:
+            raise PermissionError("who holds it does not let us know")
+        _check_owner(holder.pid, (path / "lock").stat().st_uid)
+        os.kill(holder.pid, number)
+
+
+def _check_owner(pid: int, owner: int) -> None:
+    """Who wrote the lock file may have named any process. Raises PermissionError unless it is one of his own, and
+    ProcessLookupError.
+    """
+    try:
+        runs_as = Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            raise ProcessLookupError from None
+        runs_as = os.getuid()  # a system that does not tell
+    if runs_as != owner:
+        raise PermissionError("the process is not of the user whose lock it is")
 
 
 _PRIVATE_FOLDERS: Final = ("projects", "joins", ".")

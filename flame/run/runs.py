@@ -78,6 +78,11 @@ class Run:
         result = self.result
         return result.end if result is not None else "broken off"
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a node has it that may try it again, without a command. Raises StorageError."""
+        return bool(self.document.workdir) and self.result is None
+
     def node(self, name: str) -> GraphNode:
         """Raises WorkflowError(NOTHING_THERE) with the nearest names."""
         for node in self.graph.nodes:

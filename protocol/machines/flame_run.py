@@ -109,6 +109,11 @@ class FlameRun:
         self._settle()
         return tuple(self._effects)
 
+    def takes_writes(self, node: str) -> bool:
+        """Whether `flame write` may reach a flame node of this name: neither it nor the run ends."""
+        one = self._nodes.get(node)
+        return self._end is None and (one is None or one.state != "ended")
+
     def check(self) -> None:
         for node in self._nodes.values():
             assert node.state in TRANSITIONS

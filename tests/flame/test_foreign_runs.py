@@ -23,7 +23,6 @@ from flame.run.run_folder import claim, is_below, is_node_name
 from flame.run.run_record import Provenance, Source, to_json
 from flame.run.runs import load, workflow_of
 from flotta_p2p.commands.flame.runs import _Tail
-from flotta_p2p.commands.flame.stopping import _check_holder
 from flotta_p2p.commands.output import table
 from protocol.errors import Code, StorageError
 from tests.flame.archive import builders
@@ -156,17 +155,6 @@ def test_a_lock_of_another_file_that_has_the_same_number_holds_no_run(
     with saved.running():
         assert load(saved.folder).is_running
     assert not load(saved.folder).is_running
-
-
-def test_a_lock_file_names_no_process_of_another_user(saved: SavedRun) -> None:
-    run = load(saved.folder)
-    _check_holder(run, os.getpid())
-    if os.getuid() == 0:
-        os.chown(saved.folder.lock, 12_345, -1)
-    with pytest.raises(PermissionError):
-        _check_holder(run, os.getpid() if os.getuid() == 0 else 1)
-    with pytest.raises(ProcessLookupError):
-        _check_holder(run, 1 << 30)
 
 
 def test_what_is_resumed_lies_beside_the_runs_whatever_their_record_says(saved: SavedRun, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from actors.flame_chore import drop_apart
-from flame.run.keeping import drop_finite_values, has_finite_values
+from flame.run.dropping import drop_finite_values, has_finite_values
 from flame.run.run_record import to_json
 from tests.flame.journal.builders import segments_of
 from tests.flame.saved_runs import SavedRun
-from tests.flame.test_keeping_of_runs import PIEZO, ended, kept, lab
+from tests.flame.test_dropping_of_runs import PIEZO, ended, kept, lab
 
 THESIS = "thesis\n" * 1_000
 

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from flotta_p2p.commands.options import Place
 from flotta_p2p.commands.output import show
-from protocol.errors import DeniedError, UnreachableError
+from protocol.errors import Code, DeniedError, UnreachableError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
@@ -79,8 +79,8 @@ def hand_over(node: Node, held: HeldRun, parameters: Path | None, *, is_new: boo
     held.lock.release()
     try:
         node.channel.request(take)
-    except DeniedError:
-        if is_new:
+    except DeniedError as error:
+        if is_new and error.code is not Code.RUN_IN_PROGRESS:  # else a request before this one was heard
             discard_unbegun(folder)
         raise
     except UnreachableError as error:

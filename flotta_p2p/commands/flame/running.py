@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-import msgspec
 
 from flame.run.run_folder import RUNS_FOLDER
 from flotta_p2p import exit_codes
-from flotta_p2p.commands.flame.handing import (
-    BACKGROUND,
-    check_background,
-    hand_over,
-    node_of,
-)
+from flotta_p2p.commands.flame.handing import BACKGROUND, check_background, hand_over, node_of
 from flotta_p2p.commands.flame.options import PARAMETERS, RUNS, WORKFLOW, json_option
-from flotta_p2p.commands.flame.run_display import HEADERS, NUMBERS, displayed, result_rows
+from flotta_p2p.commands.flame.run_display import displayed
+from flotta_p2p.commands.flame.run_result import show_result
 from flotta_p2p.commands.flame.which_run import found_run
 from flotta_p2p.commands.options import Place, place_options
-from flotta_p2p.commands.output import clean, show, show_error, table
-from protocol.errors import NEXT_STEP, Code, FlottaError
+from flotta_p2p.commands.output import clean
+from protocol.errors import FlottaError
 
 if TYPE_CHECKING:
     from actors.adapters.flame_files import HeldRun
-    from flame.run.run_record import RunResult, WriteCount
+    from flame.run.run_record import RunResult
 
 _LIMIT_S_MAX: Final = 1e9  # thirty years; infinite and not a number are none of it
 _LIMIT: Final = click.FloatRange(min=0.0, min_open=True, max=_LIMIT_S_MAX)
@@ -57,25 +53,17 @@ def run(
     """
     if limit_s is not None and math.isnan(limit_s):
         raise click.BadParameter("nan is no number of seconds", param_hint="--limit")
-    from actors.adapters.flame_files import discard_unbegun, new_run
+    from actors.adapters.flame_files import new_run
     from flame.authoring.workflow import load_graph
 
     check_background(background=background)
 
-    def made(workdir: str = "") -> HeldRun:
+    def made(workdir: str) -> HeldRun:
         graph = load_graph(workflow, parameters, warn=None if as_json else _warn)
         runs = Path(graph.workflow_file).parent / RUNS_FOLDER
         return new_run(runs, graph, limit_s=limit_s or 0.0, workdir=workdir)
 
-    if not background:
-        held = made()
-        try:
-            return _execute(held, as_json)
-        except (KeyboardInterrupt, FlottaError):
-            discard_unbegun(held.folder)
-            raise
-    with node_of(place) as node:
-        return hand_over(node, made(str(node.workdir)), parameters, is_new=True, as_json=as_json)
+    return _run_or_hand_over(made, place if background else None, parameters, is_new=True, as_json=as_json)
 
 
 @click.command(short_help="Take up a run that was broken off or has failed.")
@@ -110,68 +98,48 @@ def resume(
     check_background(background=background)
     found = found_run(run, runs)
 
-    def taken(workdir: str = "") -> HeldRun:
+    def taken(workdir: str) -> HeldRun:
         graph = load_graph(workflow_of(found), parameters, warn=None if as_json else _warn)
         return take_up(found.folder, graph, anyway=anyway, workdir=workdir)
 
-    if not background:
-        return _execute(taken(), as_json)
-    with node_of(place) as node:
-        return hand_over(node, taken(str(node.workdir)), parameters, is_new=False, as_json=as_json)
+    return _run_or_hand_over(taken, place if background else None, parameters, is_new=False, as_json=as_json)
 
 
-def _execute(held: HeldRun, as_json: bool) -> int:
+def _run_or_hand_over(
+    make: Callable[[str], HeldRun], place: Place | None, parameters: Path | None, *, is_new: bool, as_json: bool
+) -> int:
+    """`make`: the run of the node with this work directory, "" for none. `place`: of that node; None: it runs here."""
+    from actors.adapters.flame_files import discard_unbegun
+
+    if place is not None:
+        with node_of(place) as node:
+            return hand_over(node, make(str(node.workdir)), parameters, is_new=is_new, as_json=as_json)
+    held = make("")
+    try:
+        return _execute(held, as_json=as_json)
+    except (KeyboardInterrupt, FlottaError):
+        if is_new:
+            discard_unbegun(held.folder)
+        raise
+
+
+def _execute(held: HeldRun, *, as_json: bool) -> int:
     from actors.flame_chore import drop_apart
     from actors.flame_embedded import execute
     from actors.flame_plans import limits_of
     from flame.archive import write_archive
-    from flame.run.keeping import has_finite_values
+    from flame.run.dropping import has_finite_values
 
     alias = held.folder.alias
     with held.lock, displayed(alias, as_json=as_json) as on_progress:
         limits = limits_of(held.document)
         over = execute(held, limits=limits, write_archive=write_archive, on_progress=on_progress)
     result: RunResult = over.result
-    took_s = (result.ended_ns - result.started_ns) / 1e9
-    cause, _ = _cause_and_step(result)
-    lines = [f"{alias} {result.end} after {took_s:.1f} s: {cause}", ""]
-    lines += table(HEADERS[:-1], result_rows(result), right=NUMBERS)
-    lines += [f"{name}: {note}" for name, node in result.nodes.items() for note in node.notes]
-    lines += [f"{name}: written {_how_often(count)}" for name, count in result.written.items()]
-    if result.archive:
-        lines += ["", f"archive: {held.folder.path / result.archive}"]
-    with suppress(BrokenPipeError):  # the exit code tells of the run, not of who wanted to read of it
-        show(msgspec.to_builtins(result), lines, as_json=as_json)
-    if not as_json:
-        _tell_faults(result, over.fault)
+    show_result(result, held.folder, over.fault, as_json=as_json)
     if has_finite_values(held.folder, held.document.graph):
         with suppress(KeyboardInterrupt):  # the next run does it
             drop_apart(held.folder)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
-
-
-def _how_often(count: WriteCount) -> str:
-    """ "3 times: 2 by anna, 1 by tom"."""
-    by = ", ".join(f"{times} by {author}" for author, times in count.authors.items())
-    return f"{'once' if count.values == 1 else f'{count.values} times'}: {by}"
-
-
-def _tell_faults(result: RunResult, fault: str) -> None:
-    program = click.get_current_context().find_root().info_name or "flame"
-    if fault:
-        click.echo(clean(f"{program}: the archive could not be written: {fault}"), err=True)
-    if result.exit_code:
-        bad = next((name for name, node in result.nodes.items() if node.problem), "")
-        cause, step = _cause_and_step(result)
-        look = f"`flame logs {result.alias} {bad}`".replace(" `", "`")
-        sentence, step = f"run {result.alias} {result.end}: {cause}", f"{step}; {look}" if step else look
-        show_error(Code.RUN_FAILED.value, sentence, next_step=step, program=program)
-
-
-def _cause_and_step(result: RunResult) -> tuple[str, str]:
-    """Why the run ended, and what is advised where an error of flame ended a flame node: it is told once."""
-    cause, _, step = result.reason.partition(NEXT_STEP)
-    return cause, step.rstrip(".")
 
 
 def _warn(sentence: str) -> None:

@@ -55,7 +55,7 @@ def _running(word: str, runs: Path | None) -> Run:
 
     if word:
         found = found_run(word, runs)
-        if found.is_running or (found.document.workdir and found.result is None):  # its node may try it again
+        if found.is_running or found.may_go_on:
             return found
         sentence = f"run {found.alias} does not run: it is {found.state}"
     else:
@@ -68,41 +68,16 @@ def _running(word: str, runs: Path | None) -> Run:
 
 
 def _ask_to_stop(found: Run) -> None:
-    """The node that executes it; else SIGTERM to the executor: it holds the lock, so the process that is named there
-    lives.
-    """
-    from actors.adapters.folder_lock import lock_holder
+    """The node that executes it; else SIGTERM to the executor, which holds the lock."""
+    from actors.adapters.folder_lock import signal_holder
 
     if found.document.workdir:
         _ask_node_to_stop(found)
         return
-    holder = lock_holder(found.folder.path)
-    if holder is None and not found.is_running:
-        return  # it has ended meanwhile
     try:
-        if holder is None or not holder.pid:
-            raise PermissionError  # who holds it does not let us know
-        _check_holder(found, holder.pid)
-        os.kill(holder.pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+        signal_holder(found.folder.path, signal.SIGTERM)
     except PermissionError as error:
         raise _run_of_another(found) from error
-
-
-def _check_holder(found: Run, pid: int) -> None:
-    """Who wrote the lock file may have named any process. Raises PermissionError unless it is one of his own, and
-    ProcessLookupError.
-    """
-    owner = found.folder.lock.stat().st_uid
-    try:
-        runs_as = Path(f"/proc/{pid}").stat().st_uid
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            raise ProcessLookupError from None
-        runs_as = os.getuid()  # a system that does not tell
-    if runs_as != owner:
-        raise PermissionError
 
 
 def _run_of_another(found: Run) -> DeniedError:

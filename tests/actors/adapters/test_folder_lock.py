@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from actors.adapters.folder_lock import (
     lock_folder,
     lock_holder,
     prepare_workdir,
+    signal_holder,
 )
 from protocol.errors import Code, ConfigError, StorageError
 from tests.users import NOBODY, without_privileges
@@ -147,6 +149,29 @@ def test_the_holder_of_a_lock_is_known_without_taking_it(tmp_path: Path) -> None
         assert lock_holder(tmp_path) == LockHolder(pid=os.getpid(), node="NODE")
     assert lock_holder(tmp_path) is None
     lock_folder(tmp_path).release()  # whoever looked has kept nobody out
+
+
+def test_a_signal_goes_to_who_holds_the_lock_and_to_no_process_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    signal_holder(tmp_path, signal.SIGTERM)
+    with lock_folder(tmp_path) as lock:
+        assert not sent
+        signal_holder(tmp_path, signal.SIGTERM)
+        os.pwrite(lock.fileno(), f"{1 << 30} \n".encode(), 0)
+        signal_holder(tmp_path, signal.SIGTERM)  # who is gone needs none
+        os.ftruncate(lock.fileno(), 0)
+        with pytest.raises(PermissionError):
+            signal_holder(tmp_path, signal.SIGTERM)
+        named = os.getpid() if os.getuid() == 0 else 1
+        os.pwrite(lock.fileno(), f"{named} \n".encode(), 0)
+        if os.getuid() == 0:
+            os.chown(tmp_path / "lock", 12_345, -1)
+        with pytest.raises(PermissionError):
+            signal_holder(tmp_path, signal.SIGTERM)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_where_the_system_lists_no_locks_the_lock_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -563,6 +563,18 @@ def test_nothing_runs_again_on_hardware_whose_safe_program_failed(hangs: bool) -
 # --- late and strange ----------------------------------------------------------------------------------------------
 
 
+def test_what_is_written_reaches_flame_nodes_until_they_or_the_run_end() -> None:
+    world = World(NodePlan(name="a"), NodePlan(name="b"))
+    assert world.machine.takes_writes("a")  # before it starts: it begins with that
+    world.begin()
+    world.run("a", "b")
+    world.leave("a")
+    assert (world.machine.takes_writes("a"), world.machine.takes_writes("b")) == (False, True)
+    assert world.machine.takes_writes("nobody"), "that it is not there is told by who judges"
+    world.step(StopOrdered(reason=""))
+    assert not world.machine.takes_writes("b")
+
+
 def test_what_comes_too_late_is_passed_over_and_counted() -> None:
     world = running(A, B)
     world.greet("a")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.adapters.flame_chores import Chores
 from actors.adapters.flame_files import hold
 from actors.adapters.flame_opening import Opening, RunOpener
 from actors.flame_executor import FlameExecutorActor
@@ -174,7 +175,7 @@ class Folders:
 
     def __init__(self, workdir: Path) -> None:
         self.told: list[Opening] = []
-        self.opener = RunOpener(workdir, self.told.append)
+        self.opener = RunOpener(workdir, Chores(), self.told.append)
 
     def open(self, run: RunFolder, *, again: bool) -> Opening:
         document = load(run).document

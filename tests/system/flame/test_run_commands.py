@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from flame.journal import Journal, JournalReader
-from flame.run import keeping
+from flame.run import dropping
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import read_result
 from flame.values import encode
@@ -134,7 +134,7 @@ def test_ctrl_c_while_values_of_earlier_runs_are_dropped_takes_nothing_from_the_
     lab = laboratory(tmp_path)
     monkeypatch.chdir(lab.folder)
     with monkeypatch.context() as interrupting:
-        interrupting.setattr(keeping, "drop_finite_values", Mock(side_effect=KeyboardInterrupt))
+        interrupting.setattr(dropping, "drop_finite_values", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(SystemExit) as end:
             flame(["run"])
     assert end.value.code == 0

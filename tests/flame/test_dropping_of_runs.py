@@ -13,8 +13,8 @@ import pytest
 from flame.graph import Edge, Graph
 from flame.journal import Journal, JournalReader
 from flame.names.name_space import NameSpace
-from flame.run import keeping
-from flame.run.keeping import drop_finite_values
+from flame.run import dropping
+from flame.run.dropping import drop_finite_values
 from flame.run.run_record import RunEnd
 from protocol.errors import Code, StorageError
 from tests.flame.journal.builders import segments_of
@@ -93,7 +93,7 @@ def test_runs_that_cannot_be_listed_or_looked_at_are_no_fault_of_the_run_that_ha
     first, second = ended(tmp_path, lab()), ended(tmp_path, lab())
     for error in (StorageError(Code.FOLDER_UNUSABLE, "no"), OSError(5, "Input/output error")):
         with monkeypatch.context() as refusing:
-            refusing.setattr(keeping, "looked_through", Mock(side_effect=error))
+            refusing.setattr(dropping, "looked_through", Mock(side_effect=error))
             drop_finite_values(second.folder, lab())
     assert kept(first) == PIEZO
 
