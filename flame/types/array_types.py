@@ -122,19 +122,23 @@ class ArrayType(msgspec.Struct, frozen=True, dict=True):
         return self._cast(array, value)
 
     def _cast(self, array: Any, value: Any) -> Any:
-        """Ints are compared afterwards: an f8 does not hold all of them, a smaller int still fewer."""
+        """An f8 does not hold all ints, a smaller int still fewer; a smaller float would make large numbers infinite."""
+        import numpy
+
         if array.dtype.kind in "iu" and array.size:
             least, most = int(array.min()), int(array.max())
             if self.dtype[0] in "fc":
                 fits = max(-least, most) <= _EXACT_MAX
             else:
-                import numpy
-
                 info = numpy.iinfo(self._dtype)
                 fits = info.min <= least and most <= info.max
             if not fits:
                 self._refuse(value, f": {self.dtype} cannot hold all its digits")
-        return array.astype(self._dtype)
+        try:
+            with numpy.errstate(over="raise"):
+                return array.astype(self._dtype)
+        except FloatingPointError:
+            self._refuse(value, f": {self.dtype} cannot hold numbers so large")
 
     def _refuse(self, value: Any, why: str = "") -> Any:
         from flame.types.port_types import described

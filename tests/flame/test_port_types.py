@@ -163,6 +163,8 @@ def test_lists_and_smaller_arrays_become_arrays_of_the_type(text: str, value: An
         ("f4[2]", numpy.zeros(2)),
         ("i4[2]", [1.5, 2.5]),
         ("i4[1]", [2**40]),
+        ("f4[1]", [1e39]),
+        ("c8[1]", [1e39 + 0j]),
         ("u1[1]", [-1]),
         ("i4[2]", [True, False]),
         ("f8[1]", numpy.array([2**53 + 1])),
