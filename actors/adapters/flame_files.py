@@ -125,8 +125,8 @@ def take_up(folder: RunFolder, graph: Graph, *, anyway: bool = False, workdir: s
     """Hold a run that has ended badly, or whose executor died, to go on with it. `graph`: what would run now;
     `workdir`: of the node that is to execute it.
 
-    Raises WorkflowError: RUN_IN_PROGRESS; RUN_FAILED when it has succeeded; save `anyway`, RUN_CHANGED when code or
-    parameters are others; StorageError.
+    Raises WorkflowError: RUN_IN_PROGRESS; RUN_FAILED when it has succeeded; save `anyway`, RUN_FAILED when it was
+    stopped in order, RUN_CHANGED when code or parameters are others; StorageError.
     """
     lock = hold(folder)
     try:
@@ -161,6 +161,9 @@ def _check_resumes(run: Run, differing: Sequence[str], *, anyway: bool) -> None:
     folder, result = run.folder, run.result
     if result is not None and result.end == "succeeded":
         raise _not_resumed(Code.RUN_FAILED, folder, "it has succeeded", "start a new run with `flame run`")
+    if result is not None and result.end == "stopped" and not anyway:
+        step = "start a new run with `flame run`, or add --anyway to add to this one"
+        raise _not_resumed(Code.RUN_FAILED, folder, f"it has ended in order: {result.reason}", step)
     if differing and not anyway:
         listed = "".join(f"\n  {one}" for one in differing[:DIFFERENCES_SHOWN_MAX])
         raise _not_resumed(

@@ -122,7 +122,7 @@ class ArrayType(msgspec.Struct, frozen=True, dict=True):
         return self._cast(array, value)
 
     def _cast(self, array: Any, value: Any) -> Any:
-        """An f8 does not hold all ints, a smaller int still fewer; a smaller float would make large numbers infinite."""
+        """An f8 does not hold all ints, a smaller int still fewer; a smaller float makes large numbers infinite."""
         import numpy
 
         if array.dtype.kind in "iu" and array.size:

@@ -77,8 +77,8 @@ def test_large_arrays_lie_in_memory_or_in_the_folder_of_the_run(tmp_path: Path) 
         assert not run.folder.shared.is_symlink() and (memory / "payload").exists()  # its owner removes it
 
 
-@pytest.mark.parametrize("end", ["failed", "stopped", "timed-out", "interrupted", None])
-def test_a_run_that_has_not_succeeded_is_taken_up(tmp_path: Path, end: RunEnd | None) -> None:
+@pytest.mark.parametrize("end", ["failed", "timed-out", "interrupted", None])
+def test_a_run_that_did_not_end_as_it_was_meant_to_is_taken_up(tmp_path: Path, end: RunEnd | None) -> None:
     run = begun(tmp_path)
     if end is not None:
         keep_result(run.folder, result_of(run, end))
@@ -87,6 +87,17 @@ def test_a_run_that_has_not_succeeded_is_taken_up(tmp_path: Path, end: RunEnd | 
     with again.lock:
         assert (again.document.resumes, again.document.id) == (1, run.document.id)
         assert read_document(run.folder.document.read_bytes()) == again.document
+        assert load(run.folder).result is None
+
+
+def test_a_run_that_was_stopped_in_order_is_added_to_only_anyway(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    keep_result(run.folder, result_of(run, "stopped"))
+    run.lock.release()
+    with pytest.raises(WorkflowError, match="it has ended in order"):
+        take_up(run.folder, run.document.graph)
+    assert load(run.folder).result == result_of(run, "stopped")
+    with take_up(run.folder, run.document.graph, anyway=True).lock:
         assert load(run.folder).result is None
 
 

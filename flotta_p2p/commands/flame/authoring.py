@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import click
 
+from flame.authoring.node_files import CLASSES_FOLDER
 from flotta_p2p.commands.flame.options import FOLDER, json_option
 from flotta_p2p.commands.output import show
 from protocol.errors import Code, StorageError
@@ -63,6 +65,8 @@ def new_node(name: str, as_json: bool) -> None:
             f"{name!r} is no name of a kind of flame node; write letters and digits, as in LaserLock"
         )
     path = Path(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() + ".py")
+    if path.stem in sys.stdlib_module_names or path.stem in ("flame", CLASSES_FOLDER):
+        raise click.UsageError(f"{path} would hide a module from every program beside it; take another name")
     _write({path: _template(_NODE).replace(_CLASS, name).replace(_NODE, path.name)})
     show({"files": [str(path)]}, (f"Made {path}.", f"Next: python {path}"), as_json=as_json)
 

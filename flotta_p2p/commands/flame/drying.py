@@ -50,7 +50,11 @@ def _address(file: Path, saved: str, node: str | None, runs: Path | None) -> str
 
     run = find_run(space(runs).runs, run_word(saved))
     if node is not None:
-        return to_text(run.alias, run.node(node).name)
+        found = run.node(node)
+        if Path(found.file).name != file.name:
+            sentence = f"{node} of run {run.alias} is of {Path(found.file).name}, and not of {file.name}"
+            raise nothing_there(sentence, to_text(run.alias))
+        return to_text(run.alias, found.name)
     names = [one.name for one in run.graph.nodes if Path(one.file).name == file.name]
     if len(names) == 1:
         return to_text(run.alias, names[0])

@@ -35,7 +35,7 @@ class Curve(NamedTuple):
 
 @click.command(short_help="Plot numbers, or the last array, at an address.")
 @click.argument("address")
-@click.option("--png", type=FILE, help="Write a picture to this file; needs `pip install 'flotta-p2p[plots]'`.")
+@click.option("--png", type=FILE, help="Write a picture to this file; needs `pip install matplotlib`.")
 @RUNS
 @json_option
 def plot(address: str, png: Path | None, runs: Path | None, as_json: bool) -> None:
@@ -93,7 +93,7 @@ def _write_png(png: Path, curve: Curve, address: str, unit: str) -> None:
         raise ConfigError(
             Code.CONFIG_VALUE_WRONG,
             "--png needs matplotlib, which is not installed",
-            next_step="pip install 'flotta-p2p[plots]', or leave --png out to plot in the terminal",
+            next_step="pip install matplotlib, or leave --png out to plot in the terminal",
         ) from error
     figure = Figure(figsize=_PNG_INCHES, layout="constrained")
     axes = figure.subplots()

@@ -69,7 +69,11 @@ def run(
 @click.command(short_help="Take up a run that was broken off or has failed.")
 @click.argument("run")
 @PARAMETERS
-@click.option("--anyway", is_flag=True, help="Go on with files and parameters that are others by now.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Also one that was stopped in order, and with files and parameters that are others by now.",
+)
 @BACKGROUND
 @place_options()
 @RUNS

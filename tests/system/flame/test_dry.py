@@ -80,6 +80,8 @@ def test_a_run_without_this_flame_node_is_refused_in_a_sentence(file: Path) -> N
     ended = dry("other.py", "--from", "j1", folder=file.parent)
     assert ended.returncode != 0 and "no flame node of other.py" in ended.stderr
     assert "[node-file-wrong]" in dry("missing.py", folder=file.parent).stderr
+    other = dry("other.py", "--from", "j1", "--node", "sum", folder=file.parent)
+    assert other.returncode != 0 and "is of sum.py, and not of other.py" in other.stderr
 
 
 CLOCK = """

@@ -230,6 +230,16 @@ def test_a_new_node_file_runs_alone(
     assert list(generate(tmp_path).kinds) == ["LaserLock"]
 
 
+@pytest.mark.parametrize("name", ["Signal", "Math", "Flame"])
+def test_a_new_node_file_hides_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "new", "node", name)
+    assert code == exit_codes.USAGE and f"{name.lower()}.py would hide a module" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_new_overwrites_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
