@@ -306,6 +306,10 @@ def control_bodies() -> list[tuple[int, bytes]]:
         control.RevokeInvitation(invitation=b"i" * 16),
         control.BanPeer(node=bytes(32), reason="lost laptop"),
         control.AcceptPeer(node=bytes(32)),
+        control.TakeRun(run="j3x7", alias="j41", folder="/lab/flame_runs/j41", python="/lab/.venv/bin/python"),
+        control.RunTaken(run="j3x7"),
+        control.StopRun(run="j3x7"),
+        control.RunStopping(run="j3x7", state="running"),
         control.Report(values={"node": {"name": "n", "peers": [{"id": "x", "ms": 1.5, "up": True}], "none": None}}),
     ]
     shared = [one for known in messages().values() for one in known if type(one) in control._RECORDS.values()]
