@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -20,7 +19,7 @@ from actors.adapters.folder_lock import FolderLock
 from actors.flame_chore import ARCHIVE, DROP, TAKE_UP, Answered
 from flame.run.run_folder import RunFolder
 from flame.run.run_record import RunDocument, RunResult
-from protocol.errors import Code, FlottaError, StorageError, UnreachableError, WorkflowError
+from protocol.errors import Code, FlottaError, StorageError, UnreachableError, error_of
 from protocol.limits import (
     CHILD_END_MS,
     FLAME_ARCHIVE_MS,
@@ -32,8 +31,6 @@ from protocol.limits import (
 )
 
 _log = logging.getLogger(__name__)
-
-_KNOWN: Final = {code.value for code in Code}
 
 
 class Chores:
@@ -142,8 +139,7 @@ def _raise_answer(what: str, said: bytes, code: int) -> None:
         sentence = f"{what} ended with {code} and no answer; the node's log has its last words"
         raise UnreachableError(Code.TASK_CRASHED, sentence) from error
     if answered.code:
-        named = Code(answered.code) if answered.code in _KNOWN else Code.INTERNAL
-        raise WorkflowError(named, answered.sentence, next_step=answered.next_step)
+        raise error_of(answered.code, answered.sentence, answered.next_step, otherwise=Code.INTERNAL)
 
 
 def _kill(chore: subprocess.Popen[bytes]) -> None:

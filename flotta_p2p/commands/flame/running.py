@@ -140,8 +140,8 @@ def _execute(held: HeldRun, *, as_json: bool) -> int:
         over = execute(held, limits=limits, write_archive=write_archive, on_progress=on_progress)
     result: RunResult = over.result
     show_result(result, held.folder, over.fault, as_json=as_json)
-    if has_finite_values(held.folder, held.document.graph):
-        with suppress(KeyboardInterrupt):  # the next run does it
+    with suppress(KeyboardInterrupt, FlottaError):  # the next run does it
+        if has_finite_values(held.folder, held.document.graph):
             drop_apart(held.folder)
     return exit_codes.JOB_FAILED if over.fault else result.exit_code
 
